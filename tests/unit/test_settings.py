@@ -1,0 +1,56 @@
+"""The operator's settings."""
+
+import socket
+
+import pytest
+
+from backendpool.errors import SettingsError
+from backendpool.settings import OperatorSettings
+
+IMAGE = {"LOOKASIDE_IMAGE": "backendpool/operator:1.2.3"}
+
+
+def test_image_alone_is_enough() -> None:
+    """All else has a default: every namespace, port 9090, the host's name, no election."""
+    settings = OperatorSettings.from_env(IMAGE)
+    assert settings == OperatorSettings("backendpool/operator:1.2.3", (), 9090, socket.gethostname(), "")
+
+
+def test_everything_can_be_set() -> None:
+    """Namespaces are read with or without spaces, and each counts once."""
+    env = {
+        **IMAGE,
+        "WATCH_NAMESPACES": "shop, web,shop,",
+        "METRICS_PORT": "0",
+        "POD_NAME": "operator-7d9",
+        "LEASE_NAMESPACE": "backendpool-system",
+    }
+    assert OperatorSettings.from_env(env) == OperatorSettings(
+        IMAGE["LOOKASIDE_IMAGE"], ("shop", "web"), 0, "operator-7d9", "backendpool-system"
+    )
+
+
+def test_empty_is_as_unset() -> None:
+    """A variable that a manifest leaves empty means its default."""
+    empty = dict.fromkeys(("WATCH_NAMESPACES", "METRICS_PORT", "POD_NAME", "LEASE_NAMESPACE"), "")
+    assert OperatorSettings.from_env(IMAGE | empty) == OperatorSettings.from_env(IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("env", "problem"),
+    [
+        ({"LOOKASIDE_IMAGE": ""}, "LOOKASIDE_IMAGE is not set: give the image"),
+        ({"METRICS_PORT": "http"}, "METRICS_PORT is 'http': give a port number from 0 to 65535"),
+        ({"METRICS_PORT": "65536"}, "METRICS_PORT is '65536': give a port number from 0 to 65535"),
+        ({"METRICS_PORT": "-1"}, "METRICS_PORT is '-1': give a port number from 0 to 65535"),
+        ({"WATCH_NAMESPACES": "shop,*"}, "WATCH_NAMESPACES names '\\*', which is no namespace"),
+        ({"WATCH_NAMESPACES": "Shop"}, "WATCH_NAMESPACES names 'Shop', which is no namespace"),
+        ({"WATCH_NAMESPACES": "x" * 64}, "which is no namespace: give names by commas, or none"),
+        ({"LEASE_NAMESPACE": "a/b"}, "LEASE_NAMESPACE names 'a/b', which is no namespace"),
+        ({"LEASE_NAMESPACE": "a,b"}, "LEASE_NAMESPACE names 2 namespaces: give one, or none"),
+    ],
+)
+def test_unusable_value_is_refused(env: dict[str, str], problem: str) -> None:
+    """The refusal names the variable and what to give."""
+    with pytest.raises(SettingsError, match=f"{problem}"):
+        OperatorSettings.from_env(IMAGE | env)
