@@ -1,0 +1,395 @@
+"""The endpoint algebra: named cases of the EndpointSlice rules, and properties against a slow, obvious model."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backendpool.endpoints import Endpoint, EndpointSet, EndpointState, Slice, parse_slice, union
+
+READY, DRAINING = EndpointState.READY, EndpointState.DRAINING
+UNSET: dict[str, bool | None] = {}
+
+Document = dict[str, Any]
+
+
+def backend(
+    address: str = "10.0.0.1", uid: str = "u1", conditions: dict[str, bool | None] | None = None, **fields: Any
+) -> Document:
+    """One endpoint of a slice, as the cluster writes it for a pod."""
+    target = {"kind": "Pod", "name": f"pod-{uid}", "namespace": "default", "uid": uid}
+    return {"addresses": [address], "conditions": conditions or {}, "targetRef": target, **fields}
+
+
+def document(
+    *endpoints: Document, name: str = "s1", family: str = "IPv4", ports: list[Document] | None = None
+) -> Document:
+    """An EndpointSlice of the Service ``greetserver``."""
+    return {
+        "metadata": {
+            "namespace": "default",
+            "name": name,
+            "labels": {"kubernetes.io/service-name": "greetserver"},
+        },
+        "addressType": family,
+        "endpoints": list(endpoints),
+        "ports": [{"name": "grpc", "port": 50051, "protocol": "TCP"}] if ports is None else ports,
+    }
+
+
+def backends_of(*documents: Document, family: str | None = None) -> tuple[Endpoint, ...]:
+    return union(map(parse_slice, documents), family).endpoints
+
+
+# --- one slice
+
+
+def test_endpoint_says_where_it_runs() -> None:
+    """Address, port, pod, node and zone are all taken over."""
+    item = backend(nodeName="n1", zone="a")
+    assert backends_of(document(item)) == (
+        Endpoint("10.0.0.1", 50051, pod_uid="u1", pod_name="pod-u1", node_name="n1", zone="a", state=READY),
+    )
+
+
+def test_slice_knows_its_service() -> None:
+    """The label says whose slice it is; a slice without one is nobody's."""
+    parsed = parse_slice(document())
+    assert (parsed.namespace, parsed.name, parsed.service, parsed.family) == (
+        "default",
+        "s1",
+        "greetserver",
+        "IPv4",
+    )
+    assert parse_slice({"metadata": {"namespace": "default", "name": "s1"}, "addressType": "IPv4"}).service == ""
+
+
+@pytest.mark.parametrize(
+    ("owners", "uid"),
+    [
+        ([{"kind": "Service", "name": "greetserver", "uid": "s1"}], "s1"),
+        ([{"kind": "ConfigMap", "name": "greetserver", "uid": "c1"}], ""),
+        (None, ""),
+    ],
+)
+def test_slice_knows_which_service_of_that_name(owners: list[Document] | None, uid: str) -> None:
+    """Slices of a Service that was deleted and made again are told apart by the owner's UID."""
+    slice_ = document()
+    slice_["metadata"]["ownerReferences"] = owners
+    assert parse_slice(slice_).owner_uid == uid
+
+
+@pytest.mark.parametrize("missing", [{"endpoints": None}, {"endpoints": []}, {"ports": None}, {"ports": []}])
+def test_empty_slice_lists_nothing(missing: Document) -> None:
+    """The placeholder that a Service without pods has, and a slice for no port, are no error."""
+    assert backends_of({**document(backend()), **missing}) == ()
+
+
+@pytest.mark.parametrize(
+    ("conditions", "state"),
+    [
+        (UNSET, READY),
+        ({"ready": None, "serving": None, "terminating": None}, READY),
+        ({"ready": True, "serving": True, "terminating": False}, READY),
+        ({"ready": True, "serving": False, "terminating": False}, READY),
+        ({"ready": False, "serving": False, "terminating": False}, None),
+        ({"ready": False, "serving": True, "terminating": False}, None),
+        ({"ready": False, "serving": True, "terminating": True}, DRAINING),
+        ({"ready": False, "serving": False, "terminating": True}, None),
+        ({"ready": False, "terminating": True}, None),
+        ({"terminating": True}, DRAINING),
+        ({"ready": True, "terminating": True}, DRAINING),
+        ({"serving": False, "terminating": True}, None),
+    ],
+)
+def test_conditions_have_defaults(conditions: dict[str, bool | None], state: EndpointState | None) -> None:
+    """nil ready means ready, nil serving means as ready, nil terminating means no (KEP-752, KEP-1672)."""
+    assert [found.state for found in backends_of(document(backend(conditions=conditions)))] == (
+        [state] if state else []
+    )
+
+
+def test_endpoint_without_conditions_is_ready() -> None:
+    """A slice made by hand need not say anything."""
+    assert backends_of(document({"addresses": ["10.0.0.1"]})) == (Endpoint("10.0.0.1", 50051),)
+
+
+def test_first_address_stands_for_all() -> None:
+    """The addresses of one endpoint are interchangeable."""
+    item = {**backend(), "addresses": ["10.0.0.9", "10.0.0.1"]}
+    assert [found.address for found in backends_of(document(item))] == ["10.0.0.9"]
+
+
+def test_endpoint_without_an_address_is_passed_over() -> None:
+    """Nothing can be called there."""
+    assert backends_of(document({**backend(), "addresses": []})) == ()
+
+
+def test_what_is_not_a_pod_has_no_pod() -> None:
+    """A node or a virtual machine behind an endpoint is not mistaken for a pod."""
+    item = {**backend(), "targetRef": {"kind": "Node", "name": "n1", "uid": "x"}}
+    assert backends_of(document(item)) == (Endpoint("10.0.0.1", 50051),)
+
+
+@pytest.mark.parametrize(
+    ("ports", "number"),
+    [
+        ([{"name": "grpc", "port": 1}, {"name": "metrics", "port": 2}], 1),
+        ([{"name": "metrics", "port": 2}, {"name": "grpc", "port": 1}], 1),
+        ([{"name": "", "port": 3}], 3),
+        ([{"port": 3}], 3),
+        ([{"name": "a", "port": 1}, {"name": "b", "port": 2}], None),
+        ([{"name": "grpc"}], None),
+    ],
+)
+def test_port_is_ours_by_name_or_the_only_one(ports: list[Document], number: int | None) -> None:
+    """Which of several ports speaks gRPC is never guessed."""
+    assert [found.port for found in backends_of(document(backend(), ports=ports))] == ([number] if number else [])
+
+
+# --- the union of slices
+
+
+def test_each_slice_has_its_own_port_number() -> None:
+    """A port by name stands for different numbers in different pods."""
+    old = document(backend("10.0.0.1", "u1"), name="s1", ports=[{"name": "grpc", "port": 1}])
+    new = document(backend("10.0.0.2", "u2"), name="s2", ports=[{"name": "grpc", "port": 2}])
+    assert [found.target for found in backends_of(old, new)] == ["10.0.0.1:1", "10.0.0.2:2"]
+
+
+def test_endpoint_in_two_slices_is_one() -> None:
+    """While the cluster moves it, an endpoint stands in both."""
+    assert len(backends_of(document(backend(), name="s1"), document(backend(), name="s2"))) == 1
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_ready_wins_over_another_view(order: int) -> None:
+    """Of two views of one endpoint in transit, the one that lets it take calls counts."""
+    views = [
+        document(backend(conditions={"ready": False, "terminating": True, "serving": True}), name="s1"),
+        document(backend(), name="s2"),
+    ]
+    assert [found.state for found in backends_of(*views[::order])] == [READY]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_view_that_names_the_pod_wins(order: int) -> None:
+    """A slice made by hand beside the cluster's own does not hide which pod it is."""
+    views = [document({"addresses": ["10.0.0.1"]}, name="s1"), document(backend(), name="s2")]
+    assert [found.pod_uid for found in backends_of(*views[::order])] == ["u1"]
+
+
+def test_address_that_another_pod_got_is_another_backend() -> None:
+    """Identity is address, port and pod: a client must not reuse the old connection."""
+    (old,), (new,) = backends_of(document(backend(uid="u1"))), backends_of(document(backend(uid="u2")))
+    assert old.target == new.target
+    assert old.identity != new.identity
+
+
+def test_state_is_no_part_of_identity() -> None:
+    """An endpoint that begins to drain is the same backend, with the same connection."""
+    ready = Endpoint("10.0.0.1", 1, pod_uid="u1")
+    assert replace(ready, state=DRAINING).identity == ready.identity
+
+
+@pytest.mark.parametrize(
+    ("family", "addresses"),
+    [("IPv4", ["10.0.0.1"]), ("IPv6", ["fd00::1"]), (None, ["10.0.0.1"])],
+)
+def test_one_family_counts(family: str | None, addresses: list[str]) -> None:
+    """Of a dual-stack Service each pod is listed once: in its first family, in IPv4 where that is not known."""
+    both = [document(backend(), name="s4"), document(backend("fd00::1"), name="s6", family="IPv6")]
+    assert [found.address for found in backends_of(*both, family=family)] == addresses
+
+
+def test_single_family_of_ipv6_counts_unasked() -> None:
+    """A cluster without IPv4 needs no setting."""
+    (found,) = backends_of(document(backend("fd00::1"), family="IPv6"))
+    assert found.target == "[fd00::1]:50051"
+
+
+def test_fqdn_slices_are_passed_over() -> None:
+    """They name no pods."""
+    assert backends_of(document(backend("greet.example.com"), family="FQDN")) == ()
+
+
+def test_draining_takes_calls_only_where_nothing_is_ready() -> None:
+    """The same fallback as kube-proxy's: better a pod that goes than none."""
+    ready, going = Endpoint("10.0.0.1", 1), Endpoint("10.0.0.2", 1, state=DRAINING)
+    assert EndpointSet.of([ready, going]).eligible == (ready,)
+    assert EndpointSet.of([going]).eligible == (going,)
+    assert EndpointSet.of([]).eligible == ()
+
+
+def test_whole_set_is_not_truncated() -> None:
+    """Only a reader of a cut list has a set that is not whole."""
+    assert EndpointSet.of([Endpoint("10.0.0.1", 1)]).truncated is False
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"address": "10.0.0.2"},
+        {"port": 2},
+        {"pod_uid": "u2"},
+        {"pod_name": "p"},
+        {"node_name": "n"},
+        {"zone": "z"},
+        {"state": DRAINING},
+    ],
+)
+def test_every_field_is_in_the_revision(change: dict[str, Any]) -> None:
+    """Whatever a client may base a choice on makes a new revision."""
+    endpoint = Endpoint("10.0.0.1", 1)
+    assert EndpointSet.of([endpoint]).revision != EndpointSet.of([replace(endpoint, **change)]).revision
+
+
+# --- properties
+
+CONDITION = st.sampled_from([None, True, False])
+PORTS: st.SearchStrategy[list[Document]] = st.sampled_from([[{"name": "grpc", "port": 1}], [{"port": 2}], []])
+
+
+@st.composite
+def slices(draw: st.DrawFn, family: str = "IPv4") -> Document:
+    """A slice over few addresses, ports and pods, so that they meet each other often."""
+    endpoints = st.builds(
+        _drawn_endpoint,
+        address=st.sampled_from([f"10.0.0.{n}" for n in range(1, 6)]),
+        uid=st.sampled_from(["", "u1", "u2"]),
+        ready=CONDITION,
+        serving=CONDITION,
+        terminating=CONDITION,
+        zone=st.sampled_from(["a", "b"]),
+    )
+    return document(
+        *draw(st.lists(endpoints, max_size=5)),
+        name=f"s{draw(st.integers(1, 9))}",
+        family=family,
+        ports=draw(PORTS),
+    )
+
+
+def _drawn_endpoint(
+    address: str, uid: str, ready: bool | None, serving: bool | None, terminating: bool | None, zone: str
+) -> Document:
+    conditions = {"ready": ready, "serving": serving, "terminating": terminating}
+    item = backend(address, uid, {name: value for name, value in conditions.items() if value is not None}, zone=zone)
+    return item if uid else {**item, "targetRef": None}
+
+
+def _views(documents: list[Document]) -> dict[tuple[str, int], list[tuple[EndpointState, Document]]]:
+    """The model: for each address and port, every view of it that may be listed, with the state it has there."""
+    views: dict[tuple[str, int], list[tuple[EndpointState, Document]]] = {}
+    for doc in documents:
+        for port in doc["ports"]:
+            for item in doc["endpoints"]:
+                conditions = item["conditions"]
+                ready = conditions.get("ready", True)
+                serving = conditions.get("serving", ready)
+                state = READY if ready else None
+                if conditions.get("terminating", False):
+                    state = DRAINING if serving else None
+                if state is not None:
+                    views.setdefault((item["addresses"][0], port["port"]), []).append((state, item))
+    return views
+
+
+@given(st.lists(slices(), max_size=5))
+def test_union_is_that_of_the_model(documents: list[Document]) -> None:
+    """Each address and port of any slice is listed once, from a view that exists, Ready if any view is."""
+    views = _views(documents)
+    found = backends_of(*documents)
+    assert {(one.address, one.port) for one in found} == views.keys()
+    for one in found:
+        states = {state for state, _ in views[one.address, one.port]}
+        assert one.state is (READY if READY in states else DRAINING)
+        pods = {
+            (item["targetRef"] or {}).get("uid", "")
+            for state, item in views[one.address, one.port]
+            if state is one.state
+        }
+        assert one.pod_uid in pods
+        assert one.pod_uid or pods == {""}
+
+
+@given(st.lists(slices(), max_size=5))
+def test_set_is_sorted_and_has_each_address_once(documents: list[Document]) -> None:
+    """The order is that of address and port."""
+    keys = [(one.address, one.port) for one in backends_of(*documents)]
+    assert keys == sorted(set(keys))
+
+
+@given(st.lists(slices(), max_size=5), st.randoms(use_true_random=False))
+def test_order_does_not_matter(documents: list[Document], dice: random.Random) -> None:
+    """Slices and their endpoints come in any order, and the set and its revision are equal."""
+    shuffled = [{**doc, "endpoints": dice.sample(doc["endpoints"], len(doc["endpoints"]))} for doc in documents]
+    dice.shuffle(shuffled)
+    assert _union(shuffled) == _union(documents)
+
+
+@given(st.lists(slices(), max_size=5))
+def test_being_told_twice_changes_nothing(documents: list[Document]) -> None:
+    """A relist of what is known, or an endpoint in two slices, makes no other set."""
+    assert _union(documents + documents) == _union(documents)
+
+
+@given(slices(), st.data())
+def test_cut_into_slices_does_not_matter(doc: Document, data: st.DataObject) -> None:
+    """However the cluster packs endpoints into slices, and moves them between, the set is equal."""
+    homes = data.draw(st.lists(st.sampled_from("xyz"), min_size=len(doc["endpoints"]), max_size=len(doc["endpoints"])))
+    parts = [
+        {**doc, "endpoints": [item for item, home in zip(doc["endpoints"], homes, strict=True) if home == name]}
+        for name in "xyz"
+    ]
+    assert _union(parts) == _union([doc])
+
+
+@given(st.lists(slices(), min_size=1, max_size=5))
+def test_slice_that_goes_takes_only_its_own(documents: list[Document]) -> None:
+    """Every address that another slice lists stays."""
+    gone, *rest = documents
+    before = {(one.address, one.port) for one in backends_of(*documents)}
+    after = {(one.address, one.port) for one in backends_of(*rest)}
+    assert after <= before
+    assert before - after <= _views([gone]).keys() - _views(rest).keys()
+
+
+@given(st.lists(slices(), max_size=3), st.lists(slices(), max_size=3))
+def test_revision_names_the_content(left: list[Document], right: list[Document]) -> None:
+    """Two sets have one revision exactly if they are equal."""
+    one, two = _union(left), _union(right)
+    assert (one.revision == two.revision) == (one.endpoints == two.endpoints)
+
+
+@given(st.lists(slices(), max_size=4))
+def test_states_part_the_set(documents: list[Document]) -> None:
+    """Each endpoint is either ready or draining, and a call may go somewhere if there is any."""
+    found = _union(documents)
+    assert sorted(found.ready + found.draining, key=lambda one: one.identity) == sorted(
+        found.endpoints, key=lambda one: one.identity
+    )
+    assert bool(found.eligible) == bool(found.endpoints)
+
+
+@given(st.lists(slices("IPv4"), max_size=3), st.lists(slices("IPv6"), max_size=3))
+def test_families_do_not_mix(four: list[Document], six: list[Document]) -> None:
+    """Slices of the other family have no part in the set."""
+    assert union(map(parse_slice, four + six), "IPv4") == union(map(parse_slice, four), "IPv4")
+    assert union(map(parse_slice, four + six), "IPv6") == union(map(parse_slice, six), "IPv6")
+
+
+def _union(documents: list[Document]) -> EndpointSet:
+    return union(map(parse_slice, documents))
+
+
+def test_slices_are_values() -> None:
+    """Equal documents are equal slices, so that a relist is known to bring nothing new."""
+    one, two = parse_slice(document(backend())), parse_slice(document(backend()))
+    assert one == two
+    assert isinstance(one, Slice)
