@@ -1,0 +1,42 @@
+"""One request to the API server, as it is asked for. Pure, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from backendpool.cluster.resources import Resource
+
+Document = dict[str, Any]
+
+_VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is sent, without who we are and where the API server is."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Document | None = None
+    content_type: str = "application/json"
+
+    @property
+    def verb(self) -> str:
+        """What Kubernetes calls it in rules, audit logs and metrics; ``list`` is each page of a list."""
+        if self.method == "GET":
+            return "watch" if "watch" in self.query else "list" if "limit" in self.query else "get"
+        return _VERBS[self.method]
+
+
+def selection(label_selector: str, field_selector: str) -> dict[str, str]:
+    """The query of a list or a watch that asks for a part of a collection."""
+    chosen = {"labelSelector": label_selector, "fieldSelector": field_selector}
+    return {name: selector for name, selector in chosen.items() if selector}
+
+
+def object_path(resource: Resource, obj: Document, subresource: str | None = None) -> str:
+    """Where ``obj`` stands, by its own metadata."""
+    return resource.path(obj["metadata"]["namespace"], obj["metadata"]["name"], subresource)

@@ -1,0 +1,251 @@
+"""Requests to the API server."""
+
+import asyncio
+import socket
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from backendpool import errors
+from backendpool.cluster.api import Api
+from backendpool.cluster.resources import DEPLOYMENTS, ENDPOINT_SLICES, EVENTS, POOLS, ROLES, SERVICES
+from tests.unit.cluster_io.scripted import ScriptedServer, Watch, answer, page, raw, refuse, thing
+
+POOL: dict[str, Any] = {
+    "metadata": {"namespace": "ns", "name": "greet", "resourceVersion": "7"},
+    "status": {"ready": 3},
+}
+
+
+async def hang(request: web.Request) -> web.StreamResponse:
+    """Take the request and never answer, as a hung API server does."""
+    await asyncio.Event().wait()
+    raise AssertionError("unreachable")
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (SERVICES.path("ns", "greet"), "/api/v1/namespaces/ns/services/greet"),
+        (POOLS.path(), "/apis/backendpool.io/v1alpha1/grpcbackendpools"),
+        (POOLS.path("ns", "p", "status"), "/apis/backendpool.io/v1alpha1/namespaces/ns/grpcbackendpools/p/status"),
+        (ROLES.path("ns", "a:b/c"), "/apis/rbac.authorization.k8s.io/v1/namespaces/ns/roles/a%3Ab%2Fc"),
+    ],
+)
+def test_path_of_a_resource(path: str, expected: str) -> None:
+    """The core group stands under /api, the others under /apis, and odd names are quoted."""
+    assert path == expected
+
+
+async def test_request_says_who_asks(server: ScriptedServer, api: Api) -> None:
+    """Each request carries the token, and a user agent that an audit log can be searched for."""
+    server.script(answer(POOL))
+    assert await api.get(POOLS, "ns", "greet") == POOL
+    (seen,) = server.requests
+    assert (seen.method, seen.path) == ("GET", POOLS.path("ns", "greet"))
+    assert seen.headers["Authorization"] == "Bearer secret"
+    assert seen.headers["User-Agent"].startswith("backendpool/")
+
+
+async def test_list_page_selects_and_pages(server: ScriptedServer, api: Api) -> None:
+    """Selectors, the page's size and the way to it are the server's to apply."""
+    server.script(page(thing("a"), version=5, more="next"))
+    listed = await api.list_page(
+        ENDPOINT_SLICES, "ns", label_selector="a=b,c", field_selector="metadata.name=a", limit=2, continue_token="tok"
+    )
+    assert listed["metadata"]["continue"] == "next"
+    assert dict(server.requests[0].query) == {
+        "labelSelector": "a=b,c",
+        "fieldSelector": "metadata.name=a",
+        "limit": "2",
+        "continue": "tok",
+    }
+
+
+async def test_listed_objects_say_what_they_are(server: ScriptedServer, api: Api) -> None:
+    """A listed object has the apiVersion and kind that the API server leaves out of lists."""
+    server.script(page(thing("a"), {**thing("b"), "kind": "Own"}, version=5))
+    items = (await api.list_page(DEPLOYMENTS))["items"]
+    assert [(item["apiVersion"], item["kind"]) for item in items] == [("apps/v1", "Deployment"), ("apps/v1", "Own")]
+
+
+async def test_apply_is_forced_server_side_apply(server: ScriptedServer, api: Api) -> None:
+    """An apply is a PATCH of its own content type, under the one field manager, by force."""
+    server.script(answer(POOL))
+    assert await api.apply(DEPLOYMENTS, thing("greet")) == POOL
+    (seen,) = server.requests
+    assert (seen.method, seen.path) == ("PATCH", DEPLOYMENTS.path("ns", "greet"))
+    assert seen.headers["Content-Type"] == "application/apply-patch+yaml"
+    assert dict(seen.query) == {"fieldManager": "backendpool", "force": "true"}
+    assert seen.body == thing("greet")
+
+
+async def test_create_leaves_the_name_to_the_server(server: ScriptedServer, api: Api) -> None:
+    """An object that has only a generateName is posted to its collection."""
+    event = {"metadata": {"namespace": "ns", "generateName": "greet."}}
+    server.script(answer(event, 201))
+    await api.create(EVENTS, event)
+    (seen,) = server.requests
+    assert (seen.method, seen.path, seen.body) == ("POST", EVENTS.path("ns"), event)
+
+
+async def test_status_goes_to_its_subresource(server: ScriptedServer, api: Api) -> None:
+    """A status is replaced under the resource version that the writer knew."""
+    server.script(answer(POOL), refuse(409, "Conflict"))
+    await api.replace_status(POOLS, POOL)
+    (seen,) = server.requests
+    assert (seen.method, seen.path, seen.body) == ("PUT", POOLS.path("ns", "greet", "status"), POOL)
+    with pytest.raises(errors.Conflict):
+        await api.replace_status(POOLS, POOL)
+
+
+async def test_delete_only_deletes_the_object_that_was_meant(server: ScriptedServer, api: Api) -> None:
+    """A delete names the UID, so that one made anew under the same name is spared, and reported."""
+    server.script(answer({"kind": "Status"}), refuse(409, "Conflict"))
+    await api.delete(SERVICES, "ns", "greet", uid="u-1")
+    (seen,) = server.requests
+    assert (seen.method, seen.path) == ("DELETE", SERVICES.path("ns", "greet"))
+    assert seen.body["preconditions"] == {"uid": "u-1"}
+    assert seen.body["propagationPolicy"] == "Background"
+    with pytest.raises(errors.Conflict):
+        await api.delete(SERVICES, "ns", "greet", uid="u-1")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (400, errors.ApiError),
+        (401, errors.Unauthorized),
+        (403, errors.Forbidden),
+        (404, errors.NotFound),
+        (409, errors.Conflict),
+        (410, errors.Gone),
+        (422, errors.ApiError),
+        (429, errors.TooManyRequests),
+        (503, errors.ApiError),
+    ],
+)
+async def test_refusal_becomes_its_error(
+    server: ScriptedServer, api: Api, code: int, kind: type[errors.ApiError]
+) -> None:
+    """A status of 400 or more raises exactly its error, with the server's reason and sentence."""
+    server.script(refuse(code, "Because"))
+    with pytest.raises(errors.ApiError) as caught:
+        await api.get(POOLS, "ns", "greet")
+    assert type(caught.value) is kind
+    assert (caught.value.status, caught.value.reason, caught.value.message) == (code, "Because", "Because it is")
+    assert caught.value.retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "details", "expected"),
+    [
+        ({"Retry-After": "3"}, {}, 3.0),
+        ({}, {"retryAfterSeconds": 4}, 4.0),
+        ({"Retry-After": "3"}, {"retryAfterSeconds": 4}, 3.0),
+        ({"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}, {}, None),
+    ],
+)
+async def test_refusal_tells_when_to_come_back(
+    server: ScriptedServer, api: Api, headers: dict[str, str], details: dict[str, Any], expected: float | None
+) -> None:
+    """The server's wish stands in a header, or in the Status document."""
+    server.script(refuse(429, "TooManyRequests", headers, **details))
+    with pytest.raises(errors.TooManyRequests) as caught:
+        await api.get(POOLS, "ns", "greet")
+    assert caught.value.retry_after == expected
+
+
+@pytest.mark.parametrize("body", [b"<html>bad gateway</html>", b"[]", b"\xff\xfe", b""])
+async def test_refusal_of_a_proxy_is_an_api_error(server: ScriptedServer, api: Api, body: bytes) -> None:
+    """An error page that is no Status document still becomes an error with its status, and says of what."""
+    server.script(raw(body, 502))
+    with pytest.raises(errors.ApiError, match=r"502 Bad Gateway: GET /apis/backendpool\.io/.*/greet"):
+        await api.get(POOLS, "ns", "greet")
+
+
+@pytest.mark.parametrize("body", [b"<html>log in</html>", b"[]", b'{"cut', b"\xff"])
+async def test_answer_that_is_no_document_counts_as_none(server: ScriptedServer, api: Api, body: bytes) -> None:
+    """A success that is not a JSON document was not written by the API server."""
+    server.script(raw(body))
+    with pytest.raises(errors.Unreachable, match="not a JSON document"):
+        await api.get(POOLS, "ns", "greet")
+
+
+async def test_list_that_is_none_counts_as_no_answer(server: ScriptedServer, api: Api) -> None:
+    """A document without a resource version must not be taken for an empty list: all would seem deleted."""
+    server.script(answer({"login": "please"}))
+    with pytest.raises(errors.Unreachable, match="not a list"):
+        await api.list_page(POOLS)
+
+
+async def test_nobody_listens(tmp_path: Path) -> None:
+    """A refused connection is Unreachable, with the address in its sentence."""
+    server = ScriptedServer()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        server.url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        async with await Api.connect(server.kubeconfig(tmp_path, {})) as api:
+            with pytest.raises(errors.Unreachable, match=r"127\.0\.0\.1"):
+                await api.get(POOLS, "ns", "greet")
+
+
+async def test_request_times_out(server: ScriptedServer, tmp_path: Path) -> None:
+    """A server that hangs is Unreachable, within the time-out of each request, also before a watch begins."""
+    server.script(hang, hang)
+    async with await Api.connect(server.kubeconfig(tmp_path, {}), timeout=0.05) as api, asyncio.timeout(1):
+        with pytest.raises(errors.Unreachable, match="no answer in time"):
+            await api.get(POOLS, "ns", "greet")
+        with pytest.raises(errors.Unreachable, match="no answer in time"):
+            await anext(api.watch(POOLS, resource_version="5", stall_seconds=60))
+
+
+async def test_answer_is_cut(server: ScriptedServer, api: Api) -> None:
+    """A connection that is reset in the middle of an answer is Unreachable."""
+    server.script(Watch(b'{"half').cut())
+    with pytest.raises(errors.Unreachable):
+        await api.get(POOLS, "ns", "greet")
+
+
+async def test_connections_are_used_again(server: ScriptedServer, api: Api) -> None:
+    """An ordinary request leaves its connection for the next, refused or not."""
+    peers = []
+
+    async def note(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        peers.append(request.transport.get_extra_info("peername"))
+        return web.json_response({}, status=200 if len(peers) == 1 else 404)
+
+    server.script(note, note, note)
+    await api.get(POOLS, "ns", "greet")
+    for _ in range(2):
+        with pytest.raises(errors.NotFound):
+            await api.get(POOLS, "ns", "greet")
+    assert len(set(peers)) == 1
+
+
+async def test_requests_are_counted_by_verb(server: ScriptedServer, api: Api) -> None:
+    """Each page of a list is a request, and so is a watch; the verbs are those of Kubernetes' rules and audit logs."""
+    server.script(page(thing("a"), version=5, more="next"), page(thing("b"), version=5), answer(POOL), answer(POOL))
+    for token in ("", "next"):
+        await api.list_page(POOLS, "ns", continue_token=token)
+    await api.get(POOLS, "ns", "greet")
+    await api.replace_status(POOLS, POOL)
+    async with aclosing(api.watch(POOLS, "ns", resource_version="5", stall_seconds=1)) as events:
+        await anext(events)
+    assert api.requests == {"list": 2, "get": 1, "update": 1, "watch": 1}
+
+
+async def test_proxy_of_the_environment_is_used(
+    server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As kubectl does; where no proxy is named, none is looked for at each request."""
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    server.script(answer(POOL))
+    kubeconfig = server.kubeconfig(tmp_path, {"token": "secret"}, server="http://api.example.com")
+    async with await Api.connect(kubeconfig) as api:
+        assert await api.get(POOLS, "ns", "greet") == POOL
+    assert server.requests[0].headers["Host"] == "api.example.com"

@@ -1,0 +1,95 @@
+"""An API server in memory, as far as a reconcile uses one: objects by path, versions, conflicts, refusals."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from backendpool.cluster.resources import Resource
+from backendpool.errors import ClusterError, Conflict, NotFound
+
+Document = dict[str, Any]
+Ref = tuple[str, str, str]
+"""Kind, namespace and name."""
+
+
+class FakeApi:
+    """Holds objects, and notes each write as (verb, kind, name) in ``writes``.
+
+    ``refusals`` holds what a verb on a kind raises. The first event of ``history`` made resource version 1.
+    """
+
+    def __init__(self) -> None:
+        self.objects: dict[Ref, Document] = {}
+        self.writes: list[tuple[str, str, str]] = []
+        self.refusals: dict[tuple[str, str], ClusterError] = {}
+        self.history: list[Document] = []
+
+    def put(self, obj: Document) -> Document:
+        """Have ``obj`` there, with a new version, as if somebody else had written it."""
+        ref = _ref(obj)
+        held = self.objects.get(ref)
+        uid = held["metadata"]["uid"] if held else f"uid-{len(self.history)}"
+        stored = copy.deepcopy(obj)
+        stored["metadata"] = {"uid": uid} | stored["metadata"]
+        self._happened("MODIFIED" if held else "ADDED", stored)
+        self.objects[ref] = stored
+        return copy.deepcopy(stored)
+
+    def remove(self, kind: str, namespace: str, name: str) -> None:
+        """Have the object gone, as if somebody else had deleted it."""
+        self._happened("DELETED", copy.deepcopy(self.objects.pop((kind, namespace, name))))
+
+    def children(self) -> dict[tuple[str, str], Document]:
+        """All that is not a pool, by kind and name."""
+        return {(kind, name): obj for (kind, _, name), obj in self.objects.items() if kind != "GrpcBackendPool"}
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Document:
+        self._allowed("get", resource)
+        return copy.deepcopy(self._held(resource, namespace, name))
+
+    async def apply(self, resource: Resource, obj: Document) -> Document:
+        self._write("apply", resource, obj["metadata"]["name"])
+        return self.put(obj)
+
+    async def create(self, resource: Resource, obj: Document) -> Document:
+        self._write("create", resource, obj["reason"])
+        return obj
+
+    async def replace_status(self, resource: Resource, obj: Document) -> Document:
+        meta = obj["metadata"]
+        held = self._held(resource, meta["namespace"], meta["name"])
+        self._write("status", resource, meta["name"])
+        if meta["resourceVersion"] != held["metadata"]["resourceVersion"]:
+            raise Conflict(409, "Conflict", "the object has been modified")
+        return self.put({**held, "status": obj["status"]})
+
+    async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
+        held = self._held(resource, namespace, name)
+        self._write("delete", resource, name)
+        if held["metadata"]["uid"] != uid:
+            raise Conflict(409, "Conflict", "the uid is another")
+        self.remove(resource.kind, namespace, name)
+
+    def _held(self, resource: Resource, namespace: str, name: str) -> Document:
+        try:
+            return self.objects[resource.kind, namespace, name]
+        except KeyError:
+            raise NotFound(404, "NotFound", f"{resource.plural} {name} not found") from None
+
+    def _write(self, verb: str, resource: Resource, name: str) -> None:
+        self.writes.append((verb, resource.kind, name))
+        self._allowed(verb, resource)
+
+    def _allowed(self, verb: str, resource: Resource) -> None:
+        refusal = self.refusals.get((verb, resource.kind))
+        if refusal:
+            raise refusal
+
+    def _happened(self, kind: str, obj: Document) -> None:
+        obj["metadata"]["resourceVersion"] = str(len(self.history) + 1)
+        self.history.append({"type": kind, "object": obj})
+
+
+def _ref(obj: Document) -> Ref:
+    return (obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])
