@@ -1,0 +1,163 @@
+"""The keyed work queue: which key is due, and when.
+
+A key's first change is due at once, for it is the one that somebody waits for. Further changes within the
+key's *spacing* become one later run, and the spacing doubles with each such run up to a limit, so that a
+flapping pod costs a bounded number of writes while the last state still gets out. A quiet key is forgotten.
+Runs that fail come back with exponential backoff. One key is never run twice at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, NoReturn, Protocol, TypeVar
+
+from backendpool.errors import ApiError, ClusterError
+
+log = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkTiming:
+    """All in seconds: the spacing of a busy key's runs, and the backoff of a failing one's."""
+
+    spacing: float = 0.1
+    longest_spacing: float = 1.0
+    backoff: float = 0.5
+    longest_backoff: float = 30.0
+
+
+class WorkObserver(Protocol):
+    """What a queue tells of itself, for metrics."""
+
+    def waited(self, seconds: float) -> None:
+        """A run began that many seconds after it was due."""
+
+    def ran(self, seconds: float, outcome: str) -> None:
+        """A run ended; ``outcome`` is ``done``, ``again`` or ``failed``."""
+
+
+@dataclass(slots=True)
+class _Item:
+    spacing: float
+    timer: asyncio.TimerHandle | None = None
+    due: float = 0.0
+    started: float = float("-inf")
+    running: bool = False
+    dirty: bool = False
+    failures: int = 0
+
+
+class WorkQueue(Generic[K]):
+    """Keys to work on, each run by one worker at a time; ``describe`` names one in the log."""
+
+    def __init__(
+        self, observer: WorkObserver, timing: WorkTiming = WorkTiming(), describe: Callable[[K], str] = str
+    ) -> None:
+        self._observer = observer
+        self._timing = timing
+        self._describe = describe
+        self._items: dict[K, _Item] = {}
+        self._ready: asyncio.Queue[K] = asyncio.Queue()
+
+    def __len__(self) -> int:
+        """Keys that are due or running now."""
+        return self._ready.qsize() + sum(item.running for item in self._items.values())
+
+    def add(self, key: K) -> None:
+        """Have ``key`` run: at once, or when its spacing from the last run is over."""
+        item = self._items.setdefault(key, _Item(self._timing.spacing))
+        if item.running:
+            item.dirty = True
+        else:
+            self._schedule_change(key, item)
+
+    async def run(self, work: Callable[[K], Awaitable[float | None]], workers: int = 4) -> NoReturn:
+        """Run ``work(key)`` for each key that is due, for ever.
+
+        ``work`` returns the seconds after which it wants the key again, or None. A
+        :class:`ClusterError` is logged and the key comes back with backoff; any other error is a bug
+        and ends the queue.
+        """
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(self._worker(work))
+        raise AssertionError("workers never return")
+
+    async def _worker(self, work: Callable[[K], Awaitable[float | None]]) -> NoReturn:
+        while True:
+            key = await self._ready.get()
+            item = self._items[key]
+            self._begin(item)
+            outcome, again = await self._attempt(key, item, work)
+            self._observer.ran(self._now() - item.started, outcome)
+            self._end(key, item, again)
+
+    async def _attempt(
+        self, key: K, item: _Item, work: Callable[[K], Awaitable[float | None]]
+    ) -> tuple[str, float | None]:
+        try:
+            again = await work(key)
+        except ClusterError as error:
+            item.failures += 1
+            wish = (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0
+            wait = max(self._backoff(item.failures), wish)
+            # The first failure may be a hiccup that the retry hides; a second one is worth a line.
+            level = logging.WARNING if item.failures == 2 else logging.DEBUG
+            log.log(
+                level, "%s failed %d times, next try in %.1f s: %s", self._describe(key), item.failures, wait, error
+            )
+            return "failed", wait
+        if item.failures > 1:
+            log.info("%s works again after %d failures", self._describe(key), item.failures)
+        item.failures = 0
+        return ("done", None) if again is None else ("again", again)
+
+    def _begin(self, item: _Item) -> None:
+        now = self._now()
+        self._observer.waited(max(0.0, now - item.due))
+        item.timer, item.running, item.dirty, item.started = None, True, False, now
+
+    def _end(self, key: K, item: _Item, again: float | None) -> None:
+        item.running = False
+        if item.dirty:
+            self._schedule_change(key, item)
+        elif again is not None:
+            # Never closer than a change could bring it, whatever a run wishes: it must not turn in a circle.
+            self._schedule(key, item, max(self._now() + again, item.started + item.spacing))
+        else:
+            asyncio.get_running_loop().call_later(2 * item.spacing, self._forget, key, item)
+
+    def _schedule_change(self, key: K, item: _Item) -> None:
+        now, due = self._now(), item.started + item.spacing
+        if self._schedule(key, item, max(now, due)) and due > now:
+            item.spacing = min(item.spacing * 2, self._timing.longest_spacing)
+
+    def _schedule(self, key: K, item: _Item, due: float) -> bool:
+        """Have the key run then, unless it runs before anyway; whether that made a difference."""
+        if item.timer is not None:
+            if item.due <= due:
+                return False
+            item.timer.cancel()
+        item.due = due
+        item.timer = asyncio.get_running_loop().call_at(due, self._ready.put_nowait, key)
+        return True
+
+    def _forget(self, key: K, item: _Item) -> None:
+        idle = item.timer is None and not item.running
+        if idle and self._now() - item.started >= 2 * item.spacing and self._items.get(key) is item:
+            del self._items[key]
+
+    def _backoff(self, failures: int) -> float:
+        """Exponential, with jitter of half, so that keys that failed together do not return together."""
+        full = min(self._timing.backoff * 2.0 ** min(failures - 1, 16), self._timing.longest_backoff)
+        return full * random.uniform(0.5, 1.0)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

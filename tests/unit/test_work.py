@@ -1,0 +1,246 @@
+"""The keyed work queue."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from backendpool.errors import TooManyRequests, Unreachable
+from backendpool.work import WorkQueue, WorkTiming
+
+TIMING = WorkTiming(spacing=0.05, longest_spacing=0.2, backoff=0.02, longest_backoff=0.1)
+
+
+@dataclass
+class Observer:
+    outcomes: list[str] = field(default_factory=list)
+
+    def waited(self, seconds: float) -> None:
+        assert seconds >= 0
+
+    def ran(self, seconds: float, outcome: str) -> None:
+        assert seconds >= 0
+        self.outcomes.append(outcome)
+
+
+@asynccontextmanager
+async def running(
+    work: Callable[[str], Awaitable[float | None]], observer: Observer | None = None, timing: WorkTiming = TIMING
+) -> AsyncIterator[WorkQueue[str]]:
+    queue: WorkQueue[str] = WorkQueue(observer or Observer(), timing)
+    task = asyncio.create_task(queue.run(work))
+    try:
+        yield queue
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def test_first_change_runs_at_once() -> None:
+    """A quiet key's first change does not wait for the spacing."""
+    ran = asyncio.Event()
+
+    async def work(key: str) -> None:
+        ran.set()
+
+    async with running(work) as queue:
+        begun = asyncio.get_running_loop().time()
+        queue.add("a")
+        await ran.wait()
+        assert asyncio.get_running_loop().time() - begun < TIMING.spacing
+
+
+async def test_burst_is_coalesced_and_last_state_gets_out() -> None:
+    """Many changes become few runs, and the last run sees the last state."""
+    state = [0]
+    seen: list[int] = []
+
+    async def work(key: str) -> None:
+        seen.append(state[0])
+
+    async with running(work) as queue:
+        for state[0] in range(1, 101):
+            queue.add("a")
+            await asyncio.sleep(0.004)
+        await until(lambda: bool(seen) and seen[-1] == 100)
+        assert len(seen) <= 9, "spacings 0.05, 0.1, 0.2, 0.2 … within half a second"
+
+
+async def test_quiet_key_is_forgotten_and_quick_again() -> None:
+    """A key that was busy and then quiet keeps no state, so that memory follows the living pools."""
+
+    async def work(key: str) -> None:
+        return None
+
+    async with running(work) as queue:
+        for _ in range(5):
+            queue.add("a")
+            await asyncio.sleep(0.03)
+        await until(lambda: not queue._items)
+
+
+async def test_one_key_never_runs_twice_at_once() -> None:
+    """A change during a run waits for its end, and is not lost."""
+    active, most, runs = 0, 0, 0
+
+    async def work(key: str) -> None:
+        nonlocal active, most, runs
+        active, runs = active + 1, runs + 1
+        most = max(most, active)
+        await asyncio.sleep(0.08)
+        active -= 1
+
+    async with running(work) as queue:
+        queue.add("a")
+        await until(lambda: active == 1)
+        queue.add("a")
+        queue.add("a")
+        await until(lambda: runs == 2 and active == 0)
+        await asyncio.sleep(0.1)
+    assert (most, runs) == (1, 2)
+
+
+async def test_keys_run_side_by_side() -> None:
+    """A slow key does not hold up another."""
+    slow, fast = asyncio.Event(), asyncio.Event()
+
+    async def work(key: str) -> None:
+        await slow.wait() if key == "slow" else fast.set()
+
+    async with running(work) as queue:
+        queue.add("slow")
+        queue.add("fast")
+        await asyncio.wait_for(fast.wait(), 1)
+
+
+async def test_failure_comes_back_with_growing_backoff(caplog: pytest.LogCaptureFixture) -> None:
+    """A cluster error is retried, later each time, and logged once and not each time."""
+    times: list[float] = []
+    observer = Observer()
+
+    async def work(key: str) -> None:
+        times.append(asyncio.get_running_loop().time())
+        if len(times) < 5:
+            raise Unreachable("connection refused")
+
+    async with running(work, observer) as queue:
+        queue.add("a")
+        await until(lambda: len(observer.outcomes) == 5)
+    assert observer.outcomes == ["failed"] * 4 + ["done"]
+    assert times[4] - times[3] > times[1] - times[0]
+    assert len([r for r in caplog.records if r.levelname == "WARNING"]) == 1
+
+
+async def test_change_cuts_a_backoff_short() -> None:
+    """A key in a long backoff runs as soon as it changes: the change may be the cure."""
+    calls = 0
+
+    async def work(key: str) -> float | None:
+        nonlocal calls
+        calls += 1
+        return 60.0 if calls == 1 else None
+
+    async with running(work) as queue:
+        queue.add("a")
+        await until(lambda: calls == 1)
+        queue.add("a")
+        await until(lambda: calls == 2)
+
+
+async def test_work_that_asks_again_runs_again() -> None:
+    """A returned number of seconds brings the key back without a change."""
+    calls = 0
+
+    async def work(key: str) -> float | None:
+        nonlocal calls
+        calls += 1
+        return 0.01 if calls < 3 else None
+
+    async with running(work) as queue:
+        queue.add("a")
+        await until(lambda: calls == 3)
+
+
+async def test_work_that_always_asks_again_does_not_turn_in_a_circle() -> None:
+    """A run that wants the key back at once, each time, is held to the spacing."""
+    calls = 0
+
+    async def work(key: str) -> float:
+        nonlocal calls
+        calls += 1
+        return 0.0
+
+    async with running(work) as queue:
+        queue.add("a")
+        await asyncio.sleep(5.5 * TIMING.spacing)
+    assert 2 <= calls <= 6
+
+
+async def test_servers_wish_is_the_shortest_wait() -> None:
+    """A refusal with Retry-After is not retried sooner than the server asked for (RFC 9110, section 10.2.3)."""
+    times: list[float] = []
+
+    async def work(key: str) -> None:
+        times.append(asyncio.get_running_loop().time())
+        if len(times) == 1:
+            raise TooManyRequests(429, "TooManyRequests", "slow down", retry_after=0.3)
+
+    async with running(work) as queue:
+        queue.add("a")
+        await until(lambda: len(times) == 2)
+    assert times[1] - times[0] >= 0.3 > TIMING.longest_backoff
+
+
+async def test_changes_of_a_failing_key_are_spaced() -> None:
+    """A key that fails and changes all the time is tried less and less often, as one that does not fail."""
+    runs = 0
+
+    async def work(key: str) -> None:
+        nonlocal runs
+        runs += 1
+        raise Unreachable("connection refused")
+
+    async with running(work, timing=replace(TIMING, backoff=60, longest_backoff=60)) as queue:
+        for _ in range(100):
+            queue.add("a")
+            await asyncio.sleep(0.004)
+    assert 3 <= runs <= 6, "spacings 0.05, 0.1, 0.2 … within half a second, not 0.05 each time"
+
+
+async def test_keys_added_before_the_start_run_once() -> None:
+    """What the first lists bring is worked on when all of them are there, each key once."""
+    runs: list[str] = []
+
+    async def work(key: str) -> None:
+        runs.append(key)
+
+    queue: WorkQueue[str] = WorkQueue(Observer(), TIMING)
+    for key in ("a", "b", "a", "b"):
+        queue.add(key)
+    await until(lambda: len(queue) == 2)
+    task = asyncio.create_task(queue.run(work))
+    await until(lambda: len(runs) == 2)
+    await asyncio.sleep(2 * TIMING.spacing)
+    task.cancel()
+    assert sorted(runs) == ["a", "b"]
+
+
+async def test_bug_ends_the_queue() -> None:
+    """An error that is not the cluster's is a bug: it ends the process instead of hiding in a loop."""
+
+    async def work(key: str) -> None:
+        raise ZeroDivisionError
+
+    queue: WorkQueue[str] = WorkQueue(Observer(), TIMING)
+    queue.add("a")
+    with pytest.raises(ExceptionGroup) as error:
+        await queue.run(work)
+    assert error.group_contains(ZeroDivisionError)
