@@ -1,0 +1,111 @@
+"""One pool, made so: read what is known, apply what is missing, write what is true.
+
+Idempotent and driven by keys: it looks at the state of things and never at the event that brought it here,
+so a lost or doubled event does no harm. Where nothing differs nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from backendpool.apply import ChildApplier
+from backendpool.cache import Cache, PoolKey
+from backendpool.cluster.api import Api
+from backendpool.cluster.resources import POOLS
+from backendpool.conditions import transitions
+from backendpool.drift import belongs_to
+from backendpool.endpoints import EndpointSet, union
+from backendpool.errors import Conflict, NotFound
+from backendpool.metrics import OperatorMetrics
+from backendpool.names import API_VERSION, KIND
+from backendpool.pool import Pool, parse_pool
+from backendpool.recorder import EventRecorder, Notice
+from backendpool.status import ChildrenView, build_status
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Reconciler:
+    """Brings pools' children and status to what their specs and EndpointSlices say."""
+
+    def __init__(
+        self,
+        api: Api,
+        cache: Cache,
+        applier: ChildApplier,
+        recorder: EventRecorder,
+        metrics: OperatorMetrics,
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._api = api
+        self._cache = cache
+        self._applier = applier
+        self._recorder = recorder
+        self._metrics = metrics
+        self._clock = clock
+
+    async def reconcile(self, key: PoolKey) -> float | None:
+        """Returns the seconds after which to look again unasked, or None; raises ``ClusterError``."""
+        pool = self._cache.pool(key)
+        if pool is None or pool.deleting:
+            return None
+        try:
+            applied = await self._applier.ensure(pool)
+            await self._write_status(pool, applied.view)
+        except (Conflict, NotFound):
+            return await self._read_again(pool)
+        if applied.error:
+            raise applied.error
+        return applied.look_again
+
+    async def _write_status(self, pool: Pool, view: ChildrenView) -> None:
+        status = build_status(pool, self._endpoints(pool), view, self._clock())
+        if status == pool.status:
+            return
+        answer = await self._api.replace_status(POOLS, _with_status(pool, status))
+        self._metrics.status_writes.inc()
+        self._cache.note_pool(parse_pool(answer))
+        for news in transitions(pool.status.get("conditions") or (), status["conditions"]):
+            self._recorder.record(pool, Notice(news.reason, news.message, warning=news.reason.is_warning))
+
+    def _endpoints(self, pool: Pool) -> EndpointSet | None:
+        """The union of the slices of the pool's own Service; None while the cluster has made none.
+
+        A Service that has a selector always has a slice, be it an empty one. So no slice means that nothing
+        is known yet, as after somebody deleted the Service: the last list stands until the new one is there.
+        A Service of the pool's name and label that is not the pool's does not tell where its calls go.
+        """
+        service = self._cache.children(pool.key).get(("Service", pool.name))
+        if service is None or not belongs_to(service, pool):
+            return None
+        uid, families = service["metadata"]["uid"], service["spec"].get("ipFamilies") or [None]
+        slices = [one for one in self._cache.slices(pool.key) if one.owner_uid in (uid, "")]
+        return union(slices, families[0]) if slices else None
+
+    async def _read_again(self, pool: Pool) -> float | None:
+        """The pool changed or went while it was worked on: go on from how it is, without waiting for the watch."""
+        try:
+            self._cache.note_pool(parse_pool(await self._api.get(POOLS, pool.namespace, pool.name)))
+        except NotFound:
+            self._cache.drop_pool(pool)
+            return None
+        return 0.0
+
+
+def _with_status(pool: Pool, status: Mapping[str, Any]) -> dict[str, Any]:
+    """The document to put: bound to the very object, and the version of it, that the status was built from."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {
+            "namespace": pool.namespace,
+            "name": pool.name,
+            "uid": pool.uid,
+            "resourceVersion": pool.resource_version,
+        },
+        "status": status,
+    }

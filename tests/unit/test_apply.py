@@ -1,0 +1,210 @@
+"""The children of one pool, beyond what whole reconciles show (test_reconcile.py)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from backendpool.apply import Applied, ChildApplier
+from backendpool.cache import Cache
+from backendpool.cluster.api import Api
+from backendpool.errors import Forbidden, NotFound, TooManyRequests, Unreachable
+from backendpool.metrics import OperatorMetrics
+from backendpool.names import API_VERSION, KIND
+from backendpool.pool import Pool, parse_pool
+from backendpool.recorder import EventRecorder, Notice
+from tests.unit.fake_api import FakeApi
+from tests.unit.pools import document
+
+QUOTA = Forbidden(403, "Forbidden", "exceeded quota: pods")
+
+
+class Recorder(EventRecorder):
+    """Keeps what was recorded."""
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+
+    def record(self, pool: Pool, notice: Notice) -> None:
+        self.notices.append(notice)
+
+
+class World:
+    """An applier for one pool, and the API server; watches are told when a test says so."""
+
+    def __init__(self) -> None:
+        self.api = FakeApi()
+        self.registry = CollectorRegistry()
+        self.recorder = Recorder()
+        self.cache = Cache(lambda key: None)
+        self.api.put({"apiVersion": API_VERSION, "kind": KIND, **document()})
+        self._applier = ChildApplier(
+            cast("Api", self.api),
+            self.cache,
+            self.recorder,
+            OperatorMetrics(self.registry),
+            "backendpool/operator:test",
+        )
+
+    def pool(self, **spec: Any) -> Pool:
+        return parse_pool({**self.api.objects[KIND, "default", "greetserver"], "spec": document(**spec)["spec"]})
+
+    async def ensure(self, pool: Pool | None = None) -> Applied:
+        self.api.writes.clear()
+        self.recorder.notices.clear()
+        return await self._applier.ensure(pool or self.pool())
+
+    def deliver(self) -> None:
+        """Let the watches tell of all children."""
+        for child in self.api.children().values():
+            self.cache.put_child(None, child)
+
+    def reasons(self) -> list[str]:
+        return [notice.reason for notice in self.recorder.notices]
+
+    def writes(self, verb: str, kind: str) -> float | None:
+        return self.registry.get_sample_value("backendpool_child_writes_total", {"verb": verb, "kind": kind})
+
+
+@pytest.fixture
+async def world() -> World:
+    """Where a pool has its children already."""
+    world = World()
+    await world.ensure()
+    world.deliver()
+    return world
+
+
+async def test_everything_made_is_told_once() -> None:
+    """A new pool is one event with all its children in it, and each write is counted by its kind."""
+    world = World()
+    assert (await world.ensure()).view.applied
+    (notice,) = world.recorder.notices
+    assert (notice.reason, notice.warning) == ("ChildrenApplied", False)
+    assert "Service greetserver, ServiceAccount greetserver-lookaside" in notice.note
+    assert world.writes("apply", "Service") == 2
+
+
+async def test_children_not_brought_by_the_watch_are_found() -> None:
+    """A look right after the writes, before the watches tell of them, writes nothing a second time."""
+    world = World()
+    await world.ensure()
+    assert (await world.ensure()).view.applied
+    assert (world.api.writes, world.recorder.notices) == ([], [])
+
+
+async def test_refused_child_withholds_no_other() -> None:
+    """Where a quota refuses the Deployment, readers still get their rights; the refusal comes back to be retried."""
+    world = World()
+    world.api.refusals["apply", "Deployment"] = QUOTA
+    outcome = await world.ensure(world.pool(readers=[{"serviceAccount": "gateway"}]))
+    assert outcome.error is QUOTA
+    assert outcome.view.failure == "The API server refused a child (Forbidden): exceeded quota: pods"
+    assert not outcome.view.applied
+    assert ("RoleBinding", "greetserver-reader") in world.api.children()
+    assert ("Deployment", "greetserver-lookaside") not in world.api.children()
+    assert "Deployment" not in world.recorder.notices[0].note, "told is what was done"
+
+
+async def test_refused_look_is_told_like_a_refused_write() -> None:
+    """Without the right to get a child the pool says so, instead of failing in silence."""
+    world = World()
+    world.api.refusals["get", "Service"] = QUOTA
+    assert (await world.ensure()).view.failure.endswith("exceeded quota: pods")
+    assert world.api.writes == []
+
+
+async def test_first_refusal_is_the_one_told() -> None:
+    """Later refusals often follow from the first."""
+    world = World()
+    world.api.refusals["apply", "Role"] = QUOTA
+    world.api.refusals["apply", "RoleBinding"] = TooManyRequests(429, "TooManyRequests", "slow down", 1.0)
+    assert (await world.ensure()).error is QUOTA
+
+
+async def test_outage_is_raised_at_once() -> None:
+    """An API server that does not answer is not asked for each child in turn."""
+    world = World()
+    world.api.refusals["apply", "Service"] = Unreachable("timed out")
+    with pytest.raises(Unreachable):
+        await world.ensure()
+    assert len(world.api.writes) == 1
+
+
+async def test_removal_is_told(world: World) -> None:
+    """What the spec no longer asks for is deleted by its uid, in one event."""
+    assert (await world.ensure(world.pool(lookaside={"replicas": 1}))).view.applied
+    assert ("delete", "PodDisruptionBudget", "greetserver-lookaside") in world.api.writes
+    assert world.reasons() == ["ChildrenApplied", "Removed"]
+    assert world.writes("delete", "PodDisruptionBudget") == 1
+
+
+async def test_removing_what_is_gone_is_no_failure(world: World) -> None:
+    """A child that somebody else deleted first is as gone as it should be."""
+    world.api.remove("PodDisruptionBudget", "default", "greetserver-lookaside")
+    outcome = await world.ensure(world.pool(lookaside={"replicas": 1}))
+    assert (outcome.error, outcome.view.failure) == (None, "")
+
+
+async def test_another_object_of_a_removed_name_is_spared(world: World) -> None:
+    """Between our look and the deletion the name can come to stand for somebody else's object."""
+    ref = ("PodDisruptionBudget", "default", "greetserver-lookaside")
+    mine = world.api.objects[ref]
+    world.api.put({**mine, "metadata": {**mine["metadata"], "uid": "another"}})
+    outcome = await world.ensure(world.pool(lookaside={"replicas": 1}))
+    assert outcome.error is None
+    assert ref in world.api.objects
+
+
+@pytest.mark.parametrize("change", ["edited", "deleted"])
+async def test_repair_is_a_warning(world: World, change: str) -> None:
+    """Who edits or deletes a child of a settled pool finds in the events that it was put right, and why."""
+    service = world.cache.children(("default", "greetserver"))["Service", "greetserver"]
+    if change == "edited":
+        world.cache.put_child(service, world.api.put({**service, "spec": {"type": "NodePort"}}))
+    else:
+        world.api.remove("Service", "default", "greetserver")
+        world.cache.put_child(service, None)
+    applied = {"type": "Reconciling", "reason": "Applied", "observedGeneration": 3}
+    await world.ensure(replace(world.pool(), status={"conditions": [applied]}))
+    (notice,) = world.recorder.notices
+    assert (notice.reason, notice.warning) == ("DriftRepaired", True)
+    assert "Service greetserver:" in notice.note
+
+
+async def test_pool_made_anew_takes_its_children_over(world: World) -> None:
+    """The children of the deleted pool of its name become its own without having been missed."""
+    world.api.remove(KIND, "default", "greetserver")
+    anew = document()
+    anew["metadata"]["uid"] = "pool-anew"
+    world.api.put({"apiVersion": API_VERSION, "kind": KIND, **anew})
+    assert (await world.ensure()).view.applied
+    owners = [child["metadata"]["ownerReferences"][0]["uid"] for child in world.api.children().values()]
+    assert set(owners) == {"pool-anew"}
+    assert {verb for verb, _, _ in world.api.writes} == {"apply"}
+
+
+async def test_nothing_is_made_for_a_pool_that_another_replaced() -> None:
+    """A deletion that no watch told of, and a new pool of the name: children would be owned by a ghost."""
+    world = World()
+    with pytest.raises(NotFound, match="default/greetserver is another pool of that name by now"):
+        await world.ensure(replace(world.pool(), uid="ghost"))
+    assert world.api.writes == []
+
+
+async def test_bad_spec_touches_nothing(world: World) -> None:
+    """Where it is not understood what is asked for, what stands is left as it is."""
+    world.api.remove("Service", "default", "greetserver")
+    outcome = await world.ensure(world.pool(policy="Psychic"))
+    assert (world.api.writes, outcome.error, outcome.view.applied) == ([], None, False)
+
+
+async def test_available_replicas_are_the_deployments(world: World) -> None:
+    """The lookaside's availability is what the cluster says of the Deployment."""
+    assert (await world.ensure()).view.lookaside_available == 0
+    deployment = world.cache.children(("default", "greetserver"))["Deployment", "greetserver-lookaside"]
+    world.cache.put_child(deployment, world.api.put({**deployment, "status": {"availableReplicas": 2}}))
+    assert (await world.ensure()).view.lookaside_available == 2
