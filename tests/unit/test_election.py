@@ -1,0 +1,246 @@
+"""Leader election: one writer at a time, whoever pauses, dies or is cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from backendpool.cluster.api import Api
+from backendpool.cluster.resources import Resource
+from backendpool.election import ElectionTiming, Elector
+from backendpool.errors import ClusterError, Conflict, LeadershipLost, NotFound, NotLeading, Unreachable
+
+TIMING = ElectionTiming(duration=1, renewal=0.1, retry=0.02, arrival=0.2)
+
+
+class LeaseServer:
+    """An API server that has one Lease, as far as electors use one. ``away`` fails each request."""
+
+    def __init__(self) -> None:
+        self.lease: dict[str, Any] | None = None
+        self.away = False
+        self._versions = itertools.count(1)
+        self._watchers: list[asyncio.Queue[dict[str, Any]]] = []
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
+        self._reached()
+        if self.lease is None:
+            raise NotFound(404, "NotFound", "no such lease")
+        return copy.deepcopy(self.lease)
+
+    async def create(self, resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
+        self._reached()
+        if self.lease is not None:
+            raise Conflict(409, "AlreadyExists", "it is there")
+        return self._store("ADDED", obj)
+
+    async def replace(self, resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
+        held = await self.get(resource, "ops", "lease")
+        if held["metadata"]["resourceVersion"] != obj["metadata"]["resourceVersion"]:
+            raise Conflict(409, "Conflict", "it has changed")
+        return self._store("MODIFIED", obj)
+
+    async def list_page(self, resource: Resource, namespace: str, **_: object) -> dict[str, Any]:
+        self._reached()
+        items = [copy.deepcopy(self.lease)] if self.lease else []
+        return {"items": items, "metadata": {"resourceVersion": "1"}}
+
+    async def watch(self, resource: Resource, namespace: str, **_: object) -> AsyncIterator[dict[str, Any]]:
+        self._reached()
+        events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._watchers.append(events)
+        yield {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "1"}}}
+        while True:
+            yield await events.get()
+
+    @property
+    def holder(self) -> str:
+        return str(self.lease["spec"]["holderIdentity"]) if self.lease else ""
+
+    def _store(self, kind: str, obj: dict[str, Any]) -> dict[str, Any]:
+        self.lease = copy.deepcopy(obj)
+        self.lease["metadata"]["resourceVersion"] = str(next(self._versions))
+        for events in self._watchers:
+            events.put_nowait({"type": kind, "object": copy.deepcopy(self.lease)})
+        return copy.deepcopy(self.lease)
+
+    def _reached(self) -> None:
+        if self.away:
+            raise Unreachable("connection refused")
+
+
+class Clock:
+    """The loop's time, and what is added to it: a process that is paused sees time jump."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return asyncio.get_running_loop().time() + self.ahead
+
+
+@pytest.fixture
+def server() -> LeaseServer:
+    return LeaseServer()
+
+
+@asynccontextmanager
+async def candidate(server: LeaseServer, identity: str, clock: Clock | None = None) -> AsyncIterator[Elector]:
+    elector = Elector(cast("Api", server), "ops", "lease", identity, TIMING, clock or Clock())
+    watch = asyncio.create_task(elector.watch())
+    try:
+        yield elector
+    finally:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+
+
+async def within(seconds: float, elector: Elector) -> None:
+    await asyncio.wait_for(elector.win(), seconds)
+
+
+async def test_first_candidate_leads_at_once(server: LeaseServer) -> None:
+    """Nobody waits for a Lease that nobody holds."""
+    async with candidate(server, "a") as a:
+        await within(0.5, a)
+        a.check()
+        assert server.holder == "a"
+
+
+async def test_second_candidate_stands_by(server: LeaseServer) -> None:
+    """While the holder renews, another neither leads nor may write, however long it waits."""
+    async with candidate(server, "a") as a, candidate(server, "b") as b:
+        await within(0.5, a)
+        holding = asyncio.create_task(a.hold())
+        with pytest.raises(TimeoutError):
+            await within(2.5 * TIMING.duration, b)
+        with pytest.raises(NotLeading):
+            b.check()
+        holding.cancel()
+
+
+async def test_lease_given_back_is_taken_at_once(server: LeaseServer) -> None:
+    """A holder that leaves in good order costs no waiting."""
+    async with candidate(server, "a") as a, candidate(server, "b") as b:
+        await within(0.5, a)
+        winning = asyncio.create_task(b.win())
+        await asyncio.sleep(0.05)
+        await a.release()
+        await asyncio.wait_for(winning, 0.3)
+        assert server.holder == "b"
+        with pytest.raises(NotLeading):
+            a.check()
+
+
+async def test_dead_holder_is_succeeded_when_its_lease_ends(server: LeaseServer) -> None:
+    """Not before its duration, and soon after."""
+    async with candidate(server, "a") as a, candidate(server, "b") as b:
+        await within(0.5, a)
+        begun = asyncio.get_running_loop().time()
+        await within(2 * TIMING.duration, b)
+        assert asyncio.get_running_loop().time() - begun >= 0.9 * TIMING.duration
+        assert server.lease is not None
+        assert server.lease["spec"]["leaseTransitions"] == 1
+
+
+async def test_paused_leader_never_writes_again(server: LeaseServer) -> None:
+    """A leader that wakes after its Lease ended is refused its first write, and ends."""
+    clock = Clock()
+    async with candidate(server, "a", clock) as a:
+        await within(0.5, a)
+        clock.ahead = 10 * TIMING.duration
+        with pytest.raises(NotLeading):
+            a.check()
+        with pytest.raises(LeadershipLost):
+            await asyncio.wait_for(a.hold(), 1)
+
+
+async def test_no_write_that_might_arrive_too_late(server: LeaseServer) -> None:
+    """The fence closes one request's time before the Lease ends."""
+    clock = Clock()
+    async with candidate(server, "a", clock) as a:
+        await within(0.5, a)
+        clock.ahead = TIMING.duration - TIMING.arrival
+        assert a.leading
+        with pytest.raises(NotLeading):
+            a.check()
+
+
+async def test_leader_survives_a_short_outage(server: LeaseServer) -> None:
+    """A renewal that fails is tried again while the Lease holds."""
+    async with candidate(server, "a") as a:
+        await within(0.5, a)
+        holding = asyncio.create_task(a.hold())
+        server.away = True
+        await asyncio.sleep(0.5 * TIMING.duration)
+        server.away = False
+        await asyncio.sleep(TIMING.duration)
+        assert not holding.done()
+        a.check()
+        holding.cancel()
+
+
+async def test_leader_cut_off_ends(server: LeaseServer) -> None:
+    """A leader that cannot renew for the Lease's duration gives up, for another leads by then."""
+    async with candidate(server, "a") as a:
+        await within(0.5, a)
+        server.away = True
+        with pytest.raises(LeadershipLost):
+            await asyncio.wait_for(a.hold(), 2 * TIMING.duration)
+
+
+async def test_lease_taken_by_hand_is_lost(server: LeaseServer) -> None:
+    """Whoever writes another holder into the Lease ends the leader."""
+    async with candidate(server, "a") as a:
+        await within(0.5, a)
+        assert server.lease is not None
+        taken = copy.deepcopy(server.lease)
+        taken["spec"]["holderIdentity"] = "b"
+        await server.replace(cast("Resource", None), taken)
+        with pytest.raises(LeadershipLost):
+            await asyncio.wait_for(a.hold(), 1)
+
+
+async def test_foreign_touch_does_not_end_the_leader(server: LeaseServer) -> None:
+    """An annotation on the Lease is a conflict for the renewal, and no reason to stop."""
+    async with candidate(server, "a") as a:
+        await within(0.5, a)
+        assert server.lease is not None
+        await server.replace(cast("Resource", None), copy.deepcopy(server.lease))
+        holding = asyncio.create_task(a.hold())
+        await asyncio.sleep(1.5 * TIMING.duration)
+        assert not holding.done()
+        a.check()
+        holding.cancel()
+
+
+async def test_failed_release_is_no_failure(server: LeaseServer) -> None:
+    """When the API server is away at the end, the Lease ends by itself."""
+    async with candidate(server, "a") as a:
+        await within(0.5, a)
+        server.away = True
+        await a.release()
+        assert not a.leading
+
+
+async def test_many_candidates_one_leader(server: LeaseServer) -> None:
+    """However many race for a free Lease, one wins."""
+    async with candidate(server, "a") as a, candidate(server, "b") as b, candidate(server, "c") as c:
+        races = [asyncio.create_task(one.win()) for one in (a, b, c)]
+        await asyncio.sleep(0.3)
+        assert sum(one.leading for one in (a, b, c)) == 1
+        for race in races:
+            race.cancel()
+        await asyncio.gather(*races, return_exceptions=True)
+
+
+def test_errors_are_of_the_right_kind() -> None:
+    """A fenced write is retried like any failed request; lost leadership ends the process."""
+    assert issubclass(NotLeading, ClusterError)
+    assert not issubclass(LeadershipLost, ClusterError)
