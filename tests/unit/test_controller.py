@@ -1,0 +1,381 @@
+"""The operator put together, against an API server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import aiohttp
+import pytest
+from prometheus_client import generate_latest
+
+from backendpool import handlers
+from backendpool.apply import CHILDREN
+from backendpool.cluster.api import Api
+from backendpool.cluster.resources import DEPLOYMENTS, ENDPOINT_SLICES, POOLS, Resource
+from backendpool.controller import Operator, until_told
+from backendpool.election import Elector
+from backendpool.errors import LeadershipLost
+from backendpool.names import API_VERSION, BACKENDS, COMPONENT_LABEL, KIND, POOL_LABEL, SERVICE_NAME_LABEL
+from backendpool.settings import OperatorSettings
+from tests.unit.api_server import ApiServer
+from tests.unit.pools import document
+
+SETTINGS = OperatorSettings("backendpool/operator:test", instance="operator-0")
+NAME = "greetserver"
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It speaks plain HTTP, and to load the system's certificates takes each client longer than most tests.
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
+
+
+@pytest.fixture
+def server() -> ApiServer:
+    """An API server with one pool."""
+    server = ApiServer()
+    server.put(pool())
+    return server
+
+
+def pool(**spec: Any) -> dict[str, Any]:
+    made = document(**spec)
+    del made["metadata"]["uid"]
+    return {"apiVersion": API_VERSION, "kind": KIND, **made}
+
+
+def endpoint_slice(server: ApiServer, *addresses: str) -> dict[str, Any]:
+    """What the cluster makes for the pool's Service."""
+    service = server.objects["Service", "default", NAME]["metadata"]
+    labels = {SERVICE_NAME_LABEL: NAME, POOL_LABEL: NAME, COMPONENT_LABEL: BACKENDS}
+    owner = {"kind": "Service", "name": NAME, "uid": service["uid"]}
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"namespace": "default", "name": "slice-1", "labels": labels, "ownerReferences": [owner]},
+        "addressType": "IPv4",
+        "ports": [{"name": "grpc", "port": 50051}],
+        "endpoints": [{"addresses": [address]} for address in addresses],
+    }
+
+
+def status(server: ApiServer) -> dict[str, Any]:
+    found: dict[str, Any] = server.objects[KIND, "default", NAME].get("status", {})
+    return found
+
+
+def listed(server: ApiServer) -> list[str]:
+    return [endpoint["address"] for endpoint in status(server).get("endpoints", ())]
+
+
+def applied(server: ApiServer) -> bool:
+    return any(c["type"] == "Reconciling" and c["reason"] == "Applied" for c in status(server).get("conditions", ()))
+
+
+def figures(operator: Operator) -> str:
+    return generate_latest(operator.registry).decode()
+
+
+def known(operator: Operator, kind: Resource) -> bool:
+    return f"{kind.plural} (" not in (operator.not_ready() or "")
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def operating(operator: Operator) -> AsyncIterator[None]:
+    """Have the operator work while the context lasts."""
+    task = asyncio.create_task(operator.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled(), task.exception()
+
+
+@asynccontextmanager
+async def operated(api: Api, settings: OperatorSettings = SETTINGS) -> AsyncIterator[Operator]:
+    """An operator at work, alone."""
+    operator = Operator(api, settings)
+    async with operating(operator):
+        yield operator
+
+
+async def test_nothing_is_written_before_everything_is_known(server: ApiServer, tmp_path: Path) -> None:
+    """Until each kind's first list is complete the operator is not ready, says why, and writes nothing."""
+    kinds = (ENDPOINT_SLICES, *CHILDREN.values())
+    server.held = {kind: asyncio.Event() for kind in kinds}
+    async with server.connected(tmp_path) as api, operated(api) as operator:
+        await until(lambda: "backendpool_pools 1.0" in figures(operator))
+        for kind in kinds:
+            await until(partial(server.watched, kind))
+            assert f"{kind.plural} (listing)" in (operator.not_ready() or "")
+            assert server.writes == []
+            server.held[kind].set()
+            await until(partial(known, operator, kind))
+        await until(lambda: applied(server))
+        assert operator.not_ready() is None
+
+
+async def test_endpoints_reach_the_status(server: ApiServer, tmp_path: Path) -> None:
+    """What the cluster says of the pool's Service stands in the status moments later."""
+    async with server.connected(tmp_path) as api, operated(api):
+        await until(lambda: applied(server))
+        server.put(endpoint_slice(server, "10.0.0.1"))
+        await until(lambda: listed(server) == ["10.0.0.1"])
+        server.put(endpoint_slice(server, "10.0.0.2", "10.0.0.1"))
+        await until(lambda: listed(server) == ["10.0.0.1", "10.0.0.2"])
+
+
+async def test_deleted_child_comes_back(server: ApiServer, tmp_path: Path) -> None:
+    """Drift is seen by a watch, and repaired without anything else having to happen."""
+    async with server.connected(tmp_path) as api, operated(api):
+        await until(lambda: applied(server))
+        server.remove("Deployment", "default", f"{NAME}-lookaside")
+        await until(lambda: ("Deployment", "default", f"{NAME}-lookaside") in server.objects)
+
+
+async def test_deleted_pool_gets_nothing_new(server: ApiServer, tmp_path: Path) -> None:
+    """While the cluster collects the children of a deleted pool, none is made again."""
+    async with server.connected(tmp_path) as api, operated(api) as operator:
+        await until(lambda: applied(server))
+        server.remove(KIND, "default", NAME)
+        await until(lambda: "backendpool_pools 0.0" in figures(operator))
+        server.writes.clear()
+        for kind, name in server.children():
+            server.remove(kind, "default", name)
+        await asyncio.sleep(0.2)
+        assert [write for write in server.writes if write[0] != "create"] == [], "events of before may still come"
+
+
+async def test_pool_made_anew_is_served(server: ApiServer, tmp_path: Path) -> None:
+    """A pool that is deleted and made again at once, under its name, is not lost by the end of the old one."""
+    async with server.connected(tmp_path) as api, operated(api):
+        await until(lambda: applied(server))
+        server.remove(KIND, "default", NAME)
+        server.put(pool())
+        await until(lambda: applied(server))
+        uid = server.objects[KIND, "default", NAME]["metadata"]["uid"]
+        owners = {child["metadata"]["ownerReferences"][0]["uid"] for child in server.children().values()}
+        assert owners == {uid}
+
+
+async def test_restart_writes_nothing(server: ApiServer, tmp_path: Path) -> None:
+    """A second operator that finds everything as it should be only reads."""
+    async with server.connected(tmp_path) as api:
+        async with operated(api):
+            await until(lambda: applied(server))
+            server.put(endpoint_slice(server, "10.0.0.1"))
+            await until(lambda: listed(server) == ["10.0.0.1"])
+        server.writes.clear()
+        async with operated(api) as operator:
+            await until(lambda: not operator.not_ready())
+            await until(lambda: 'backendpool_reconcile_seconds_count{outcome="done"}' in figures(operator))
+            await asyncio.sleep(0.2)
+    assert server.writes == []
+
+
+async def test_outage_is_caught_up_with(server: ApiServer, tmp_path: Path) -> None:
+    """What changed while the API server was away is there soon after it is back; nothing was lost meanwhile."""
+    async with server.connected(tmp_path) as api, operated(api):
+        await until(lambda: applied(server))
+        server.put(endpoint_slice(server, "10.0.0.1"))
+        await until(lambda: listed(server) == ["10.0.0.1"])
+        server.go_away()
+        await until(lambda: server.refused > len(CHILDREN))
+        server.put(endpoint_slice(server, "10.0.0.2"))
+        server.remove("Service", "default", f"{NAME}-lookaside")
+        server.away = False
+        await until(lambda: listed(server) == ["10.0.0.2"])
+        await until(lambda: ("Service", "default", f"{NAME}-lookaside") in server.objects)
+
+
+async def test_crd_may_come_late(server: ApiServer, tmp_path: Path) -> None:
+    """An operator that was started before its CRD serves pools as soon as there can be any."""
+    server.unserved = {POOLS}
+    async with server.connected(tmp_path) as api, operated(api) as operator:
+        await until(lambda: "grpcbackendpools (404 NotFound: the CRD" in (operator.not_ready() or ""))
+        server.unserved.clear()
+        await until(lambda: applied(server))
+        assert operator.not_ready() is None
+
+
+async def test_only_the_namespaces_asked_for_are_read(server: ApiServer, tmp_path: Path) -> None:
+    """With namespaces named, rights in these are enough."""
+    settings = OperatorSettings("backendpool/operator:test", namespaces=("default", "shop"), instance="operator-0")
+    async with server.connected(tmp_path) as api, operated(api, settings):
+        await until(lambda: applied(server))
+    assert {namespace for _, namespace, _ in server.selected} == {"default", "shop"}
+
+
+async def test_bug_ends_the_operator(server: ApiServer, tmp_path: Path) -> None:
+    """An error that nobody foresaw, in whichever task, ends the whole, instead of leaving a half of it."""
+    server.put(pool() | {"status": {"conditions": [{"not": "a condition"}]}})
+    async with server.connected(tmp_path) as api:
+        with pytest.raises(ExceptionGroup) as ended:
+            await asyncio.wait_for(Operator(api, SETTINGS).run(), 10)
+    assert ended.group_contains(KeyError)
+
+
+async def test_bug_in_a_handler_ends_the_operator(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kopf logs what a handler raises and goes on: a bug in ours must not leave a pool unnoticed."""
+
+    def broken(obj: dict[str, Any]) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(handlers, "parse_pool", broken)
+    async with server.connected(tmp_path) as api:
+        with pytest.raises(ExceptionGroup) as ended:
+            await asyncio.wait_for(Operator(api, SETTINGS).run(), 10)
+    assert ended.group_contains(ZeroDivisionError)
+
+
+class Candidate:
+    """Stands in for the elector: wins when ``won`` is set, loses when ``lost`` is."""
+
+    def __init__(self) -> None:
+        self.won, self.lost, self.released = asyncio.Event(), asyncio.Event(), False
+
+    @property
+    def leading(self) -> bool:
+        return self.won.is_set() and not self.lost.is_set()
+
+    async def watch(self) -> None:
+        await asyncio.Event().wait()
+
+    async def win(self) -> None:
+        await self.won.wait()
+
+    async def hold(self) -> None:
+        await self.lost.wait()
+        raise LeadershipLost("somebody else has the Lease")
+
+    async def release(self) -> None:
+        self.released = True
+
+
+async def test_standby_is_ready_and_writes_nothing(server: ApiServer, tmp_path: Path) -> None:
+    """One that does not lead knows everything already, and starts to write as soon as it does."""
+    candidate = Candidate()
+    async with server.connected(tmp_path) as api:
+        operator = Operator(api, SETTINGS, cast("Elector", candidate))
+        async with operating(operator):
+            await until(lambda: not operator.not_ready() and "backendpool_pools 1.0" in figures(operator))
+            assert "backendpool_leader 0.0" in figures(operator)
+            assert server.writes == []
+            candidate.won.set()
+            await until(lambda: applied(server))
+            assert "backendpool_leader 1.0" in figures(operator)
+    assert candidate.released, "so that another can take over at once"
+
+
+async def test_lost_lease_ends_the_operator(server: ApiServer, tmp_path: Path) -> None:
+    """It is no bug: the error comes up by itself, to be told in one line."""
+    candidate = Candidate()
+    candidate.won.set()
+    async with server.connected(tmp_path) as api:
+        working = asyncio.create_task(Operator(api, SETTINGS, cast("Elector", candidate)).run())
+        await until(lambda: applied(server))
+        candidate.lost.set()
+        with pytest.raises(LeadershipLost, match="somebody else has the Lease"):
+            await asyncio.wait_for(working, 10)
+
+
+@asynccontextmanager
+async def process(kubeconfig: Path, port: int = 0) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The operator as a pod runs it."""
+    env = os.environ | {"KUBECONFIG": str(kubeconfig), "LOOKASIDE_IMAGE": "x", "METRICS_PORT": str(port)}
+    command = (sys.executable, "-c", "import sys; from backendpool.cli import main; sys.exit(main(['operator']))")
+    started = await asyncio.create_subprocess_exec(*command, env=env, stderr=asyncio.subprocess.PIPE)
+    try:
+        yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+            await started.wait()
+
+
+async def test_sigterm_ends_it_cleanly_and_soon(server: ApiServer, tmp_path: Path) -> None:
+    """Ready when all is known; asked to end it is gone within a second or so, with exit code 0 and no traceback."""
+    server.held = {DEPLOYMENTS: asyncio.Event()}
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    async def ready() -> int:
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/readyz") as response:
+            return response.status
+
+    async with server.serving(tmp_path) as kubeconfig, process(kubeconfig, port) as operator:
+        await until(lambda: server.watched(DEPLOYMENTS))
+        assert await ready() == 503
+        server.held[DEPLOYMENTS].set()
+        await until(lambda: applied(server))
+        assert await ready() == 200
+        operator.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(3):
+            _, log = await operator.communicate()
+    assert operator.returncode == 0
+    assert b"Traceback" not in log
+    assert b"ERROR" not in log
+
+
+async def test_second_signal_does_not_cut_the_end_short() -> None:
+    """Who presses Ctrl-C twice still gives the Lease back."""
+    begun, end, ended = asyncio.Event(), asyncio.Event(), False
+
+    async def work() -> None:
+        nonlocal ended
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        finally:
+            await end.wait()
+            ended = True
+
+    telling = asyncio.create_task(until_told(work()))
+    await begun.wait()
+    for _ in range(2):
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(0.01)
+    end.set()
+    await telling
+    assert ended
+
+
+async def test_sigterm_is_heard_while_the_api_server_is_away(server: ApiServer, tmp_path: Path) -> None:
+    """An operator that waits for its API server does not wait to end."""
+    async with server.serving(tmp_path) as kubeconfig, process(kubeconfig) as operator:
+        server.away = True
+        await until(lambda: server.refused > len(CHILDREN))
+        operator.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(3):
+            await operator.communicate()
+    assert operator.returncode == 0
+
+
+async def test_bug_ends_the_process_with_a_traceback(server: ApiServer, tmp_path: Path) -> None:
+    """Exit code 1 and the place of the bug: what the cluster restarts and a person can report."""
+    server.put(pool() | {"status": {"conditions": [{"not": "a condition"}]}})
+    async with server.serving(tmp_path) as kubeconfig, process(kubeconfig) as operator:
+        async with asyncio.timeout(10):
+            _, log = await operator.communicate()
+    assert operator.returncode == 1
+    assert b"KeyError" in log
+    assert b"Traceback" in log
+    assert b"reconcile.py" in log

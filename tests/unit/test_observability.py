@@ -1,0 +1,130 @@
+"""Health, metrics and logs."""
+
+import json
+import logging
+import socket
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from backendpool.errors import SettingsError
+from backendpool.observability import configure_logging, new_registry, serve
+
+LOOPBACK = "127.0.0.1"
+
+
+def fine() -> None:
+    return None
+
+
+async def get(port: int, path: str, accept: str = "*/*") -> tuple[int, str, str]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{LOOPBACK}:{port}{path}", headers={"Accept": accept}) as response,
+    ):
+        return response.status, response.headers["Content-Type"], await response.text()
+
+
+async def test_fine_checks_answer_200() -> None:
+    """A program that is alive and ready says so on both paths."""
+    async with serve(0, CollectorRegistry(), fine, fine, host=LOOPBACK) as port:
+        assert (await get(port, "/healthz"))[::2] == (200, "ok\n")
+        assert (await get(port, "/readyz"))[::2] == (200, "ok\n")
+
+
+async def test_failed_check_answers_503_with_its_sentence() -> None:
+    """Readiness and liveness fail apart, each with its own reason."""
+    not_ready = "not synced yet"
+    async with serve(0, CollectorRegistry(), fine, lambda: not_ready, host=LOOPBACK) as port:
+        assert (await get(port, "/healthz"))[0] == 200
+        assert (await get(port, "/readyz"))[::2] == (503, "not synced yet\n")
+
+
+async def test_check_is_asked_at_each_request() -> None:
+    """A program that becomes ready is seen as ready by the next probe."""
+    problems: list[str | None] = ["starting", None]
+    async with serve(0, CollectorRegistry(), fine, lambda: problems.pop(0), host=LOOPBACK) as port:
+        assert [(await get(port, "/readyz"))[0] for _ in range(2)] == [503, 200]
+
+
+async def test_metrics_show_the_given_registry_only() -> None:
+    """/metrics exposes what was registered with this program, and nothing global."""
+    registry = CollectorRegistry()
+    Counter("calls", "Calls.", registry=registry).inc(3)
+    async with serve(0, registry, fine, fine, host=LOOPBACK) as port:
+        status, content_type, text = await get(port, "/metrics")
+    assert status == 200
+    assert content_type.startswith("text/plain; version=")
+    assert "calls_total 3.0" in text
+    assert "python_info" not in text
+
+
+async def test_metrics_speak_openmetrics_when_asked() -> None:
+    """A scraper that prefers OpenMetrics gets it."""
+    async with serve(0, CollectorRegistry(), fine, fine, host=LOOPBACK) as port:
+        _, content_type, text = await get(port, "/metrics", "application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert text.endswith("# EOF\n")
+
+
+async def test_taken_port_is_a_settings_error() -> None:
+    """A port that another program holds is reported by its variable, not by a traceback."""
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match=f"METRICS_PORT {port} .* give a free port"):
+            async with serve(port, CollectorRegistry(), fine, fine, host=LOOPBACK):
+                pass
+
+
+async def test_port_is_free_again_afterwards() -> None:
+    """Leaving the context closes the server."""
+    async with serve(0, CollectorRegistry(), fine, fine, host=LOOPBACK) as port:
+        pass
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await get(port, "/healthz")
+
+
+def test_new_registry_has_the_process_figures() -> None:
+    """Every program shows its memory and CPU."""
+    names = {family.name for family in new_registry().collect()}
+    assert {"process_resident_memory_bytes", "process_cpu_seconds", "python_info"} <= names
+
+
+def test_json_log_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """A record is one line of JSON, with its exception and its extra fields."""
+    configure_logging("info", "json")
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        logging.getLogger("a.b").exception("it\nfailed", extra={"pool": "greet", "object": object()})
+    (line,) = capsys.readouterr().err.splitlines()
+    record = json.loads(line)
+    assert record["time"].endswith("Z")
+    assert "ValueError: broken" in record.pop("exception")
+    record.pop("time")
+    assert record == {"level": "error", "logger": "a.b", "message": "it\nfailed", "pool": "greet"}
+
+
+def test_text_log_keeps_a_message_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line break in a message cannot forge a record."""
+    configure_logging("info", "text")
+    logging.getLogger("a.b").info("one\r\n2026-01-01 ERROR forged")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(r"INFO    a.b: one\r\n2026-01-01 ERROR forged")
+
+
+def test_level_is_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Records under the level are not written, whichever case the level is given in."""
+    configure_logging("WARNING", "text")
+    logging.getLogger("a").info("quiet")
+    logging.getLogger("a").warning("loud")
+    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["loud"]
+
+
+def test_unknown_level_and_format_are_refused() -> None:
+    """The refusal names the variable and the choices."""
+    with pytest.raises(SettingsError, match="LOG_LEVEL is 'loud': give one of debug, info, warning, error"):
+        configure_logging("loud")
+    with pytest.raises(SettingsError, match="LOG_FORMAT is 'xml': give one of text, json"):
+        configure_logging("info", "xml")
