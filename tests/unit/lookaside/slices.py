@@ -1,0 +1,26 @@
+"""EndpointSlices to test with."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from backendpool.names import POOL_LABEL, SERVICE_NAME_LABEL
+
+
+def endpoint_slice(*ready: str, draining: Sequence[str] = (), name: str = "greetserver-1") -> dict[str, Any]:
+    """An EndpointSlice of the pool greetserver with these addresses."""
+    going = {"ready": False, "serving": True, "terminating": True}
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "labels": {SERVICE_NAME_LABEL: "greetserver", POOL_LABEL: "greetserver"},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "grpc", "port": 50051}],
+        "endpoints": [
+            *({"addresses": [address], "conditions": {"ready": True}} for address in ready),
+            *({"addresses": [address], "conditions": going} for address in draining),
+        ],
+    }

@@ -1,0 +1,173 @@
+"""The pick."""
+
+from collections import Counter
+
+import pytest
+from grpc import StatusCode
+
+from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.lookaside.lookaside_pb2 import Request
+from backendpool.lookaside.resolver import Refusal, Resolver
+
+ROUND_ROBIN = Request(router=Request.ROUNDROBIN, service="greetserver", namespace="default")
+RANDOM = Request(router=Request.RANDOM, service="greetserver", namespace="default")
+
+
+def ready(*addresses: str, port: int = 50051) -> list[Endpoint]:
+    return [Endpoint(address, port) for address in addresses]
+
+
+def draining(*addresses: str) -> list[Endpoint]:
+    return [Endpoint(address, 50051, state=EndpointState.DRAINING) for address in addresses]
+
+
+class Source:
+    """Endpoints that a test can change."""
+
+    def __init__(self, endpoints: list[Endpoint] | None) -> None:
+        self.current = None if endpoints is None else EndpointSet.of(endpoints)
+
+    def __call__(self) -> EndpointSet | None:
+        return self.current
+
+
+def resolver(endpoints: list[Endpoint] | None) -> Resolver:
+    return Resolver("default", "greetserver", Source(endpoints))
+
+
+def test_round_robin_is_exact() -> None:
+    """Each address comes once in each turn, in the same order."""
+    addresses = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    subject = resolver(ready(*addresses))
+    picks = [subject.resolve(ROUND_ROBIN) for _ in range(9)]
+    assert sorted(map(str, picks[:3])) == addresses
+    assert picks == picks[:3] * 3
+
+
+def test_round_robin_begins_anywhere() -> None:
+    """Servers that start together do not all begin with the same backend."""
+    endpoints = ready("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    firsts = {resolver(endpoints).resolve(ROUND_ROBIN) for _ in range(100)}
+    assert firsts == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
+
+
+def test_random_calls_take_no_turn() -> None:
+    """Clients that ask for RANDOM do not disturb the rotation of the others."""
+    subject = resolver(ready("10.0.0.1", "10.0.0.2"))
+    picks = []
+    for _ in range(20):
+        picks.append(subject.resolve(ROUND_ROBIN))
+        subject.resolve(RANDOM)
+    assert Counter(picks) == {"10.0.0.1": 10, "10.0.0.2": 10}
+
+
+def test_random_gives_each_address_its_share() -> None:
+    """No address is left out or preferred."""
+    subject = resolver(ready("10.0.0.1", "10.0.0.2", "10.0.0.3"))
+    picks = Counter(subject.resolve(RANDOM) for _ in range(3000))
+    assert picks.keys() == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
+    assert min(picks.values()) > 800  # six standard deviations below the mean
+
+
+def test_changed_set_is_used_by_the_next_call() -> None:
+    """An address that went is not given again, one that came is given in its turn."""
+    source = Source(ready("10.0.0.1", "10.0.0.2"))
+    subject = Resolver("default", "greetserver", source)
+    subject.resolve(ROUND_ROBIN)
+    source.current = EndpointSet.of(ready("10.0.0.2", "10.0.0.3"))
+    assert {subject.resolve(ROUND_ROBIN) for _ in range(2)} == {"10.0.0.2", "10.0.0.3"}
+
+
+def test_draining_is_passed_over_while_one_is_ready() -> None:
+    """A pod that is going gets no new calls."""
+    subject = resolver(ready("10.0.0.1") + draining("10.0.0.2"))
+    assert {subject.resolve(ROUND_ROBIN) for _ in range(4)} == {"10.0.0.1"}
+
+
+def test_draining_is_given_where_none_is_ready() -> None:
+    """A pod that still serves is better than none."""
+    subject = resolver(draining("10.0.0.1", "10.0.0.2"))
+    assert {subject.resolve(ROUND_ROBIN) for _ in range(2)} == {"10.0.0.1", "10.0.0.2"}
+
+
+def test_address_with_two_ports_has_one_share() -> None:
+    """The answer has no port, so an address counts once."""
+    subject = resolver(ready("10.0.0.1") + ready("10.0.0.1", port=50052) + ready("10.0.0.2"))
+    assert Counter(subject.resolve(ROUND_ROBIN) for _ in range(10)) == {"10.0.0.1": 5, "10.0.0.2": 5}
+
+
+def test_ipv6_host_has_no_brackets() -> None:
+    """The host stands as it is; brackets belong to host and port."""
+    assert resolver(ready("fd00::1")).resolve(ROUND_ROBIN) == "fd00::1"
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "change", "refusal"),
+    [
+        (
+            ready("10.0.0.1"),
+            {"router": 7},
+            Refusal(StatusCode.INVALID_ARGUMENT, "router 7 is unknown: give RANDOM (0) or ROUNDROBIN (1)"),
+        ),
+        (
+            ready("10.0.0.1"),
+            {"service": ""},
+            Refusal(
+                StatusCode.INVALID_ARGUMENT,
+                "service is empty: give the name of the Service, here greetserver",
+            ),
+        ),
+        (
+            ready("10.0.0.1"),
+            {"namespace": ""},
+            Refusal(
+                StatusCode.INVALID_ARGUMENT,
+                "namespace is empty: give the namespace of the Service, here default",
+            ),
+        ),
+        (
+            ready("10.0.0.1"),
+            {"service": "other"},
+            Refusal(
+                StatusCode.NOT_FOUND,
+                "this server knows greetserver in namespace default and no other Service: "
+                "ask the lookaside of the pool that you want",
+            ),
+        ),
+        (
+            ready("10.0.0.1"),
+            {"namespace": "other"},
+            Refusal(
+                StatusCode.NOT_FOUND,
+                "this server knows greetserver in namespace default and no other Service: "
+                "ask the lookaside of the pool that you want",
+            ),
+        ),
+        (
+            [],
+            {},
+            Refusal(
+                StatusCode.UNAVAILABLE,
+                "greetserver has no ready endpoint: see `kubectl describe gbp greetserver --namespace default`",
+            ),
+        ),
+        (
+            None,
+            {},
+            Refusal(
+                StatusCode.UNAVAILABLE,
+                "the endpoints of greetserver are not known yet: try again, and if it stays so, "
+                "see the log of greetserver-lookaside",
+            ),
+        ),
+    ],
+)
+def test_refusal_says_what_to_do(
+    endpoints: list[Endpoint] | None, change: dict[str, int | str], refusal: Refusal
+) -> None:
+    """Each call that gets no address gets the fitting status, and a sentence that helps."""
+    request = Request()
+    request.CopyFrom(ROUND_ROBIN)
+    for field, value in change.items():
+        setattr(request, field, value)
+    assert resolver(endpoints).resolve(request) == refusal

@@ -1,0 +1,326 @@
+"""The lookaside server, over real connections: gRPC clients on one side, an API server on the other."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from backendpool.cluster.api import Api
+from backendpool.cluster.resources import ENDPOINT_SLICES
+from backendpool.errors import SettingsError
+from backendpool.lookaside.lookaside_pb2 import Request
+from backendpool.lookaside.lookaside_pb2_grpc import LookasideStub
+from backendpool.lookaside.server import Ports, serve, serving
+from backendpool.lookaside.settings import LookasideSettings
+from backendpool.lookaside.view import EndpointView
+from tests.unit.api_server import ApiServer
+from tests.unit.lookaside.slices import endpoint_slice
+
+SERVING: int = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING: int = health_pb2.HealthCheckResponse.NOT_SERVING
+SETTINGS = LookasideSettings(
+    pool="greetserver",
+    namespace="default",
+    port=0,
+    metrics_port=0,
+    host="127.0.0.1",
+    drain_seconds=0.0,
+    grace_seconds=1.0,
+)
+ROUND_ROBIN = Request(router=Request.ROUNDROBIN, service="greetserver", namespace="default")
+LIST_SERVICES = reflection_pb2.ServerReflectionRequest(list_services="")
+
+
+class Client:
+    """What a client of the server can ask."""
+
+    def __init__(self, channel: grpc.aio.Channel, ports: Ports) -> None:
+        self.channel = channel
+        self.lookaside = LookasideStub(channel)
+        self.health = health_pb2_grpc.HealthStub(channel)
+        self.ports = ports
+
+    async def resolve(self, request: Request = ROUND_ROBIN) -> str:
+        return (await self.lookaside.Resolve(request, timeout=5)).address
+
+    async def status(self, service: str = "") -> int:
+        request = health_pb2.HealthCheckRequest(service=service)
+        status: int = (await self.health.Check(request, timeout=5)).status
+        return status
+
+    async def http(self, path: str) -> tuple[int, str]:
+        url = f"http://127.0.0.1:{self.ports.metrics}{path}"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return response.status, await response.text()
+
+    async def ready(self) -> bool:
+        status = await self.status()
+        return status == SERVING
+
+
+@asynccontextmanager
+async def client(ports: Ports) -> AsyncIterator[Client]:
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}", options=options) as channel:
+        yield Client(channel, ports)
+
+
+@asynccontextmanager
+async def started(api: Api, settings: LookasideSettings = SETTINGS) -> AsyncIterator[Client]:
+    """A server and its client; not yet synced where the API server is away."""
+    async with serving(api, settings) as ports, client(ports) as found:
+        yield found
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(5):
+        while not await condition():
+            await asyncio.sleep(0.005)
+
+
+async def refusal(call: Awaitable[str]) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    return refused.value.code(), refused.value.details() or ""
+
+
+@pytest.fixture
+def cluster() -> ApiServer:
+    server = ApiServer()
+    server.put(endpoint_slice("10.0.0.1", "10.0.0.2", "10.0.0.3"))
+    return server
+
+
+@pytest.fixture
+async def api(cluster: ApiServer, tmp_path: Path) -> AsyncIterator[Api]:
+    async with cluster.connected(tmp_path) as connected:
+        yield connected
+
+
+async def test_wire_format_is_the_one_of_existing_clients(cluster: ApiServer, api: Api) -> None:
+    """Path, field numbers, types and enum values are those that clients were generated from elsewhere."""
+    cluster.put(endpoint_slice("10.0.0.9"))
+    async with started(api) as peer:
+        await until(peer.ready)
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = peer.channel.unary_unary("/lookaside.Lookaside/Resolve")
+        for router in (b"", b"\x08\x01"):  # RANDOM is zero, so proto3 leaves it out; ROUNDROBIN is one
+            request = router + b"\x12\x0bgreetserver" + b"\x1a\x07default"
+            assert await call(request) == b"\x0a\x0810.0.0.9"
+
+
+async def test_round_robin_is_exact_for_all_clients_together(api: Api) -> None:
+    """Two clients share one rotation: six calls in all give each of three backends two."""
+    async with serving(api, SETTINGS) as ports, client(ports) as one, client(ports) as two:
+        await until(one.ready)
+        picks = [await peer.resolve() for _ in range(3) for peer in (one, two)]
+    assert Counter(picks) == {"10.0.0.1": 2, "10.0.0.2": 2, "10.0.0.3": 2}
+
+
+async def test_only_slices_of_the_pool_are_asked_for(cluster: ApiServer, api: Api) -> None:
+    """The API server selects, so that a big cluster costs nothing; a Service of that name alone is no pool."""
+    async with started(api) as peer:
+        await until(peer.ready)
+    selector = "kubernetes.io/service-name=greetserver,backendpool.io/pool=greetserver"
+    assert set(cluster.selected) == {(ENDPOINT_SLICES, "default", selector)}
+
+
+async def test_changes_are_followed(cluster: ApiServer, api: Api) -> None:
+    """Backends that come, drain and go are seen within moments, over all slices together."""
+
+    async def picks() -> set[str]:
+        return {await peer.resolve() for _ in range(4)}
+
+    async with started(api) as peer:
+        await until(peer.ready)
+        cluster.put(endpoint_slice("10.0.0.4", name="greetserver-2"))
+        await until(lambda: equal(picks(), {"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"}))
+        cluster.put(endpoint_slice("10.0.0.1", draining=["10.0.0.2", "10.0.0.3"]))
+        await until(lambda: equal(picks(), {"10.0.0.1", "10.0.0.4"}))
+        cluster.remove("EndpointSlice", "default", "greetserver-2")
+        await until(lambda: equal(picks(), {"10.0.0.1"}))
+
+
+async def equal(found: Awaitable[object], wanted: object) -> bool:
+    return await found == wanted
+
+
+async def test_refusals_reach_the_client(cluster: ApiServer, api: Api) -> None:
+    """Status and sentence travel over the wire, one status for each sort of problem."""
+    other = Request(service="other", namespace="default")
+    cluster.put(endpoint_slice())
+    async with started(api) as peer:
+        await until(peer.ready)
+        code, details = await refusal(peer.resolve(other))
+        assert code is grpc.StatusCode.NOT_FOUND
+        assert details.startswith("this server knows greetserver")
+        assert (await refusal(peer.resolve(Request())))[0] is grpc.StatusCode.INVALID_ARGUMENT
+        assert (await refusal(peer.resolve()))[0] is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_not_serving_before_the_first_sync(cluster: ApiServer, api: Api) -> None:
+    """Until the endpoints are known, health, readiness and Resolve say so; liveness is fine."""
+    cluster.away = True
+    async with started(api) as peer:
+        assert [await peer.status(name) for name in ("", "lookaside.Lookaside")] == [NOT_SERVING] * 2
+        code, details = await refusal(peer.resolve())
+        assert code is grpc.StatusCode.UNAVAILABLE
+        assert details.startswith("the endpoints of greetserver are not known yet")
+        status, text = await peer.http("/readyz")
+        assert status == 503
+        assert text.startswith("the endpoints are not known yet")
+        assert (await peer.http("/healthz"))[0] == 200
+        cluster.away = False
+        await until(peer.ready)
+        assert await peer.status("lookaside.Lookaside") == SERVING
+        assert await peer.http("/readyz") == (200, "ok\n")
+
+
+async def test_last_endpoints_are_kept_while_the_api_server_is_away(cluster: ApiServer, api: Api) -> None:
+    """An outage changes no answer and no health, and afterwards the news are caught up with."""
+    async with started(api) as peer:
+        await until(peer.ready)
+        cluster.go_away()
+        async with asyncio.timeout(5):
+            while not cluster.refused:
+                await asyncio.sleep(0.005)
+        assert {await peer.resolve() for _ in range(3)} == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
+        assert await peer.status() == SERVING
+        assert (await peer.http("/readyz"))[0] == 200
+        cluster.put(endpoint_slice("10.0.0.7"))
+        cluster.away = False
+        await until(lambda: equal(peer.resolve(), "10.0.0.7"))
+
+
+async def test_last_endpoints_stand_while_the_service_is_made_anew(cluster: ApiServer, api: Api) -> None:
+    """No slice at all means that the Service was deleted, not that its pods are gone; an empty slice does."""
+    async with started(api) as peer:
+        await until(peer.ready)
+        assert await peer.resolve()
+        cluster.remove("EndpointSlice", "default", "greetserver-1")
+        cluster.put(endpoint_slice("10.0.0.8", name="other"))
+        await until(lambda: equal(peer.resolve(), "10.0.0.8"))
+        cluster.remove("EndpointSlice", "default", "other")
+        await asyncio.sleep(0.05)
+        assert await peer.resolve() == "10.0.0.8"
+        cluster.put(endpoint_slice(name="greetserver-2"))
+        async with asyncio.timeout(5):
+            while (await peer.http("/metrics"))[1].count('backendpool_endpoints{state="Ready"} 0.0') == 0:
+                await asyncio.sleep(0.005)
+        assert (await refusal(peer.resolve()))[0] is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_metrics_tell_of_view_and_answers(cluster: ApiServer, api: Api) -> None:
+    """Scraped are the answers by code, the endpoints by state, the view's age and the list's revision."""
+    cluster.put(endpoint_slice("10.0.0.1", draining=["10.0.0.2", "10.0.0.3"]))
+    async with started(api) as peer:
+        await until(peer.ready)
+        await peer.resolve()
+        await refusal(peer.resolve(Request()))
+        _, text = await peer.http("/metrics")
+    samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert samples['backendpool_lookaside_resolves_total{code="OK"}'] == "1.0"
+    assert samples['backendpool_lookaside_resolves_total{code="INVALID_ARGUMENT"}'] == "1.0"
+    assert samples['backendpool_endpoints{state="Ready"}'] == "1.0"
+    assert samples['backendpool_endpoints{state="Draining"}'] == "2.0"
+    assert 0 <= float(samples["backendpool_view_age_seconds"]) < 5
+    assert any(name.startswith("backendpool_endpoints_revision_info{revision=") for name in samples)
+
+
+async def test_metrics_before_the_first_sync(cluster: ApiServer, api: Api) -> None:
+    """An age without end and no endpoint counts: what is not known is not shown as zero."""
+    cluster.away = True
+    async with started(api) as peer:
+        _, text = await peer.http("/metrics")
+    assert "backendpool_view_age_seconds +Inf" in text
+    assert "backendpool_endpoints{" not in text
+
+
+async def test_reflection_lists_and_describes_the_services(api: Api) -> None:
+    """grpcurl needs no proto file."""
+    describe = reflection_pb2.ServerReflectionRequest(file_containing_symbol="lookaside.Lookaside")
+    async with started(api) as peer:
+        stream = reflection_pb2_grpc.ServerReflectionStub(peer.channel).ServerReflectionInfo()
+        await stream.write(LIST_SERVICES)
+        names = [service.name for service in (await stream.read()).list_services_response.service]
+        await stream.write(describe)
+        files = (await stream.read()).file_descriptor_response.file_descriptor_proto
+        await stream.done_writing()
+        assert await stream.read() is grpc.aio.EOF
+    assert names == ["grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection", "lookaside.Lookaside"]
+    assert files[0].startswith(b"\n%backendpool/lookaside/lookaside.proto")
+
+
+async def test_stop_lets_a_call_under_way_finish(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On SIGTERM: NOT_SERVING, calls still answered for the drain time, and open ones to their end."""
+    monkeypatch.setattr(Api, "connect", lambda: asyncio.sleep(0, api))
+    ports = Ports(free_port(), free_port())
+    settings = replace(SETTINGS, port=ports.grpc, metrics_port=ports.metrics, drain_seconds=0.3, grace_seconds=30)
+    served = asyncio.create_task(serve(settings))
+    async with client(ports) as peer:
+        await peer.channel.channel_ready()
+        await until(peer.ready)
+        stream = reflection_pb2_grpc.ServerReflectionStub(peer.channel).ServerReflectionInfo()
+        await stream.write(LIST_SERVICES)
+        await stream.read()
+
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        await until(lambda: equal(peer.status(), NOT_SERVING))
+        assert await peer.http("/readyz") == (503, "stopping\n")
+        assert await peer.resolve() in {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
+        await until(lambda: refused(peer))
+        assert not served.done()
+        await stream.write(LIST_SERVICES)
+        assert len((await stream.read()).list_services_response.service) == 3
+        await stream.done_writing()
+        async with asyncio.timeout(5):
+            await served
+
+
+async def refused(peer: Client) -> bool:
+    """Whether new calls are no longer taken."""
+    async with client(peer.ports) as late:
+        try:
+            await late.resolve()
+        except grpc.aio.AioRpcError as error:
+            return error.code() is grpc.StatusCode.UNAVAILABLE
+    return False
+
+
+async def test_taken_port_is_a_settings_error(api: Api) -> None:
+    """A port that another program holds is reported by its variable."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match=f"LOOKASIDE_PORT {port} cannot be listened on: give a free port"):
+            async with serving(api, replace(SETTINGS, port=port)):
+                pass
+
+
+async def test_bug_in_the_watch_ends_the_server(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view that can no longer be kept ends the process, for a restart to heal, rather than age in silence."""
+
+    async def broken(self: EndpointView) -> None:
+        raise RuntimeError("bug")
+
+    monkeypatch.setattr(EndpointView, "run", broken)
+    with pytest.raises(ExceptionGroup) as ended:
+        async with serving(api, SETTINGS):
+            await asyncio.sleep(5)
+    assert ended.group_contains(RuntimeError, match="bug")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port

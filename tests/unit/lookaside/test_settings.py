@@ -1,0 +1,36 @@
+"""The lookaside's settings."""
+
+import pytest
+
+from backendpool.errors import SettingsError
+from backendpool.lookaside.settings import LookasideSettings
+
+LEAST = {"POOL_NAME": "greetserver", "POOL_NAMESPACE": "default"}
+
+
+def test_ports_have_defaults() -> None:
+    """A pod needs to be told its pool only."""
+    assert LookasideSettings.from_env(LEAST) == LookasideSettings("greetserver", "default", 50055, 9090)
+
+
+def test_ports_come_from_the_environment() -> None:
+    """Both ports can be set."""
+    settings = LookasideSettings.from_env(LEAST | {"LOOKASIDE_PORT": "1", "METRICS_PORT": "65535"})
+    assert (settings.port, settings.metrics_port) == (1, 65535)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"POOL_NAME": ""}, "POOL_NAME is not set: give the name of the GrpcBackendPool"),
+        ({"POOL_NAMESPACE": ""}, "POOL_NAMESPACE is not set: give the namespace of the GrpcBackendPool"),
+        ({"POOL_NAME": "a,b!=c"}, "POOL_NAME is 'a,b!=c', which no Kubernetes object can be named"),
+        ({"LOOKASIDE_PORT": "x"}, "LOOKASIDE_PORT is 'x': give a port"),
+        ({"METRICS_PORT": "65536"}, "METRICS_PORT is '65536': give a port"),
+    ],
+)
+def test_unusable_settings_are_refused(change: dict[str, str], sentence: str) -> None:
+    """The refusal names the variable and says what to give."""
+    with pytest.raises(SettingsError) as refused:
+        LookasideSettings.from_env(LEAST | change)
+    assert sentence in str(refused.value)
