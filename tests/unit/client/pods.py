@@ -1,0 +1,123 @@
+"""Backends to call: real gRPC servers on loopback, each telling who it is."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import grpc.aio
+
+from backendpool.client.balancer import Balancer
+from backendpool.client.channels import Backend
+from backendpool.client.view import PoolView
+from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.spec import EmptyPolicy, Policy
+
+LOOPBACK = "127.0.0.1"
+METHOD = "/test.Who/Are"
+
+
+@dataclass
+class Pod:
+    """A server that answers with its name; ``held`` keeps its calls until it is set."""
+
+    name: str
+    port: int = 0
+    held: asyncio.Event | None = None
+    called: asyncio.Event = field(default_factory=asyncio.Event)
+    peers: set[str] = field(default_factory=set)
+    _server: grpc.aio.Server | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(LOOPBACK, self.port, pod_uid=f"uid-{self.name}", pod_name=self.name)
+
+    @property
+    def draining(self) -> Endpoint:
+        return Endpoint(LOOPBACK, self.port, f"uid-{self.name}", self.name, state=EndpointState.DRAINING)
+
+    async def start(self) -> Self:
+        """Listen: on a free port at first, on the same one after a stop."""
+        handler: Any = grpc.unary_unary_rpc_method_handler(self._answer)
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Who", {"Are": handler}),))
+        self.port = self._server.add_insecure_port(f"{LOOPBACK}:{self.port}")
+        await self._server.start()
+        return self
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await self._server.stop(None)
+
+    async def _answer(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        self.peers.add(context.peer())
+        self.called.set()
+        if self.held is not None:
+            await self.held.wait()
+        return self.name.encode()
+
+
+@asynccontextmanager
+async def pods(*names: str) -> AsyncIterator[list[Pod]]:
+    """A running pod for each of ``names``."""
+    async with AsyncExitStack() as stack:
+        started = []
+        for name in names:
+            pod = await Pod(name).start()
+            stack.push_async_callback(pod.stop)
+            started.append(pod)
+        yield started
+
+
+@asynccontextmanager
+async def balancing(*endpoints: Endpoint, grace: float = 5.0) -> AsyncIterator[Balancer]:
+    """A balancer over ``endpoints``, all of which were tried once; over an unknown pool where there are none."""
+    balancer = Balancer("ns/who", grace=grace)
+    try:
+        if endpoints:
+            balancer.update(view(endpoints))
+            await settled(balancer)
+        yield balancer
+    finally:
+        await balancer.aclose(0)
+
+
+def view(
+    endpoints: Iterable[Endpoint], policy: Policy = Policy.ROUND_ROBIN, empty: EmptyPolicy = EmptyPolicy.FAIL
+) -> PoolView:
+    return PoolView(EndpointSet.of(endpoints), policy, empty)
+
+
+async def settled(balancer: Balancer) -> None:
+    async with asyncio.timeout(5):
+        while not balancer.settled:
+            await asyncio.sleep(0.001)
+
+
+async def call(balancer: Balancer, timeout: float = 5.0) -> str:
+    """The name of the pod that answered one call."""
+    return await ask(await balancer.pick(timeout), timeout)
+
+
+async def ask(backend: Backend, timeout: float = 5.0) -> str:
+    """The name of the pod behind ``backend``."""
+    return (await backend.unary_unary(METHOD, bytes, bytes)(b"", timeout=timeout)).decode()
+
+
+@asynccontextmanager
+async def dead_endpoint() -> AsyncIterator[Endpoint]:
+    """An address where connections are refused."""
+    with socket.socket() as bound:
+        bound.bind((LOOPBACK, 0))  # taken, so that nobody else listens there, and not listened on
+        yield Endpoint(LOOPBACK, bound.getsockname()[1], pod_uid="uid-dead", pod_name="dead")
+
+
+@asynccontextmanager
+async def silent_endpoint() -> AsyncIterator[Endpoint]:
+    """An address where connections are taken and nothing is ever said."""
+    with socket.create_server((LOOPBACK, 0)) as listening:
+        yield Endpoint(LOOPBACK, listening.getsockname()[1], pod_uid="uid-silent", pod_name="silent")

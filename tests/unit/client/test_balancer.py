@@ -1,0 +1,311 @@
+"""Calls over real servers: shares, changes of the set, connections that are not there."""
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from grpc.aio import AioRpcError
+
+from backendpool.client.balancer import Balancer
+from backendpool.client.channels import target_uri
+from backendpool.endpoints import Endpoint
+from backendpool.errors import NoBackendError
+from backendpool.spec import EmptyPolicy, Policy
+from tests.unit.client.pods import (
+    METHOD,
+    ask,
+    balancing,
+    call,
+    dead_endpoint,
+    pods,
+    settled,
+    silent_endpoint,
+    view,
+)
+
+
+async def shares(balancer: Balancer, calls: int) -> Counter[str]:
+    return Counter([await call(balancer) for _ in range(calls)])
+
+
+async def until_shares(balancer: Balancer, names: set[str]) -> None:
+    """Until exactly these answer; a call may meet a connection that is just being lost."""
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(AioRpcError):
+                if (await shares(balancer, 2 * len(names))).keys() == names:
+                    return
+            await asyncio.sleep(0.01)
+
+
+async def test_calls_are_spread_exactly() -> None:
+    """Each backend gets its share of calls made one after another, to the call."""
+    async with pods("a", "b", "c") as (a, b, c), balancing(a.endpoint, b.endpoint, c.endpoint) as balancer:
+        assert await shares(balancer, 300) == {"a": 100, "b": 100, "c": 100}
+
+
+async def test_each_backend_has_one_connection() -> None:
+    """However many calls there are at once, a backend sees one client."""
+    async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
+        await asyncio.gather(*(call(balancer) for _ in range(50)))
+        assert (len(a.peers), len(b.peers)) == (1, 1)
+
+
+async def test_change_keeps_the_connections_of_those_that_stay() -> None:
+    """A backend that stays keeps its channel and connection, whoever comes and goes around it."""
+    async with pods("a", "b", "c") as (a, b, c), balancing(a.endpoint, b.endpoint) as balancer:
+        await shares(balancer, 2)
+        before = {backend.endpoint.identity: backend.channel for backend in balancer.backends}
+        balancer.update(view([a.endpoint, c.endpoint]))
+        await until_shares(balancer, {"a", "c"})
+        after = {backend.endpoint.identity: backend.channel for backend in balancer.backends}
+        assert after[a.endpoint.identity] is before[a.endpoint.identity]
+        assert len(a.peers) == 1
+
+
+async def test_same_address_in_another_pod_is_another_backend() -> None:
+    """An address that a new pod got is connected to anew."""
+    async with pods("a") as (a,), balancing(a.endpoint) as balancer:
+        (before,) = balancer.backends
+        a.name = "next"
+        balancer.update(view([a.endpoint]))
+        assert await call(balancer) == "next"
+        (after,) = balancer.backends
+        assert after is not before
+
+
+async def test_new_backend_takes_calls_once_connected() -> None:
+    """While a backend is being connected to, the others take all calls, and none fails."""
+    async with pods("a", "b") as (a, b), balancing(a.endpoint) as balancer, silent_endpoint() as silent:
+        balancer.update(view([a.endpoint, silent]))
+        assert await shares(balancer, 20) == {"a": 20}
+        balancer.update(view([a.endpoint, b.endpoint, silent]))
+        await until_shares(balancer, {"a", "b"})
+
+
+async def test_calls_under_way_finish_on_a_backend_that_left() -> None:
+    """A backend that leaves gets no new call, and those that it has are answered."""
+    async with pods("a", "b") as (a, b), balancing(a.endpoint) as balancer:
+        a.held = asyncio.Event()
+        under_way = asyncio.create_task(call(balancer))
+        await a.called.wait()
+        balancer.update(view([b.endpoint]))
+        assert await shares(balancer, 10) == {"b": 10}
+        a.held.set()
+        assert await under_way == "a"
+
+
+async def test_calls_under_way_are_cut_after_the_grace() -> None:
+    """A call that outlives the grace does not keep a connection for ever."""
+    async with pods("a") as (a,), balancing(a.endpoint, grace=0.05) as balancer:
+        a.held = asyncio.Event()
+        under_way = asyncio.create_task(call(balancer))
+        await a.called.wait()
+        balancer.update(view([]))
+        with pytest.raises(asyncio.CancelledError):
+            await under_way
+
+
+async def test_closing_waits_for_calls_under_way() -> None:
+    """aclose returns when the last call is done."""
+    async with pods("a") as (a,), balancing(a.endpoint) as balancer:
+        a.held = asyncio.Event()
+        under_way = asyncio.create_task(call(balancer))
+        await a.called.wait()
+        closing = asyncio.create_task(balancer.aclose())
+        await asyncio.sleep(0.05)
+        assert not closing.done()
+        a.held.set()
+        await closing
+        assert await under_way == "a"
+
+
+async def test_backend_that_cannot_be_connected_to_is_skipped() -> None:
+    """A dead address costs no call."""
+    async with pods("a", "b") as (a, b), dead_endpoint() as dead, balancing(a.endpoint, b.endpoint, dead) as balancer:
+        assert await shares(balancer, 20) == {"a": 10, "b": 10}
+
+
+async def test_backend_that_comes_back_takes_calls_again() -> None:
+    """A server that restarts in its place is left while it is away, and reconnected to without being asked."""
+    async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
+        await a.stop()
+        await until_shares(balancer, {"b"})
+        await a.start()
+        await until_shares(balancer, {"a", "b"})
+
+
+async def test_fails_at_once_when_no_backend_can_be_connected_to() -> None:
+    """Nobody waits for what is known to fail, and the message names the addresses."""
+    async with dead_endpoint() as dead, balancing(dead) as balancer:
+        async with asyncio.timeout(1):
+            with pytest.raises(NoBackendError, match=f"none of the 1 backends of ns/who .*{dead.target}.*check"):
+                await balancer.pick(30)
+
+
+async def test_pick_waits_for_the_pool_to_be_known() -> None:
+    """A call made before the first list is answered once it is there."""
+    async with pods("a") as (a,), balancing() as balancer:
+        early = asyncio.create_task(call(balancer))
+        await asyncio.sleep(0.02)
+        assert not early.done()
+        balancer.update(view([a.endpoint]))
+        assert await early == "a"
+
+
+async def test_pick_waits_no_longer_than_its_deadline() -> None:
+    """The wait for a pool that stays unknown ends in time, with what was waited for."""
+    async with balancing() as balancer:
+        with pytest.raises(NoBackendError, match=r"ns/who: still without a list of its endpoints after 0\.02 s"):
+            await balancer.pick(0.02)
+
+
+async def test_pick_waits_for_a_connection_no_longer_than_its_deadline() -> None:
+    """The wait for a server that takes connections and says nothing ends in time."""
+    async with silent_endpoint() as silent, balancing() as balancer:
+        balancer.update(view([silent]))
+        with pytest.raises(NoBackendError, match=r"ns/who: still connecting to its backends after 0\.05 s"):
+            await balancer.pick(0.05)
+
+
+async def test_those_who_wait_learn_of_failure() -> None:
+    """A pick that waits fails as soon as the last hope does."""
+    async with dead_endpoint() as dead, balancing() as balancer:
+        early = asyncio.create_task(balancer.pick(30))
+        await asyncio.sleep(0)
+        balancer.update(view([dead]))
+        async with asyncio.timeout(5):
+            with pytest.raises(NoBackendError, match="can be connected to"):
+                await early
+
+
+async def test_empty_pool_fails_calls() -> None:
+    """With emptyPolicy Fail, no endpoint means no call, and the message says where to look."""
+    async with pods("a") as (a,), balancing(a.endpoint) as balancer:
+        balancer.update(view([]))
+        with pytest.raises(NoBackendError, match="ns/who has no endpoint: see kubectl describe gbp who -n ns"):
+            await balancer.pick(30)
+
+
+async def test_missing_pool_fails_calls() -> None:
+    """A pool that does not exist is told apart from one without endpoints."""
+    async with pods("a") as (a,), balancing(a.endpoint) as balancer:
+        balancer.update(None)
+        with pytest.raises(NoBackendError, match="there is no pool ns/who that may be read: apply"):
+            await balancer.pick(30)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_keep_last_keeps_the_last_endpoints(gone: bool) -> None:
+    """With emptyPolicy KeepLast, calls go on to the last endpoints, also where the pool itself is gone."""
+    async with pods("a", "b") as (a, b), balancing() as balancer:
+        balancer.update(view([a.endpoint, b.endpoint], empty=EmptyPolicy.KEEP_LAST))
+        await settled(balancer)
+        before = balancer.backends
+        balancer.update(None if gone else view([], empty=EmptyPolicy.KEEP_LAST))
+        assert await shares(balancer, 10) == {"a": 5, "b": 5}
+        assert balancer.backends == before
+        balancer.update(view([b.endpoint], empty=EmptyPolicy.KEEP_LAST))
+        assert await shares(balancer, 10) == {"b": 10}
+
+
+async def test_draining_backend_gets_no_new_calls() -> None:
+    """Calls go to Ready backends, while one that drains keeps what it has, and its connection."""
+    async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
+        a.held = asyncio.Event()
+        under_way = [asyncio.create_task(call(balancer)) for _ in range(2)]
+        await a.called.wait()
+        balancer.update(view([a.draining, b.endpoint]))
+        assert await shares(balancer, 10) == {"b": 10}
+        a.held.set()
+        assert {await task for task in under_way} == {"a", "b"}
+
+
+async def test_draining_backend_is_used_where_nothing_is_ready() -> None:
+    """A backend that still serves is better than none."""
+    async with pods("a") as (a,), dead_endpoint() as dead, balancing(a.endpoint) as balancer:
+        balancer.update(view([a.draining]))
+        assert await call(balancer) == "a"
+        balancer.update(view([a.draining, dead]))
+        assert await call(balancer) == "a"
+
+
+async def test_ready_backend_is_waited_for_rather_than_draining_ones_used() -> None:
+    """What is about to be connected goes before what is about to go."""
+    async with pods("a", "b") as (a, b), balancing(a.endpoint) as balancer:
+        balancer.update(view([a.draining, b.endpoint]))
+        assert await shares(balancer, 5) == {"b": 5}
+
+
+async def test_random_policy_is_followed() -> None:
+    """A change of policy takes effect on the connections that are there."""
+    async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
+        before = balancer.backends
+        balancer.update(view([a.endpoint, b.endpoint], Policy.RANDOM))
+        answers = [await call(balancer) for _ in range(100)]
+        assert balancer.backends == before
+        assert set(answers) == {"a", "b"}
+        assert any(one == next_ for one, next_ in pairwise(answers))
+
+
+async def test_avoided_backend_is_not_picked_again() -> None:
+    """A second try of a call goes to another backend where there is one."""
+    async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
+        first = await balancer.pick(1)
+        assert {await ask(await balancer.pick(1, avoid=first)) for _ in range(5)} == {"a", "b"} - {await ask(first)}
+        balancer.update(view([first.endpoint]))
+        assert await balancer.pick(1, avoid=first) is first
+
+
+async def test_settled_once_every_backend_was_tried() -> None:
+    """Who waits for it finds the whole pool connected; it does not change back."""
+    async with pods("a") as (a,), silent_endpoint() as silent, balancing() as balancer:
+        balancer.update(view([a.endpoint, silent]))
+        assert await call(balancer) == "a"
+        assert not balancer.settled
+        balancer.update(view([a.endpoint]))
+        assert balancer.settled
+        balancer.update(view([a.endpoint, silent]))
+        assert balancer.settled
+
+
+async def test_missing_pool_settles() -> None:
+    """Knowing that there is no pool is knowing all there is to know."""
+    async with balancing() as balancer:
+        assert not balancer.settled
+        balancer.update(None)
+        assert balancer.settled
+
+
+async def test_method_callable_is_made_once() -> None:
+    """Calls of one method share one callable."""
+    async with pods("a") as (a,), balancing(a.endpoint) as balancer:
+        backend = await balancer.pick(1)
+        assert backend.unary_unary(METHOD, bytes, bytes) is backend.unary_unary(METHOD, bytes, bytes)
+
+
+async def test_changes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Who joins, connects, drains and leaves stands in the log, with the pod as a field."""
+    caplog.set_level(logging.DEBUG, "backendpool.client")
+    async with pods("a") as (a,), balancing(a.endpoint) as balancer:
+        balancer.update(view([a.draining]))
+        balancer.update(view([]))
+    told = [record for record in caplog.records if getattr(record, "pod", None) == "a"]
+    assert [record.getMessage().split(a.endpoint.target)[1] for record in told] == [
+        " joins",
+        " is connected",
+        " is Draining",
+        " leaves",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "target"),
+    [(Endpoint("192.0.2.1", 80), "ipv4:192.0.2.1:80"), (Endpoint("2001:db8::1", 80), "ipv6:[2001:db8::1]:80")],
+)
+def test_address_is_dialled_as_it_is(endpoint: Endpoint, target: str) -> None:
+    """Addresses of both families are written as gRPC wants them, so that no resolver is asked."""
+    assert target_uri(endpoint) == target
