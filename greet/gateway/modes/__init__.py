@@ -1,0 +1,1 @@
+"""The ways to a backend, from the problem to the solution; each module holds one."""

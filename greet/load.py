@@ -1,0 +1,147 @@
+"""A load generator for the gateway: how many each pod answered, what failed, and when a new pod first answered.
+
+The demo and the e2e tests run it as a pod beside the gateway, so that no route from the host to pods is needed.
+One JSON object a line, flushed: each interval's figures while it runs, and a summary at the end.
+
+Calls are started by the clock (an open loop), so that a slow answer does not hide the calls behind it; with
+``rate`` 0 they follow one another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+_POD = re.compile(r"from pod: name\(([^)]*)\)")
+_BODY = {"first_name": "Ada", "last_name": "Lovelace"}
+
+Print = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSettings:
+    """``rate`` in calls a second (0: one after another), until ``calls`` or ``seconds`` are over.
+
+    ``timeout`` is each call's, ``interval`` that between two lines, both in seconds.
+    """
+
+    url: str
+    rate: float = 0.0
+    calls: int | None = None
+    seconds: float | None = None
+    timeout: float = 10.0
+    interval: float = 1.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of the calls so far."""
+
+    pods: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    first_answer: dict[str, float] = field(default_factory=dict)
+    latencies: list[float] = field(default_factory=list)
+
+    def answered(self, text: str, seconds: float, now: float) -> None:
+        """Count an answer for the pod that it names; one that names none is an error."""
+        match = _POD.search(text)
+        if match is None:
+            self.errors["an answer that names no pod"] += 1
+            return
+        self.pods[match[1]] += 1
+        self.first_answer.setdefault(match[1], now)
+        self.latencies.append(seconds)
+
+    def failed(self, what: str) -> None:
+        self.errors[what] += 1
+
+    def summary(self) -> dict[str, Any]:
+        """Counts, unix times of first answers, and latencies in milliseconds."""
+        ordered = sorted(self.latencies)
+        return {
+            "ok": self.pods.total(),
+            "failed": self.errors.total(),
+            "pods": dict(sorted(self.pods.items())),
+            "errors": dict(self.errors),
+            "first_answer": self.first_answer,
+            "latency_ms": {f"p{share}": _percentile(ordered, share) for share in (50, 99, 100)},
+        }
+
+
+def print_line(line: dict[str, Any]) -> None:
+    """One JSON object to standard output, at once."""
+    print(json.dumps(line), flush=True)
+
+
+async def run(settings: LoadSettings, show: Print = print_line) -> Tally:
+    """Send the load; ends with a line of the whole, under ``summary``."""
+    tally = Tally()
+    timeout = aiohttp.ClientTimeout(total=settings.timeout)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+        reporter = asyncio.create_task(_report(tally, settings.interval, show))
+        try:
+            await _send(session, settings, tally)
+        finally:
+            reporter.cancel()
+            await asyncio.gather(reporter, return_exceptions=True)
+    show({"summary": tally.summary()})
+    return tally
+
+
+async def _send(session: aiohttp.ClientSession, settings: LoadSettings, tally: Tally) -> None:
+    begun = time.monotonic()
+    sent = 0
+    async with asyncio.TaskGroup() as calls:
+        while not _is_over(settings, sent, time.monotonic() - begun):
+            sent += 1
+            if not settings.rate:
+                await _call(session, settings.url, tally)
+                continue
+            calls.create_task(_call(session, settings.url, tally))
+            await asyncio.sleep(max(0.0, begun + sent / settings.rate - time.monotonic()))
+
+
+def _is_over(settings: LoadSettings, sent: int, elapsed: float) -> bool:
+    enough_calls = settings.calls is not None and sent >= settings.calls
+    enough_time = settings.seconds is not None and elapsed >= settings.seconds
+    return enough_calls or enough_time
+
+
+async def _call(session: aiohttp.ClientSession, url: str, tally: Tally) -> None:
+    begun = time.monotonic()
+    try:
+        async with session.post(url, json=_BODY) as response:
+            text = await response.text()
+    except (aiohttp.ClientError, TimeoutError) as error:
+        tally.failed(f"{type(error).__name__}: {error}")
+        return
+    if response.status == 200:
+        tally.answered(text, time.monotonic() - begun, time.time())
+    else:
+        tally.failed(f"{response.status} {text[:300]}")
+
+
+async def _report(tally: Tally, interval: float, show: Print) -> None:
+    """The figures of each interval that is over."""
+    pods: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    while True:
+        await asyncio.sleep(interval)
+        answered, failed = tally.pods - pods, tally.errors - errors
+        pods, errors = tally.pods.copy(), tally.errors.copy()
+        show({"time": time.time(), "pods": dict(sorted(answered.items())), "errors": dict(failed)})
+
+
+def _percentile(ordered: list[float], share: int) -> float | None:
+    if not ordered:
+        return None
+    return round(1000 * ordered[min(len(ordered) - 1, len(ordered) * share // 100)], 2)

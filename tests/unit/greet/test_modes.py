@@ -1,0 +1,115 @@
+"""The ways to a backend that need no pool to be watched, over real servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc.aio
+import pytest
+
+from backendpool.lookaside.lookaside_pb2 import Request, Response
+from backendpool.lookaside.lookaside_pb2_grpc import LookasideServicer, add_LookasideServicer_to_server
+from greet.gateway.greeter import Greeter
+from greet.gateway.modes import dns, lookaside, sticky
+from greet.settings import GatewaySettings
+from tests.unit.greet.servers import REQUEST, free_port, greet_servers, pod_of
+
+HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+
+
+async def shares(greeter: Greeter, calls: int) -> Counter[str]:
+    return Counter([pod_of(await greeter.greet(REQUEST, 5)) for _ in range(calls)])
+
+
+async def test_sticky_calls_one_host() -> None:
+    """All calls go to the one host, and it is ready from the start."""
+    port = free_port()
+    settings = GatewaySettings(server_host=HOSTS[1], server_port=port)
+    async with greet_servers(*HOSTS, port=port), sticky.connected(settings) as greeter:
+        assert greeter.unready() is None
+        assert await shares(greeter, 9) == {HOSTS[1]: 9}
+
+
+async def test_nobody_there_is_unavailable() -> None:
+    """A call to where nobody listens fails by its status, at once."""
+    async with sticky.connected(GatewaySettings(server_host=HOSTS[0], server_port=free_port())) as greeter:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await greeter.greet(REQUEST, 5)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_dns_calls_what_the_name_resolves_to() -> None:
+    """The Service's name is looked up, and what it stands for is called."""
+    port = free_port()
+    settings = GatewaySettings(service="localhost", server_port=port)
+    async with greet_servers(HOSTS[0], port=port), dns.connected(settings) as greeter:
+        assert greeter.unready() is None
+        assert await shares(greeter, 3) == {HOSTS[0]: 3}
+
+
+class Lookaside(LookasideServicer):
+    """Names the hosts in turn, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Request] = []
+
+    async def Resolve(  # noqa: N802
+        self, request: Request, context: grpc.aio.ServicerContext[Request, Response]
+    ) -> Response:
+        self.asked.append(request)
+        if request.service == "slow":
+            await asyncio.sleep(5)
+        if request.service != "who":
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "no ready endpoint")
+        return Response(address=HOSTS[len(self.asked) % len(HOSTS)])
+
+
+@asynccontextmanager
+async def looking(service: str, server_port: int) -> AsyncIterator[tuple[Lookaside, Greeter]]:
+    """A greeter that asks a lookaside for ``service``."""
+    servicer = Lookaside()
+    server = grpc.aio.server()
+    add_LookasideServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    settings = GatewaySettings(
+        service=service, namespace="ns", lookaside_host="127.0.0.1", lookaside_port=port, server_port=server_port
+    )
+    try:
+        async with lookaside.connected(settings) as greeter:
+            yield servicer, greeter
+    finally:
+        await server.stop(None)
+
+
+async def test_lookaside_is_asked_for_each_call() -> None:
+    """Each call goes to the address that was named for it, on the greet servers' port."""
+    async with greet_servers(*HOSTS) as port, looking("who", port) as (servicer, greeter):
+        assert greeter.unready() is None
+        assert await shares(greeter, 9) == dict.fromkeys(HOSTS, 3)
+    assert servicer.asked == [Request(router=Request.ROUNDROBIN, service="who", namespace="ns")] * 9
+
+
+async def test_refusal_of_the_lookaside_is_the_calls() -> None:
+    """Where the lookaside has no address, the caller learns what it said."""
+    async with looking("nobody", 1) as (_, greeter):
+        with pytest.raises(grpc.aio.AioRpcError, match="no ready endpoint"):
+            await greeter.greet(REQUEST, 5)
+
+
+async def test_lookup_counts_towards_the_deadline() -> None:
+    """A lookaside that does not answer in time ends the call in time."""
+    async with looking("slow", 1) as (_, greeter):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await greeter.greet(REQUEST, 0.05)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_channels_to_old_addresses_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Addresses that are no longer named do not keep their channels for ever."""
+    monkeypatch.setattr(lookaside, "_MAX_CHANNELS", 2)
+    async with greet_servers(*HOSTS) as port, looking("who", port) as (_, greeter):
+        assert await shares(greeter, 9) == dict.fromkeys(HOSTS, 3)

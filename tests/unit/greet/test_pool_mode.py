@@ -1,0 +1,214 @@
+"""The gateway on a pool: from the status that the operator writes to the call, over real connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+
+from backendpool.cluster.api import Api
+from backendpool.endpoints import Endpoint, EndpointSet
+from backendpool.errors import NoBackendError
+from backendpool.pool import parse_pool
+from backendpool.status import ChildrenView, build_status
+from greet.gateway.greeter import Greeter
+from greet.gateway.modes.pool import greeting
+from greet.settings import GatewaySettings
+from tests.unit import pools
+from tests.unit.cluster_io.scripted import ScriptedServer, Watch, answer, line, page, refuse, until
+from tests.unit.greet.servers import REQUEST, Refusing, free_port, greet_servers, pod_of, serving
+
+HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def published(hosts: Iterable[str], port: int, **spec: Any) -> dict[str, Any]:
+    """The pool greetserver as the API server has it once the operator has written its status."""
+    document = pools.document(**spec)
+    endpoints = EndpointSet.of(Endpoint(host, port, pod_uid=f"uid-{host}", pod_name=host) for host in hosts)
+    status = build_status(parse_pool(document), endpoints, ChildrenView(applied=True), NOW)
+    return {**document, "status": status}
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[ScriptedServer]:
+    server = ScriptedServer()
+    async with server.serving():
+        yield server
+
+
+@pytest_asyncio.fixture
+async def api(server: ScriptedServer, tmp_path: Path) -> AsyncIterator[Api]:
+    async with await Api.connect(server.kubeconfig(tmp_path, {"token": "secret"}), timeout=2) as api:
+        yield api
+
+
+@asynccontextmanager
+async def ready(api: Api, called: Counter[tuple[str, str]] | None = None) -> AsyncIterator[Greeter]:
+    """A greeter that is ready."""
+    counted = Counter() if called is None else called
+
+    def note(backend: str, code: grpc.StatusCode) -> None:
+        counted[backend.partition(":")[0], code.name] += 1
+
+    settings = GatewaySettings(service="greetserver", namespace="default", grace_seconds=0.1)
+    async with greeting(api, settings, note) as greeter:
+        await until(lambda: greeter.unready() is None)
+        yield greeter
+
+
+async def shares(greeter: Greeter, calls: int) -> Counter[str]:
+    return Counter([pod_of(await greeter.greet(REQUEST, 5)) for _ in range(calls)])
+
+
+async def test_shares_are_exact_from_the_first_call(server: ScriptedServer, api: Api) -> None:
+    """A gateway that says that it is ready has all backends connected: each gets its share to the call."""
+    called: Counter[tuple[str, str]] = Counter()
+    async with greet_servers(*HOSTS) as port:
+        server.script(page(published(HOSTS, port), version=41))
+        async with ready(api, called) as greeter:
+            assert await shares(greeter, 300) == dict.fromkeys(HOSTS, 100)
+    assert called == {(host, "OK"): 100 for host in HOSTS}
+
+
+async def test_status_is_followed(server: ScriptedServer, api: Api) -> None:
+    """A pod that the status lists is used, and one that it lists no more is not; no call fails."""
+    async with greet_servers(*HOSTS) as port:
+        watch = Watch()
+        server.script(page(published(HOSTS[:2], port), version=41), watch)
+        async with ready(api) as greeter:
+            assert (await shares(greeter, 4)).keys() == set(HOSTS[:2])
+            watch.send(line("MODIFIED", published(HOSTS[1:], port)))
+            async with asyncio.timeout(5):
+                while (await shares(greeter, 4)).keys() != set(HOSTS[1:]):
+                    await asyncio.sleep(0.01)
+
+
+async def test_unready_until_the_pool_was_read(server: ScriptedServer, api: Api) -> None:
+    """Until the API server has answered, readiness says what is in the way."""
+    server.script(*[answer({}, 503)] * 2)
+    settings = GatewaySettings(service="greetserver", namespace="default")
+    async with greeting(api, settings, lambda backend, code: None) as greeter:
+        assert greeter.unready() == "reading the pool and connecting to its backends for the first time"
+        await until(lambda: "503 Service Unavailable" in str(greeter.unready()))
+        server.script(page(version=1))
+        await until(lambda: greeter.unready() is None)
+
+
+async def test_started_before_its_pool(server: ScriptedServer, api: Api) -> None:
+    """Refused, for the right to read comes with the pool, it is ready and says what is missing; then it greets."""
+    async with greet_servers(HOSTS[0]) as port:
+        server.script(refuse(403, "Forbidden"), page(version=1), watch := Watch())
+        async with ready(api) as greeter:
+            with pytest.raises(NoBackendError, match="there is no pool default/greetserver that may be read: apply"):
+                await greeter.greet(REQUEST, 5)
+            watch.send(line("ADDED", published(HOSTS[:1], port)))
+            async with asyncio.timeout(5):
+                while not await greets(greeter):
+                    await asyncio.sleep(0.01)
+
+
+async def greets(greeter: Greeter) -> bool:
+    try:
+        await greeter.greet(REQUEST, 5)
+    except NoBackendError:
+        return False
+    return True
+
+
+async def test_stays_ready_without_backends(server: ScriptedServer, api: Api) -> None:
+    """A gateway whose pool runs empty goes on answering, and says why there is no greeting."""
+    async with greet_servers(HOSTS[0]) as port:
+        watch = Watch()
+        server.script(page(published(HOSTS[:1], port), version=41), watch)
+        async with ready(api) as greeter:
+            assert await shares(greeter, 1) == {HOSTS[0]: 1}
+            watch.send(line("MODIFIED", published([], port)))
+            async with asyncio.timeout(5):
+                while await greets(greeter):
+                    await asyncio.sleep(0.01)
+            with pytest.raises(NoBackendError, match="has no endpoint"):
+                await greeter.greet(REQUEST, 5)
+            assert greeter.unready() is None
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+async def test_backend_that_leaves_is_hidden_by_another(
+    server: ScriptedServer, api: Api, code: grpc.StatusCode
+) -> None:
+    """A backend that says UNAVAILABLE, or stops while a call reaches it, costs no greeting if there is another."""
+    called: Counter[tuple[str, str]] = Counter()
+    refusing = Refusing(code)
+    async with greet_servers(*HOSTS[:2]) as port, serving(refusing, HOSTS[2], port):
+        server.script(page(published(HOSTS, port), version=41))
+        async with ready(api, called) as greeter:
+            assert (await shares(greeter, 30)).keys() == set(HOSTS[:2])
+    assert called[HOSTS[2], code.name] == refusing.calls > 0
+
+
+@pytest.mark.parametrize(("backends", "tries"), [(2, 2), (1, 1)])
+async def test_unavailable_is_tried_on_one_other_backend(
+    server: ScriptedServer, api: Api, backends: int, tries: int
+) -> None:
+    """Where all are UNAVAILABLE, a call does not multiply; where there is only one, it is not asked twice."""
+    port = free_port()
+    one, two = (Refusing(grpc.StatusCode.UNAVAILABLE) for _ in range(2))
+    async with serving(one, HOSTS[0], port), serving(two, HOSTS[1], port):
+        server.script(page(published(HOSTS[:backends], port), version=41))
+        async with ready(api) as greeter:
+            assert await code_of_a_call(greeter) is grpc.StatusCode.UNAVAILABLE
+    assert one.calls + two.calls == tries
+
+
+async def test_other_failures_are_not_tried_again(server: ScriptedServer, api: Api) -> None:
+    """What the server meant as an answer is the answer."""
+    refusing = Refusing(grpc.StatusCode.INTERNAL)
+    port = free_port()
+    async with serving(refusing, HOSTS[0], port):
+        server.script(page(published(HOSTS[:1], port), version=41))
+        async with ready(api) as greeter:
+            assert await code_of_a_call(greeter) is grpc.StatusCode.INTERNAL
+            assert refusing.calls == 1
+
+
+async def code_of_a_call(greeter: Greeter) -> grpc.StatusCode:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await greeter.greet(REQUEST, 5)
+    return caught.value.code()
+
+
+async def test_call_that_outlives_its_backend_is_an_error_not_a_cancellation(server: ScriptedServer, api: Api) -> None:
+    """A call that is cut after the grace fails as one that may be tried again, and its task lives on."""
+    called: Counter[tuple[str, str]] = Counter()
+    hanging = Hanging()
+    port = free_port()
+    async with serving(hanging, HOSTS[0], port):
+        watch = Watch()
+        server.script(page(published(HOSTS[:1], port), version=41), watch)
+        async with ready(api, called) as greeter:
+            call = asyncio.create_task(greeter.greet(REQUEST, 5))
+            await hanging.called.wait()
+            watch.send(line("MODIFIED", published([], port)))
+            with pytest.raises(NoBackendError, match="left before it answered"):
+                await call
+    assert called == {(HOSTS[0], "CANCELLED"): 1}
+
+
+class Hanging(Refusing):
+    """Never answers."""
+
+    def __init__(self) -> None:
+        super().__init__(grpc.StatusCode.OK)
+        self.called = asyncio.Event()
+
+    async def Greet(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.called.set()
+        await asyncio.Event().wait()

@@ -1,0 +1,119 @@
+"""Settings of server and gateway, and the command that reads them."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import pytest
+
+from backendpool.errors import SettingsError
+from greet.cli import main
+from greet.settings import GatewaySettings, Mode, ServerSettings
+
+
+def test_server_reads_the_environment() -> None:
+    """Each variable lands where it belongs."""
+    env = {
+        "GRPC_PORT": "1",
+        "POD_NAME": "pod",
+        "POD_IP": "192.0.2.1",
+        "GREET_DELAY_SECONDS": "0.5",
+        "DRAIN_SECONDS": "2",
+        "GRACE_SECONDS": "3",
+    }
+    assert ServerSettings.from_env(env) == ServerSettings("pod", "192.0.2.1", "", 1, 0.5, 2, 3)
+
+
+def test_gateway_reads_the_environment() -> None:
+    """Each variable lands where it belongs."""
+    env = {
+        "GATEWAY_MODE": "lookaside",
+        "GATEWAY_PORT": "1",
+        "GRPC_SERVER_HOST": "host",
+        "GRPC_SERVER_PORT": "2",
+        "GRPC_SVC": "svc",
+        "POD_NAMESPACE": "ns",
+        "LB_SVC_NAME": "lb",
+        "LB_PORT": "3",
+        "GREET_TIMEOUT_SECONDS": "1.5",
+        "DRAIN_SECONDS": "0",
+        "GRACE_SECONDS": "4",
+    }
+    assert GatewaySettings.from_env(env) == GatewaySettings(
+        Mode.LOOKASIDE, "", 1, "host", 2, "svc", "ns", "lb", 3, 1.5, 0, 4
+    )
+
+
+@pytest.mark.parametrize("env", [{}, {"GATEWAY_PORT": "", "GRPC_SVC": "", "GATEWAY_MODE": ""}])
+def test_unset_and_empty_mean_the_default(env: Mapping[str, str]) -> None:
+    """What manifests leave empty is as if it were not there."""
+    assert GatewaySettings.from_env({**env, "POD_NAMESPACE": "ns"}) == GatewaySettings(namespace="ns")
+    assert ServerSettings.from_env({"POD_NAME": "pod"}) == ServerSettings("pod")
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ({"GATEWAY_MODE": "magic"}, "GATEWAY_MODE is 'magic': give one of sticky, dns, lookaside, pool"),
+        ({"GATEWAY_PORT": "http"}, "GATEWAY_PORT is 'http': give a port number"),
+        ({"GRPC_SERVER_PORT": "tcp://10.0.0.1:50051"}, "GRPC_SERVER_PORT is 'tcp://10.0.0.1:50051'"),
+        ({"LB_PORT": "65536"}, "LB_PORT is '65536'"),
+        ({"POD_NAMESPACE": ""}, "POD_NAMESPACE is not set: mode pool needs"),
+        ({"GREET_TIMEOUT_SECONDS": "0"}, "GREET_TIMEOUT_SECONDS is '0': give a number of seconds above 0 to 3600"),
+        ({"DRAIN_SECONDS": "-1"}, "DRAIN_SECONDS is '-1': give a number of seconds from 0 to 3600"),
+        ({"GRACE_SECONDS": "nan"}, "GRACE_SECONDS is 'nan'"),
+        ({"GRACE_SECONDS": "inf"}, "GRACE_SECONDS is 'inf'"),
+        ({"GRACE_SECONDS": "long"}, "GRACE_SECONDS is 'long'"),
+    ],
+)
+def test_unusable_setting_is_named(env: Mapping[str, str], message: str) -> None:
+    """The error names the variable, its value and what to give."""
+    with pytest.raises(SettingsError) as caught:
+        GatewaySettings.from_env({"POD_NAMESPACE": "ns", **env})
+    assert str(caught.value).startswith(message)
+
+
+def test_sticky_and_dns_need_no_namespace() -> None:
+    """Only a pool has to be looked for in a namespace."""
+    for mode in (Mode.STICKY, Mode.DNS):
+        assert GatewaySettings.from_env({"GATEWAY_MODE": mode}).namespace == ""
+
+
+@pytest.mark.parametrize("command", ["", "server", "gateway", "load"])
+def test_help_ends_well(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """--help explains each command, and exits with 0."""
+    with pytest.raises(SystemExit) as caught:
+        main([*command.split(), "--help"])
+    assert caught.value.code == 0
+    assert "usage: greet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("args", [["fly"], ["server", "--fast"], []])
+def test_wrong_usage_exits_with_2(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no command or flag is told, with the usage."""
+    with pytest.raises(SystemExit) as caught:
+        main(args)
+    assert caught.value.code == 2
+    assert "usage: greet" in capsys.readouterr().err
+
+
+def test_flag_overrides_the_environment(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A flag is looked at first, and a wrong one is told by its variable, with exit code 2."""
+    monkeypatch.setenv("GATEWAY_MODE", "sticky")
+    assert main(["gateway", "--mode", "magic"]) == 2
+    assert capsys.readouterr().err.startswith("greet gateway: GATEWAY_MODE is 'magic'")
+
+
+@pytest.mark.parametrize("args", [["server"], ["gateway", "--mode", "sticky"]])
+def test_program_ends_well_when_asked_to(args: list[str]) -> None:
+    """SIGTERM ends each program with 0, and the log says that it was asked."""
+    command = [sys.executable, "-m", "greet", *args, "--port", "0", "--drain", "0"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as program:
+        assert program.stderr is not None
+        assert "serving on port" in program.stderr.readline()
+        program.send_signal(signal.SIGTERM)
+        assert "stopping" in program.stderr.read()
+        assert program.wait(10) == 0
