@@ -1,0 +1,29 @@
+# Two images from one build: `operator` (operator and lookaside) and `greet` (the example application).
+# No syntax line and no BuildKit-only flag: the classic builder makes the same images.
+ARG BASE=python:3.13-slim
+
+FROM ${BASE} AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python3 -m venv /build && python3 -m venv --without-pip /venv
+COPY requirements/build.txt requirements/image.txt requirements/
+RUN /build/bin/pip install --quiet --require-hashes -r requirements/build.txt \
+ && /build/bin/pip --python /venv/bin/python install --quiet --no-compile --require-hashes -r requirements/image.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY operator operator
+COPY greet greet
+# Byte code is made here, for the root file system is read-only where it runs; not of the Kubernetes client's
+# thousand generated models, which are never imported and would be a fifth of the image.
+RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /dist . \
+ && /build/bin/pip --python /venv/bin/python install --quiet --no-compile --no-deps /dist/*.whl \
+ && /venv/bin/python -m compileall -q -j 0 -x '/kubernetes/.*/(models|api)/' /venv/lib
+
+FROM ${BASE} AS runtime
+COPY --from=build /venv /venv
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 65532:65532
+
+FROM runtime AS greet
+ENTRYPOINT ["python", "-m", "greet"]
+
+FROM runtime AS operator
+ENTRYPOINT ["backendpool"]
