@@ -1,0 +1,65 @@
+"""Fixtures of the e2e tests: a real cluster with the operator in it, and a fresh namespace for each test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from . import deploy
+from .cluster import Cluster, ensure, load_images
+from .kubectl import Kubectl
+
+ARTIFACTS = deploy.REPOSITORY / "artifacts" / "e2e-logs"
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """The cluster, with the project's images on its nodes; its logs are kept where a test failed."""
+    found = ensure()
+    load_images(found)
+    yield found
+    if request.session.testsfailed:
+        found.export_logs(ARTIFACTS)
+        print(f"\nlogs of the cluster: {ARTIFACTS.relative_to(deploy.REPOSITORY)}/")
+
+
+@pytest.fixture(scope="session")
+def kubectl(cluster: Cluster) -> Kubectl:
+    return deploy.kubectl_of(cluster)
+
+
+@pytest.fixture(scope="session")
+def operator(cluster: Cluster, kubectl: Kubectl) -> Kubectl:
+    """The operator, running in the cluster from the built image and manifests/operator."""
+    deploy.operator(cluster)
+    return kubectl
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own, held to the restricted Pod Security Standard, deleted at its end."""
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
+    name = f"e2e-{words[:40].strip('-')}-{uuid4().hex[:6]}"
+    kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+        }
+    )
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of this folder needs the cluster; what breaks the way to the API server again and again takes its time."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+            if item.path.name.startswith("test_faults_"):
+                item.add_marker(pytest.mark.faults)

@@ -1,0 +1,124 @@
+"""Pools and backends for the tests: what to apply, and what should then be true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .kubectl import Kubectl, eventually
+
+PORT = 50051
+LABELS = {"run": "greetserver"}
+
+
+def pool(namespace: str, name: str = "greetserver", **spec: Any) -> dict[str, Any]:
+    """A GrpcBackendPool over :func:`backends`."""
+    return {
+        "apiVersion": "backendpool.io/v1alpha1",
+        "kind": "GrpcBackendPool",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"selector": LABELS, "port": PORT, **spec},
+    }
+
+
+def backends(namespace: str, replicas: int = 3, name: str = "greetserver") -> dict[str, Any]:
+    """A Deployment of greet servers, as manifests/greet has it, small."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": LABELS},
+            "template": {"metadata": {"labels": LABELS}, "spec": _pod_spec()},
+        },
+    }
+
+
+def _pod_spec() -> dict[str, Any]:
+    return {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 15,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            {
+                "name": "server",
+                "image": "backendpool/greet:dev",
+                "imagePullPolicy": "IfNotPresent",
+                "args": ["server"],
+                "env": [
+                    # What is tested here is the list, not the drain: it need not take its time.
+                    {"name": "DRAIN_SECONDS", "value": "1"},
+                    {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                    {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                ],
+                "ports": [{"name": "grpc", "containerPort": PORT}],
+                "readinessProbe": {"grpc": {"port": PORT}, "periodSeconds": 1},
+                "resources": {"requests": {"cpu": "10m", "memory": "48Mi"}},
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+            }
+        ],
+    }
+
+
+def read(kubectl: Kubectl, namespace: str, name: str = "greetserver") -> dict[str, Any]:
+    """The pool as it is now."""
+    found: dict[str, Any] = kubectl.json("get", "gbp", name, f"--namespace={namespace}")
+    return found
+
+
+def condition(obj: dict[str, Any], kind: str) -> dict[str, Any]:
+    """One of the pool's conditions, empty where it is not there."""
+    conditions = obj.get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c["type"] == kind), {})
+
+
+def ready_addresses(obj: dict[str, Any]) -> set[str]:
+    """What the status says may take calls."""
+    return {e["address"] for e in obj.get("status", {}).get("endpoints", []) if e["state"] == "Ready"}
+
+
+def ready_pods(kubectl: Kubectl, namespace: str) -> set[str]:
+    """What is so: addresses of pods that are ready and not being deleted."""
+    return set(ready_pods_by_name(kubectl, namespace).values())
+
+
+def ready_pods_by_name(kubectl: Kubectl, namespace: str) -> dict[str, str]:
+    """The same, by the names of the pods."""
+    selector = ",".join(f"{k}={v}" for k, v in LABELS.items())
+    pods = kubectl.json("get", "pods", f"--namespace={namespace}", f"--selector={selector}")["items"]
+    return {
+        pod["metadata"]["name"]: pod["status"]["podIP"]
+        for pod in pods
+        if "deletionTimestamp" not in pod["metadata"]
+        and any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
+    }
+
+
+def wait_ready(kubectl: Kubectl, namespace: str, name: str = "greetserver", timeout: int = 120) -> None:
+    """As a user would: kubectl wait."""
+    kubectl("wait", "--for=condition=Ready", f"gbp/{name}", f"--namespace={namespace}", f"--timeout={timeout}s")
+
+
+def wait_for_count(kubectl: Kubectl, namespace: str, count: int, timeout: float = 120) -> None:
+    """Until the status lists exactly the pods that are ready, ``count`` of them, and none draining."""
+
+    def settled() -> bool:
+        there, obj = ready_pods(kubectl, namespace), read(kubectl, namespace)
+        assert len(there) == count, f"{len(there)} pods are ready"
+        assert ready_addresses(obj) == there, f"the status lists {ready_addresses(obj)}, ready are {there}"
+        assert obj["status"]["total"] == count, f"the status counts {obj['status']['total']}"
+        return True
+
+    eventually(f"{count} ready endpoints in the status", settled, timeout=timeout)
+
+
+def scale(kubectl: Kubectl, namespace: str, count: int, name: str = "greetserver") -> None:
+    kubectl("scale", f"deployment/{name}", f"--replicas={count}", f"--namespace={namespace}")

@@ -1,0 +1,189 @@
+"""A pool's life on a real cluster, with the operator running in it from the built image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from . import deploy, pools
+from .cluster import Cluster
+from .kubectl import Kubectl, columns, eventually
+
+CHILDREN = "services,serviceaccounts,roles,rolebindings,deployments,poddisruptionbudgets"
+
+
+@pytest.fixture
+def shop(operator: Kubectl, namespace: str) -> str:
+    """A namespace with three backends and a pool over them, ready."""
+    operator.apply(pools.backends(namespace), pools.pool(namespace, readers=[{"serviceAccount": "greet-gateway"}]))
+    pools.wait_ready(operator, namespace)
+    return namespace
+
+
+def children(kubectl: Kubectl, namespace: str) -> dict[tuple[str, str], str]:
+    """Kind and name of each child, with its resource version (a Deployment's generation: its status moves)."""
+    items = kubectl.json("get", CHILDREN, f"--namespace={namespace}", "--selector=backendpool.io/pool")["items"]
+    return {
+        (i["kind"], i["metadata"]["name"]): str(i["metadata"].get("generation") or i["metadata"]["resourceVersion"])
+        for i in items
+    }
+
+
+def test_pool_becomes_ready_and_lists_its_pods(operator: Kubectl, shop: str) -> None:
+    """kubectl wait succeeds, and the status lists exactly the pods, with node, zone, name and UID."""
+    pools.wait_for_count(operator, shop, 3)
+    status = pools.read(operator, shop)["status"]
+    assert (status["ready"], status["draining"], status["truncated"]) == (3, 0, False)
+    assert all(e["podName"] and e["podUID"] and e["nodeName"] and e["port"] == pools.PORT for e in status["endpoints"])
+    assert sum(zone["ready"] for zone in status["zones"]) == sum(1 for e in status["endpoints"] if e.get("zone"))
+    assert status["serviceName"] == "greetserver"
+    assert status["lookaside"]["target"] == f"greetserver-lookaside.{shop}.svc:50055"
+
+
+def test_tables_and_description_read_well(operator: Kubectl, shop: str) -> None:
+    """kubectl get, get -o wide, and describe show what a user looks for."""
+    table = operator("get", "grpcbackendpools", f"--namespace={shop}").stdout
+    assert columns(table) == ["NAME", "READY", "ENDPOINTS", "DRAINING", "POLICY", "AGE"]
+    assert table.splitlines()[1].split()[:5] == ["greetserver", "True", "3", "0", "RoundRobin"]
+    wide = operator("get", "gbp", f"--namespace={shop}", "--output=wide").stdout
+    assert columns(wide)[6:] == ["SERVICE", "LOOKASIDE", "REVISION", "REASON"]
+
+    def described() -> str:
+        text = operator("describe", "gbp", "greetserver", f"--namespace={shop}").stdout
+        assert "ChildrenApplied" in text
+        assert "EndpointsReady" in text
+        return text
+
+    assert "PoolReady" in eventually("events in the description", described)
+
+
+def test_explain_documents_every_field(operator: Kubectl) -> None:
+    """kubectl explain has a sentence for each field of the spec."""
+    text = operator("explain", "gbp.spec", "--recursive=false").stdout
+    for field in ("selector", "port", "policy", "emptyPolicy", "lookaside", "readers"):
+        assert f"  {field}\t" in text, text
+
+
+def test_scaling_is_followed(operator: Kubectl, shop: str) -> None:
+    """3-6-3-0-3: after each step the status lists exactly the pods that are there."""
+    for count in (6, 3, 0, 3):
+        pools.scale(operator, shop, count)
+        pools.wait_for_count(operator, shop, count)
+        ready = pools.condition(pools.read(operator, shop), "Ready")["status"]
+        assert ready == ("True" if count else "False")
+
+
+def test_deleting_a_pool_removes_all_that_it_made(operator: Kubectl, shop: str) -> None:
+    """Children go with the pool, and a pool applied again comes up as before."""
+    assert len(children(operator, shop)) == 9
+    operator("delete", "gbp", "greetserver", f"--namespace={shop}")
+    eventually("all children gone", lambda: not children(operator, shop))
+    operator.apply(pools.pool(shop))
+    pools.wait_ready(operator, shop)
+    pools.wait_for_count(operator, shop, 3)
+    assert len(children(operator, shop)) == 7, "the same but for the readers, which are not asked for now"
+
+
+def test_pool_replaced_at_once_comes_up(operator: Kubectl, shop: str) -> None:
+    """A pool deleted and applied again before its children were collected has all its children in the end."""
+    before = pools.read(operator, shop)["metadata"]["uid"]
+    operator("delete", "gbp", "greetserver", f"--namespace={shop}")
+    operator.apply(pools.pool(shop))
+
+    def settled() -> bool:
+        owners = {
+            owner["uid"]
+            for item in operator.json("get", CHILDREN, f"--namespace={shop}", "--selector=backendpool.io/pool")["items"]
+            for owner in item["metadata"]["ownerReferences"]
+        }
+        uid = pools.read(operator, shop)["metadata"]["uid"]
+        return uid != before and owners == {uid} and len(children(operator, shop)) == 7
+
+    eventually("children of the new pool alone", settled)
+    pools.wait_ready(operator, shop)
+    pools.wait_for_count(operator, shop, 3)
+
+
+def test_foreign_service_is_left_alone(operator: Kubectl, namespace: str) -> None:
+    """A Service of the pool's name makes it Stalled with an event; when it goes the pool comes up."""
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "greetserver", "namespace": namespace},
+        "spec": {"selector": {"app": "other"}, "ports": [{"port": 80}]},
+    }
+    operator.apply(service, pools.backends(namespace, 1), pools.pool(namespace))
+    before = operator.json("get", "service", "greetserver", f"--namespace={namespace}")
+
+    def stalled() -> bool:
+        return pools.condition(pools.read(operator, namespace), "Stalled").get("reason") == "Conflict"
+
+    eventually("Stalled with reason Conflict", stalled)
+    assert "Service greetserver" in pools.condition(pools.read(operator, namespace), "Stalled")["message"]
+    events = "--field-selector=reason=Conflict,regarding.name=greetserver"
+    eventually(
+        "a warning event",
+        lambda: operator.json("get", "events.v1.events.k8s.io", f"--namespace={namespace}", events)["items"],
+    )
+    assert not children(operator, namespace), "nothing is made half"
+    assert operator.json("get", "service", "greetserver", f"--namespace={namespace}") == before
+    operator("delete", "service", "greetserver", f"--namespace={namespace}")
+    pools.wait_ready(operator, namespace)
+
+
+def test_drift_is_repaired(operator: Kubectl, shop: str) -> None:
+    """A child that is edited or deleted is put right, an event says so, and no endpoint is lost meanwhile."""
+    here = f"--namespace={shop}"
+    patch = '{"spec":{"selector":{"run":"nobody"}}}'
+    operator("patch", "service", "greetserver", here, "--type=merge", f"--patch={patch}")
+
+    def selector_is_back() -> bool:
+        selector = operator.json("get", "service", "greetserver", here)["spec"]["selector"]
+        return bool(selector == pools.LABELS)
+
+    eventually("the selector is put right", selector_is_back)
+    for kind, name in children(operator, shop):
+        uid = operator.json("get", kind, name, here)["metadata"]["uid"]
+        operator("delete", kind, name, here, "--wait=false")
+
+        def is_back(kind: str = kind, name: str = name, uid: str = uid) -> bool:
+            return bool(operator.json("get", kind, name, here)["metadata"]["uid"] != uid)
+
+        eventually(f"{kind} {name} is made again", is_back)
+    pools.wait_ready(operator, shop)
+    pools.wait_for_count(operator, shop, 3)
+    assert "DriftRepaired" in operator("describe", "gbp", "greetserver", here).stdout
+
+
+def test_restarted_operator_loses_nothing_and_writes_nothing(cluster: Cluster, operator: Kubectl, shop: str) -> None:
+    """Both replicas killed with SIGKILL and brought back find all as they left it: no object gets a new version."""
+    if not cluster.can_inject_faults:
+        pytest.skip("kills a process on a node, which is done on a cluster of our own only")
+    pools.wait_for_count(operator, shop, 3)
+    before, versions = pools.read(operator, shop), children(operator, shop)
+    killed = _kill_operators(cluster, operator)
+    eventually("the operators are back", lambda: _restarts(operator) >= killed + 2)
+    operator.rollout(deploy.OPERATOR_NAMESPACE, "deployment/backendpool-operator")
+    assert pools.read(operator, shop) == before
+    assert children(operator, shop) == versions
+    pools.scale(operator, shop, 4)
+    pools.wait_for_count(operator, shop, 4)
+
+
+def _operator_pods(kubectl: Kubectl) -> list[dict[str, Any]]:
+    selector = "--selector=app.kubernetes.io/component=operator"
+    items = kubectl.json("get", "pods", f"--namespace={deploy.OPERATOR_NAMESPACE}", selector)["items"]
+    return [i for i in items if "deletionTimestamp" not in i["metadata"]]
+
+
+def _restarts(kubectl: Kubectl) -> int:
+    return sum(int(pod["status"]["containerStatuses"][0]["restartCount"]) for pod in _operator_pods(kubectl))
+
+
+def _kill_operators(cluster: Cluster, kubectl: Kubectl) -> int:
+    """SIGKILL to leader and standby, sent on their nodes; returns the restarts so far."""
+    restarts = _restarts(kubectl)
+    for node in {pod["spec"]["nodeName"] for pod in _operator_pods(kubectl)}:
+        cluster.docker("exec", node, "pkill", "--signal=KILL", "--full", "backendpool operator")
+    return restarts

@@ -1,0 +1,56 @@
+"""The four stages of the example, side by side: the problem, two half solutions, and the pool."""
+
+from __future__ import annotations
+
+import pytest
+
+from . import deploy, pools, traffic
+from .cluster import Cluster
+from .kubectl import Kubectl
+
+
+@pytest.fixture(scope="module")
+def stages(cluster: Cluster, operator: Kubectl) -> dict[str, str]:
+    """All four, installed; the namespace of each by its name."""
+    namespaces = {name: deploy.stage(cluster, name) for name in deploy.STAGES}
+    for name in ("3-lookaside", "4-pool"):
+        pools.wait_ready(operator, namespaces[name])
+        pools.wait_for_count(operator, namespaces[name], 3)
+    return namespaces
+
+
+def test_sticky_one_pod_answers_all(operator: Kubectl, stages: dict[str, str]) -> None:
+    """The problem: behind a ClusterIP all calls of one channel go to one of three pods."""
+    summary = traffic.calls(operator, stages["1-sticky"], 300)
+    assert (summary.ok, summary.failed, len(summary.pods)) == (300, 0, 1)
+
+
+def test_headless_is_balanced_and_blind(operator: Kubectl, stages: dict[str, str]) -> None:
+    """DNS round_robin spreads over the pods of the moment of connecting; pods that come later get nothing."""
+    namespace = stages["2-headless"]
+    before = traffic.calls(operator, namespace, 300)
+    assert len(before.pods) == 3
+    assert min(before.pods.values()) >= 90
+    pools.scale(operator, namespace, 6)
+    operator.rollout(namespace, "deployment/greetserver")
+    try:
+        after = traffic.calls(operator, namespace, 300)
+        assert set(after.pods) == set(before.pods), "a pod that came later was seen"
+    finally:
+        pools.scale(operator, namespace, 3)
+
+
+def test_lookaside_is_balanced(operator: Kubectl, stages: dict[str, str]) -> None:
+    """An address asked for before each call rotates exactly, over two lookaside replicas' own rotations."""
+    summary = traffic.calls(operator, stages["3-lookaside"], 300)
+    assert summary.failed == 0
+    assert len(summary.pods) == 3
+    assert min(summary.pods.values()) >= 90
+
+
+def test_pool_gives_each_pod_its_share(operator: Kubectl, stages: dict[str, str]) -> None:
+    """3,000 calls one after another: each pod within 1 % of its share."""
+    summary = traffic.calls(operator, stages["4-pool"], 3000)
+    assert (summary.ok, summary.failed, len(summary.pods)) == (3000, 0, 3)
+    for pod, count in summary.pods.items():
+        assert abs(count - 1000) <= 10, f"{pod} answered {count}"
