@@ -1,0 +1,114 @@
+"""Pools without pods: what the benchmark writes in place of a cluster full of workloads.
+
+The EndpointSlices are written here as the cluster's own controller writes them, labels, sizes and all; no pod and no
+kubelet is needed, and what is measured is the operator and the API server alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from backendpool.cluster.api import Api
+from backendpool.cluster.resources import ENDPOINT_SLICES, POOLS
+from backendpool.endpoints import parse_slice, union
+from backendpool.names import API_VERSION, BACKENDS, COMPONENT_LABEL, KIND, POOL_LABEL, PORT_NAME, SERVICE_NAME_LABEL
+
+Document = dict[str, Any]
+
+PORT = 50051
+_AT_ONCE = 16
+"""Requests under way: more only wait in the API server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """``pools`` pools in one namespace, each of ``endpoints`` endpoints in ``slices`` EndpointSlices."""
+
+    namespace: str
+    pools: int
+    endpoints: int
+    slices: int = 1
+
+    def names(self) -> list[str]:
+        """The pools' names."""
+        return [f"pool-{number:04d}" for number in range(self.pools)]
+
+    def slice(self, pool: str, number: int = 0, *, change: int = 0) -> Document:
+        """One EndpointSlice of ``pool`` after so many changes, each of which put a new pod in its first one's place."""
+        first, past = (self.endpoints * n // self.slices for n in (number, number + 1))
+        return {
+            "apiVersion": ENDPOINT_SLICES.api_version,
+            "kind": ENDPOINT_SLICES.kind,
+            "metadata": {"namespace": self.namespace, "name": f"{pool}-{number}", "labels": _labels(pool)},
+            "addressType": "IPv4",
+            "ports": [{"name": PORT_NAME, "port": PORT, "protocol": "TCP", "appProtocol": "kubernetes.io/h2c"}],
+            "endpoints": [self._endpoint(pool, index, change if index == first else 0) for index in range(first, past)],
+        }
+
+    def revision(self, pool: str, *, change: int = 0) -> str:
+        """What the operator should call ``pool``'s endpoints after so many changes to its first slice."""
+        changed = self.slice(pool, change=change)
+        return union(map(parse_slice, [changed, *(self.slice(pool, n) for n in range(1, self.slices))])).revision
+
+    def _endpoint(self, pool: str, index: int, life: int) -> Document:
+        uid = uuid5(NAMESPACE_URL, f"{self.namespace}/{pool}/{index}/{life}")
+        return {
+            # Of the range for benchmarks (RFC 2544), and never sent to: pools may share addresses.
+            "addresses": [f"198.18.{index // 250}.{index % 250 + 1}"],
+            "conditions": {"ready": True, "serving": True, "terminating": False},
+            "nodeName": f"node-{index % 50:02d}",
+            "zone": f"zone-{index % 3}",
+            "targetRef": {
+                "kind": "Pod",
+                "namespace": self.namespace,
+                "name": f"{pool}-{uid.hex[:10]}-{index:05d}",
+                "uid": str(uid),
+            },
+        }
+
+
+async def create(api: Api, fleet: Fleet) -> None:
+    """Write the pools and their slices; the namespace must be there."""
+    names = fleet.names()
+    await at_once(api.create(POOLS, _pool(fleet, name)) for name in names)
+    await at_once(
+        api.create(ENDPOINT_SLICES, fleet.slice(name, number)) for name in names for number in range(fleet.slices)
+    )
+
+
+async def at_once(work: Iterable[Awaitable[object]]) -> None:
+    """Await all of it, a few at a time, and make each only when its turn has come."""
+    waiting = iter(work)
+
+    async def worker() -> None:
+        for one in waiting:
+            await one
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(_AT_ONCE):
+            group.create_task(worker())
+
+
+def _pool(fleet: Fleet, name: str) -> Document:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"namespace": fleet.namespace, "name": name},
+        # Without a lookaside, a pool is one Service: no pod is made. The selector matches none.
+        "spec": {"selector": {"bench": name}, "port": PORT, "lookaside": {"replicas": 0}},
+    }
+
+
+def _labels(pool: str) -> dict[str, str]:
+    return {
+        SERVICE_NAME_LABEL: pool,
+        POOL_LABEL: pool,
+        COMPONENT_LABEL: BACKENDS,
+        "endpointslice.kubernetes.io/managed-by": "bench",
+        # Headless, as the pool's Service is: kube-proxy does not look at such slices.
+        "service.kubernetes.io/headless": "",
+    }

@@ -1,0 +1,128 @@
+"""The operator and the lookaside as processes of this machine, and what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+_COMMAND = Path(sys.executable).with_name("backendpool")
+_TICKS = os.sysconf("SC_CLK_TCK")
+_STOP_SECONDS = 15.0
+_LOG_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a program has used since its start: CPU seconds, requests by verb, status documents written."""
+
+    cpu: float
+    requests: Counter[str]
+    status_writes: int
+
+    def __sub__(self, before: Usage) -> Usage:
+        return Usage(self.cpu - before.cpu, self.requests - before.requests, self.status_writes - before.status_writes)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A running ``backendpool``; ``begun`` is when it was started, on the event loop's clock."""
+
+    process: asyncio.subprocess.Process
+    port: int
+    begun: float
+
+    def cpu(self) -> float:
+        """Seconds of CPU since its start."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def peak_memory(self) -> float:
+        """The most that was ever resident, in MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024 / 1e6
+
+    async def figure(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have ``labels``; 0 where there are none."""
+        return sum(value for have, value in await self._samples(name) if labels.items() <= have.items())
+
+    async def usage(self) -> Usage:
+        """What it has used so far."""
+        requests: Counter[str] = Counter()
+        for labels, value in await self._samples("backendpool_api_requests_total"):
+            requests[labels["verb"]] += int(value)
+        writes = await self.figure("backendpool_status_writes_total")
+        return Usage(self.cpu(), requests, int(writes))
+
+    async def _samples(self, name: str) -> list[tuple[Mapping[str, str], float]]:
+        url = f"http://127.0.0.1:{self.port}/metrics"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            text = await response.text()
+        samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+        return [(sample.labels, sample.value) for sample in samples if sample.name == name]
+
+
+@asynccontextmanager
+async def running(command: str, env: Mapping[str, str], folder: Path, profile: Path | None) -> AsyncIterator[Program]:
+    """``backendpool <command>`` with ``env``, answering at its metrics port; ended with the context.
+
+    Its log goes to ``folder``, its cProfile to ``profile`` where that is given.
+    """
+    port = free_port()
+    log = folder / f"{command}.log"
+    profiled = [sys.executable, "-m", "cProfile", "-o", str(profile)] if profile else []
+    begun = asyncio.get_running_loop().time()
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *profiled, str(_COMMAND), command, env={**os.environ, **env, "METRICS_PORT": str(port)}, stderr=stderr
+        )
+    try:
+        program = Program(process, port, begun)
+        await _answers(program, log)
+        yield program
+    finally:
+        await _stop(process)
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def _answers(program: Program, log: Path) -> None:
+    while True:
+        try:
+            await program.figure("up")
+        except aiohttp.ClientConnectionError:
+            if program.process.returncode is not None:
+                raise RuntimeError(f"backendpool ended with {program.process.returncode}:\n{_end_of(log)}") from None
+            await asyncio.sleep(0.05)
+        else:
+            return
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text().splitlines()[-_LOG_LINES:])
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()

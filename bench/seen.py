@@ -1,0 +1,86 @@
+"""What a client of the pools sees: their statuses, by a watch of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from backendpool.cluster.api import Api
+from backendpool.cluster.reflector import Change, Reflector
+from backendpool.cluster.resources import POOLS
+
+_LONGEST_WAIT = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a pool's status says: its revision, whether the pool is Ready, and how much it lists."""
+
+    revision: str
+    ready: bool
+    listed: int
+    total: int
+    truncated: bool
+
+
+class StatusView:
+    """The statuses of one namespace as they come; made by :func:`watching`."""
+
+    def __init__(self, api: Api, namespace: str) -> None:
+        self._waiting: dict[tuple[str, str], asyncio.Future[float]] = {}
+        self.reflector: Reflector[Seen] = Reflector(api, POOLS, _parse, self._on_change, namespace=namespace)
+        self._namespace = namespace
+
+    def of(self, pool: str) -> Seen:
+        """The last one that was seen."""
+        return self.reflector.items[self._namespace, pool]
+
+    def expect(self, pool: str, revision: str) -> asyncio.Future[float]:
+        """When ``pool`` is seen to be Ready with ``revision``, on the event loop's clock."""
+        loop = asyncio.get_running_loop()
+        future = self._waiting.setdefault((pool, revision), loop.create_future())
+        seen = self.reflector.items.get((self._namespace, pool))
+        if seen and seen.ready and seen.revision == revision:
+            self._arrived(pool, revision)
+        return future
+
+    def _on_change(self, change: Change[Seen]) -> None:
+        if change.new and change.new.ready:
+            self._arrived(change.key[1], change.new.revision)
+
+    def _arrived(self, pool: str, revision: str) -> None:
+        future = self._waiting.pop((pool, revision), None)
+        if future and not future.done():
+            future.set_result(asyncio.get_running_loop().time())
+
+
+@asynccontextmanager
+async def watching(api: Api, namespace: str) -> AsyncIterator[StatusView]:
+    """Watch the namespace while the context lasts."""
+    view = StatusView(api, namespace)
+    task = asyncio.create_task(view.reflector.run())
+    try:
+        await view.reflector.wait_synced()
+        yield view
+    finally:
+        task.cancel()
+
+
+async def all_of(expected: Iterable[asyncio.Future[float]]) -> float:
+    """When the last of them came; TimeoutError where one does not come in two minutes."""
+    async with asyncio.timeout(_LONGEST_WAIT):
+        return max(await asyncio.gather(*expected))
+
+
+def _parse(obj: dict[str, Any]) -> Seen:
+    status = obj.get("status") or {}
+    return Seen(
+        revision=status.get("revision", ""),
+        ready=any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ()),
+        listed=len(status.get("endpoints") or ()),
+        total=status.get("total", 0),
+        truncated=bool(status.get("truncated")),
+    )

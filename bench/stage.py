@@ -1,0 +1,64 @@
+"""The cluster made ready for a benchmark, and left as it was: the CRD, namespaces, nobody else's operator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+
+from tests.e2e.cluster import Cluster
+from tests.e2e.deploy import OPERATOR_NAMESPACE, REPOSITORY, kubectl_of
+from tests.e2e.kubectl import Kubectl
+
+_OPERATOR = "deployment/backendpool-operator"
+_CRD = "crd/grpcbackendpools.backendpool.io"
+_GONE_SECONDS = 300
+
+
+@asynccontextmanager
+async def prepared(cluster: Cluster, namespaces: Collection[str]) -> AsyncIterator[None]:
+    """The namespaces for the time of the context, and the deployed operator, if there is one, away for that time."""
+    kubectl = kubectl_of(cluster)
+    replicas = await asyncio.to_thread(_deployed, kubectl)
+    try:
+        await asyncio.to_thread(_prepare, kubectl, namespaces)
+        yield
+    finally:
+        # Not to be cut short by a second interrupt: the next run would find what this one left.
+        await asyncio.shield(asyncio.to_thread(_restore, kubectl, namespaces, replicas))
+
+
+def _deployed(kubectl: Kubectl) -> int:
+    """Replicas of the deployed operator, 0 where there is none."""
+    jsonpath = "--output=jsonpath={.spec.replicas}"
+    found = kubectl("get", _OPERATOR, f"--namespace={OPERATOR_NAMESPACE}", "--ignore-not-found", jsonpath)
+    return int(found.stdout or 0)
+
+
+def _prepare(kubectl: Kubectl, namespaces: Collection[str]) -> None:
+    kubectl("apply", "--server-side", "--force-conflicts", f"--kustomize={REPOSITORY / 'crds'}")
+    kubectl("wait", "--for=condition=Established", _CRD, "--timeout=30s")
+    _scale(kubectl, 0)
+    for name in namespaces:
+        kubectl("create", "namespace", name)
+
+
+def _restore(kubectl: Kubectl, namespaces: Collection[str], replicas: int) -> None:
+    try:
+        # Gone for good before the deployed operator is back: it would work on every pool of them once more.
+        arguments = ("delete", "namespace", *namespaces, "--ignore-not-found", f"--timeout={_GONE_SECONDS}s")
+        kubectl(*arguments, timeout=_GONE_SECONDS + 30)
+    finally:
+        _scale(kubectl, replicas)
+        if replicas:
+            kubectl.rollout(OPERATOR_NAMESPACE, _OPERATOR)
+
+
+def _scale(kubectl: Kubectl, replicas: int) -> None:
+    """A cluster without a deployed operator has nothing to scale."""
+    here = f"--namespace={OPERATOR_NAMESPACE}"
+    if not kubectl("get", _OPERATOR, here, "--ignore-not-found", "--output=name").stdout:
+        return
+    kubectl("scale", _OPERATOR, here, f"--replicas={replicas}")
+    if not replicas:
+        kubectl("wait", "--for=delete", "pod", here, "--selector=app.kubernetes.io/component=operator", "--timeout=60s")

@@ -1,0 +1,78 @@
+"""One pool of thousands of endpoints: a status that stays bounded, and a lookaside that serves all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc.aio
+
+from backendpool.cluster.api import Api
+from backendpool.cluster.resources import POOLS
+from backendpool.lookaside.lookaside_pb2 import Request
+from backendpool.lookaside.lookaside_pb2_grpc import LookasideStub
+from bench.fleet import Fleet, at_once
+from bench.programs import Program, free_port, running
+from bench.seen import StatusView
+
+
+@dataclass(frozen=True, slots=True)
+class Wide:
+    """What the status says of the pool, how large it is, and what the lookaside has of it.
+
+    ``resolved`` counts the different addresses among as many answers as there are endpoints. ``memory`` is the
+    lookaside's, in MB at most.
+    """
+
+    listed: int
+    total: int
+    truncated: bool
+    status_bytes: int
+    lookaside_ready: int
+    resolved: int
+    resolves_per_second: float
+    memory: float
+
+
+async def measure(api: Api, view: StatusView, fleet: Fleet, env: Mapping[str, str], folder: Path) -> Wide:
+    """The first pool of ``fleet``, when its status is there; ``env`` says where the cluster is."""
+    (pool,) = fleet.names()
+    document = await api.get(POOLS, fleet.namespace, pool)
+    size = len(json.dumps(document["status"], separators=(",", ":")))
+    seen, port = view.of(pool), free_port()
+    where = {"POOL_NAME": pool, "POOL_NAMESPACE": fleet.namespace, "LOOKASIDE_PORT": str(port)}
+    async with running("lookaside", {**env, **where}, folder, None) as lookaside:
+        ready = await _ready(lookaside, fleet.endpoints)
+        resolved, rate = await _resolve_all(port, fleet.namespace, pool, fleet.endpoints)
+        return Wide(seen.listed, seen.total, seen.truncated, size, ready, resolved, rate, lookaside.peak_memory())
+
+
+async def _ready(lookaside: Program, wanted: int, seconds: float = 15.0) -> int:
+    """What the lookaside counts as ready: as many as are ``wanted``, or what it has after ``seconds``."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while (ready := int(await lookaside.figure("backendpool_endpoints", state="Ready"))) != wanted:
+        if loop.time() > deadline:
+            break
+        await asyncio.sleep(0.1)
+    return ready
+
+
+async def _resolve_all(port: int, namespace: str, pool: str, count: int) -> tuple[int, float]:
+    """Different addresses in ``count`` answers, and answers a second."""
+    loop = asyncio.get_running_loop()
+    addresses: set[str] = set()
+    request = Request(router=Request.ROUNDROBIN, service=pool, namespace=namespace)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = LookasideStub(channel)
+
+        async def resolve() -> None:
+            addresses.add((await stub.Resolve(request, wait_for_ready=True, timeout=10)).address)
+
+        await channel.channel_ready()
+        begun = loop.time()
+        await at_once(resolve() for _ in range(count))
+        return len(addresses), count / (loop.time() - begun)
