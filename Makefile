@@ -1,0 +1,88 @@
+# backendpool: `make demo` shows it, `make test` proves it, `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed-$(shell cat requirements/dev.txt pyproject.toml | sha256sum | cut -c1-16)
+
+.PHONY: help
+help:  ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}'
+
+.PHONY: venv
+venv: $(READY)  ## The Python environment, from pinned requirements
+$(READY):
+	@echo "==> Python environment in $(VENV) (requirements/dev.txt)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "backendpool needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian or Ubuntu, apt-get install python3-venv"; exit 1; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.installed-* && touch $@
+
+.PHONY: demo
+demo: venv  ## Bring up a cluster and show the four stages, from one sticky pod to a balanced pool
+	@$(BIN)/python -m tests.e2e.demo
+
+.PHONY: demo-down
+demo-down: cluster-down  ## Remove all that the demo brought up
+
+.PHONY: test
+test: lint types contracts unit e2e  ## Lint, types, import contracts, unit tests, e2e tests on a real cluster
+
+.PHONY: lint
+lint: venv  ## ruff
+	@echo "==> lint"
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
+
+.PHONY: types
+types: venv  ## mypy --strict
+	@echo "==> types"
+	@$(BIN)/mypy
+
+.PHONY: contracts
+contracts: venv  ## Who may import whom
+	@echo "==> import contracts"
+	@$(BIN)/lint-imports --no-cache | grep -E 'KEPT|BROKEN|Contracts:|->' ; exit $${PIPESTATUS[0]}
+
+# One test: make unit T='tests/unit/test_work.py -k backoff', make e2e T='tests/e2e/test_pool.py -k drift'
+.PHONY: unit
+unit: venv  ## Unit tests; T= selects
+	@echo "==> unit tests"
+	@$(BIN)/pytest --quiet $(or $(T),tests/unit)
+
+.PHONY: e2e
+e2e: cluster-up  ## e2e tests on the cluster, which is brought up where it is not; T= selects
+	@echo "==> e2e tests"
+	@$(BIN)/pytest $(or $(T),tests/e2e -m 'not faults')
+
+.PHONY: faults
+faults: cluster-up  ## The long e2e tests: the way to the API server broken in one way after another
+	@$(BIN)/pytest tests/e2e -m faults
+
+.PHONY: bench
+bench: venv  ## What 10, 100 and 1,000 pools cost, on the cluster
+	@$(BIN)/python -m bench.scale
+
+.PHONY: cluster-up cluster-down cluster-status
+cluster-up: venv  ## A kind cluster of our own, with the project's images (CLUSTER=context:NAME: one of yours)
+	@$(BIN)/python -m tests.e2e.cluster up
+	@$(BIN)/python -m tests.e2e.cluster load
+cluster-down: venv  ## Remove the cluster, and the Docker engine where we started it
+	@$(BIN)/python -m tests.e2e.cluster down
+cluster-status: venv  ## What is there
+	@$(BIN)/python -m tests.e2e.cluster status
+
+.PHONY: protos
+protos: venv  ## Generate the code of the .proto files anew
+	@$(BIN)/python scripts/protos.py
+
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+.PHONY: requirements
+requirements:  ## Pin the requirements anew (needs uv)
+	$(COMPILE) --group dev --all-extras pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --all-extras pyproject.toml -c requirements/dev.txt -o requirements/image.txt
+	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
