@@ -11,25 +11,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from dataclasses import dataclass
-from typing import Generic, NoReturn, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from backendpool.errors import ApiError, ClusterError
 
 log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkTiming:
-    """All in seconds: the spacing of a busy key's runs, and the backoff of a failing one's."""
+    """All in seconds: the spacing of a busy key's runs, the backoff of a failing one's, the ``grace`` at the end."""
 
     spacing: float = 0.1
     longest_spacing: float = 1.0
     backoff: float = 0.5
     longest_backoff: float = 30.0
+    grace: float = 5.0
 
 
 class WorkObserver(Protocol):
@@ -83,6 +85,9 @@ class WorkQueue(Generic[K]):
         ``work`` returns the seconds after which it wants the key again, or None. A
         :class:`ClusterError` is logged and the key comes back with backoff; any other error is a bug
         and ends the queue.
+
+        Cancelled, it begins no other run, and gives those under way their ``grace`` to end: once it has ended,
+        nothing that it sent is still under way.
         """
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
@@ -94,7 +99,7 @@ class WorkQueue(Generic[K]):
             key = await self._ready.get()
             item = self._items[key]
             self._begin(item)
-            outcome, again = await self._attempt(key, item, work)
+            outcome, again = await _finished(self._attempt(key, item, work), self._timing.grace)
             self._observer.ran(self._now() - item.started, outcome)
             self._end(key, item, again)
 
@@ -161,3 +166,14 @@ class WorkQueue(Generic[K]):
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+
+async def _finished(work: Coroutine[Any, Any, R], grace: float) -> R:
+    """What ``work`` returns; who is cancelled meanwhile lets it end, within ``grace`` seconds."""
+    running = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running], timeout=grace)
+        running.cancel()
+        raise

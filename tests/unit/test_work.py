@@ -244,3 +244,40 @@ async def test_bug_ends_the_queue() -> None:
     with pytest.raises(ExceptionGroup) as error:
         await queue.run(work)
     assert error.group_contains(ZeroDivisionError)
+
+
+async def test_run_under_way_ends_before_the_queue_does() -> None:
+    """Who tells the queue to end can go on when it has: no run is cut in two, and no other is begun."""
+    begun: list[str] = []
+    ended: list[str] = []
+
+    async def work(key: str) -> None:
+        begun.append(key)
+        await asyncio.sleep(0.05)
+        ended.append(key)
+
+    queue: WorkQueue[str] = WorkQueue(Observer(), TIMING)
+    task = asyncio.create_task(queue.run(work, workers=1))
+    queue.add("a")
+    queue.add("b")
+    await until(lambda: bool(begun))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert begun == ended == ["a"]
+
+
+async def test_run_that_hangs_is_cut_when_its_grace_is_over() -> None:
+    """A server that does not answer holds the end up for the grace, and no longer."""
+    begun, cut = asyncio.Event(), asyncio.Event()
+
+    async def work(key: str) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cut.set()
+
+    async with running(work, timing=replace(TIMING, grace=0.01)) as queue:
+        queue.add("a")
+        await begun.wait()
+    await asyncio.wait_for(cut.wait(), 5)
