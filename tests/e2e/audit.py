@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .cluster import Cluster
+from .deploy import OPERATOR_NAMESPACE
 
+OPERATOR = f"system:serviceaccount:{OPERATOR_NAMESPACE}:backendpool-operator"
 LOG = "/var/log/kubernetes/audit.log"
 _INSTANCE = re.compile(r"backendpool/\S+ \(([^)]+)\)")
 
@@ -29,7 +31,7 @@ class Write:
 
 
 def operator_writes(cluster: Cluster) -> list[Write]:
-    """All writes of operators so far but those to their Lease, in the order in which they were received."""
+    """All writes so far of the operators that share a Lease, but those to it, in the order of their arrival."""
     control_plane = next(node.name for node in cluster.nodes if not node.is_worker)
     text = cluster.docker("exec", control_plane, "grep", "--fixed-strings", '"userAgent":"backendpool/', LOG)
     return sorted(_writes(text), key=lambda write: write.received)
@@ -39,7 +41,7 @@ def _writes(text: str) -> Iterator[Write]:
     for line in text.splitlines():
         entry = json.loads(line)
         instance, what = _INSTANCE.match(entry["userAgent"]), entry.get("objectRef", {})
-        if instance and what.get("resource") != "leases":
+        if instance and entry["user"]["username"] == OPERATOR and what.get("resource") != "leases":
             yield Write(
                 received=datetime.fromisoformat(entry["requestReceivedTimestamp"]),
                 answered=datetime.fromisoformat(entry["stageTimestamp"]),

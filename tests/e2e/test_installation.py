@@ -124,9 +124,8 @@ def confined(operator: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Ite
     names = Confined(f"e2e-operator-{run}", f"e2e-served-{run}", f"e2e-other-{run}")
     system = f"--namespace={deploy.OPERATOR_NAMESPACE}"
     replicas = operator.json("get", OPERATOR, system)["spec"]["replicas"]
-    operator("scale", OPERATOR, "--replicas=0", system)
+    _stop(operator, deploy.OPERATOR_NAMESPACE)
     try:
-        operator("wait", "--for=delete", "pod", "--selector=app.kubernetes.io/component=operator", system)
         for name in (names.served, names.other):
             operator("create", "namespace", name)
         overlay = _overlay(tmp_path_factory.mktemp("manifests"), names.served)
@@ -134,11 +133,20 @@ def confined(operator: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Ite
         operator("apply", "--server-side", "--filename=-", input=text)
         operator.rollout(names.home, OPERATOR)
         yield names
+        # Before the other is back: two operators with a Lease each would both serve these pools.
+        _stop(operator, names.home)
     finally:
         for name in (names.home, names.served, names.other):
             operator("delete", "namespace", name, "--wait=false", "--ignore-not-found")
         operator("scale", OPERATOR, f"--replicas={replicas}", system)
         operator.rollout(deploy.OPERATOR_NAMESPACE, OPERATOR)
+
+
+def _stop(kubectl: Kubectl, home: str) -> None:
+    """Have no operator run in its namespace."""
+    here = f"--namespace={home}"
+    kubectl("scale", OPERATOR, "--replicas=0", here)
+    kubectl("wait", "--for=delete", "pod", "--selector=app.kubernetes.io/component=operator", here)
 
 
 def _overlay(folder: Path, namespace: str) -> Path:
