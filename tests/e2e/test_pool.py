@@ -161,6 +161,12 @@ def test_restarted_operator_loses_nothing_and_writes_nothing(cluster: Cluster, o
     if not cluster.can_inject_faults:
         pytest.skip("kills a process on a node, which is done on a cluster of our own only")
     pools.wait_for_count(operator, shop, 3)
+
+    def at_rest() -> bool:
+        message = pools.condition(pools.read(operator, shop), "LookasideAvailable")["message"]
+        return bool(message == "2 replicas are available.")
+
+    eventually("the second replica of the lookaside has been told of", at_rest)
     before, versions = pools.read(operator, shop), children(operator, shop)
     killed = _kill_operators(cluster, operator)
     eventually("the operators are back", lambda: _restarts(operator) >= killed + 2)
