@@ -18,7 +18,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 
 from backendpool import __version__
-from backendpool.cluster.call import Call, Document, object_path, selection
+from backendpool.cluster.call import JSON, METADATA, Call, Document, object_path, selection
 from backendpool.cluster.credentials import Access, Credentials
 from backendpool.cluster.failures import refusal, translated
 from backendpool.cluster.resources import Resource
@@ -106,16 +106,18 @@ class Api:
         field_selector: str = "",
         limit: int = _PAGE,
         continue_token: str = "",
+        metadata_only: bool = False,
     ) -> Document:
         """One page of a list; ``metadata.continue`` of it leads to the next one.
 
+        ``metadata_only`` spares the spec and status of its items, which may be nearly all of them.
         Its items have ``apiVersion`` and ``kind``, as objects from anywhere else: in lists of its own kinds, the
         API server leaves them out.
         """
         query = selection(label_selector, field_selector) | {"limit": str(limit)}
         if continue_token:
             query["continue"] = continue_token
-        call = Call("GET", resource.path(namespace), query)
+        call = Call("GET", resource.path(namespace), query, accept=METADATA if metadata_only else JSON)
         page = await self._document(call)
         if "resourceVersion" not in (page.get("metadata") or {}):
             raise Unreachable(f"{call.method} {call.path}: the answer is not a list")
@@ -229,7 +231,7 @@ class Api:
             call.method,
             call.path,
             query_params=dict(call.query),
-            header_params={"Accept": "application/json", "Content-Type": call.content_type},
+            header_params={"Accept": call.accept, "Content-Type": call.content_type},
             auth_settings=["BearerToken"],
         )
         if self._guard and call.method != "GET":

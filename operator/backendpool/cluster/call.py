@@ -10,6 +10,10 @@ from backendpool.cluster.resources import Resource
 
 Document = dict[str, Any]
 
+JSON: Final = "application/json"
+METADATA: Final = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+"""A list of objects without spec and status."""
+
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
@@ -21,7 +25,8 @@ class Call:
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     body: Document | None = None
-    content_type: str = "application/json"
+    content_type: str = JSON
+    accept: str = JSON
 
     @property
     def verb(self) -> str:

@@ -48,6 +48,10 @@ class ReflectorTiming:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     jitter: Callable[[float, float], float] = random.uniform
 
+    def pause(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row."""
+        return self.jitter(0.0, min(self.backoff * 2.0 ** min(failures - 1, 16), self.longest_backoff))
+
 
 class ReflectorMetrics(Protocol):
     """What a reflector tells of itself."""
@@ -223,5 +227,4 @@ class Reflector(Generic[T]):
             log.warning("%s cannot be watched, trying again: %s", self._resource.plural, error)
         self._reported = sort
         wish = (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0
-        longest = min(self._timing.backoff * 2.0 ** min(self._failures - 1, 16), self._timing.longest_backoff)
-        await self._timing.sleep(wish + self._timing.jitter(0.0, longest))
+        await self._timing.sleep(wish + self._timing.pause(self._failures))

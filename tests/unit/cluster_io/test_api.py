@@ -65,6 +65,16 @@ async def test_list_page_selects_and_pages(server: ScriptedServer, api: Api) -> 
     }
 
 
+async def test_list_can_be_of_metadata_alone(server: ScriptedServer, api: Api) -> None:
+    """Whoever only wants to know what there is does not have it all sent."""
+    server.script(page(thing("a"), version=5), page(thing("a"), version=5))
+    await api.list_page(POOLS, metadata_only=True)
+    await api.list_page(POOLS)
+    partly, wholly = (seen.headers["Accept"] for seen in server.requests)
+    assert partly == "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+    assert wholly == "application/json"
+
+
 async def test_listed_objects_say_what_they_are(server: ScriptedServer, api: Api) -> None:
     """A listed object has the apiVersion and kind that the API server leaves out of lists."""
     server.script(page(thing("a"), {**thing("b"), "kind": "Own"}, version=5))
