@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
@@ -28,6 +28,15 @@ _METHOD: Final = f"/{DESCRIPTOR.services_by_name['GreetService'].full_name}/Gree
 _LEAVING: Final = frozenset({StatusCode.UNAVAILABLE, StatusCode.CANCELLED})
 """How a call ends that meets a dying connection, and one that reaches a gRPC server just as it stops."""
 
+_NO_ANSWER: Final = _LEAVING | {StatusCode.DEADLINE_EXCEEDED}
+"""How calls also end where nobody is there."""
+
+_TRIES: Final = 3
+"""Backends that a call is sent to at most: a node takes more than one pod with it."""
+
+_LEAST_PATIENCE: Final = 1.0
+"""Seconds of silence that say nothing yet, however short the call's deadline."""
+
 
 @asynccontextmanager
 async def connected(settings: GatewaySettings, called: Called) -> AsyncIterator[Greeter]:
@@ -50,8 +59,10 @@ async def greeting(api: Api, settings: GatewaySettings, called: Called) -> Async
 class PoolGreeter:
     """Calls the backend whose turn it is.
 
-    Greet changes nothing, so it may be called twice: a call that meets a backend as it leaves is tried once more, on
-    another one.
+    Greet changes nothing, so it may be called twice. A call that meets a backend as it leaves is tried on another one.
+    So is a call that has waited for half of its time on a backend that answers nobody: its node may be gone, and the
+    first answer counts (gRFC A6 calls it a hedge). A backend that is slow and answers others is waited for, since
+    more calls would make it no quicker.
     """
 
     def __init__(self, balancer: Balancer, source: PoolSource, called: Called) -> None:
@@ -71,16 +82,44 @@ class PoolGreeter:
     async def greet(self, request: GreetingRequest, timeout: float) -> GreetingResponse:
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout
-        backend = await self._balancer.pick(timeout)
+        tried: list[Backend] = []
+        calls: set[asyncio.Task[GreetingResponse]] = set()
+        backend: Backend | None = await self._balancer.pick(timeout)
         try:
-            return await self._call(backend, request, deadline - clock())
-        except AioRpcError as error:
-            if error.code() not in _LEAVING:
-                raise
-            other = await self._balancer.pick(deadline - clock(), avoid=backend)
-            if other is backend:
-                raise
-        return await self._call(other, request, deadline - clock())
+            while True:
+                patience = None
+                if backend is not None:
+                    left = deadline - clock()
+                    patience = max(left / 2, _LEAST_PATIENCE)
+                    tried.append(backend)
+                    calls.add(asyncio.create_task(self._call(backend, request, left)))
+                done, calls = await asyncio.wait(calls, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                for call in done:
+                    if not _is_of_a_leaver(call):
+                        return call.result()
+                given_up = bool(done) or self._gives_up(tried[-1], patience)
+                backend = await self._another(tried, 0 if calls else deadline - clock()) if given_up else None
+                if backend is None and not calls:
+                    return done.pop().result()
+        finally:
+            for call in calls:
+                call.cancel()
+
+    def _gives_up(self, backend: Backend, patience: float | None) -> bool:
+        """Whether nobody has heard of ``backend`` for that long; it is connected to anew then."""
+        if patience is None or backend.silent() < patience:
+            return False
+        self._balancer.reconnect(backend)
+        return True
+
+    async def _another(self, tried: Collection[Backend], timeout: float) -> Backend | None:
+        if len(tried) == _TRIES:
+            return None
+        try:
+            other = await self._balancer.pick(timeout, avoid=tried)
+        except NoBackendError:
+            return None
+        return other if other not in tried else None
 
     async def _call(self, backend: Backend, request: GreetingRequest, timeout: float) -> GreetingResponse:
         method: UnaryUnaryMultiCallable[GreetingRequest, GreetingResponse] = backend.unary_unary(
@@ -96,4 +135,11 @@ class PoolGreeter:
             code = StatusCode.CANCELLED
             raise
         finally:
+            if code not in _NO_ANSWER:
+                backend.heard()
             self._called(backend.endpoint.target, code)
+
+
+def _is_of_a_leaver(call: asyncio.Task[GreetingResponse]) -> bool:
+    error = call.exception()
+    return isinstance(error, NoBackendError) or (isinstance(error, AioRpcError) and error.code() in _LEAVING)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from backendpool.client.channels import Backend, Connection
@@ -76,11 +76,11 @@ class Balancer:
         )
         self._refresh()
 
-    async def pick(self, timeout: float, avoid: Backend | None = None) -> Backend:
+    async def pick(self, timeout: float, avoid: Collection[Backend] = ()) -> Backend:
         """The backend for the next call, which must be begun before anything else is awaited.
 
         Waits up to ``timeout`` seconds while the pool is not known yet or a connection is being made.
-        ``avoid`` is picked only where there is no other. Raises :class:`NoBackendError` as soon as it is
+        One of ``avoid`` is picked only where there is no other. Raises :class:`NoBackendError` as soon as it is
         clear that there is none.
         """
         if self._candidates:
@@ -94,6 +94,20 @@ class Balancer:
             waited = "connecting to its backends" if self._known else "without a list of its endpoints"
             raise NoBackendError(f"the pool {self._pool}: still {waited} after {timeout:.3g} s") from None
         return self._picker.pick(avoid)
+
+    def reconnect(self, backend: Backend) -> None:
+        """Give up the connection of a backend that takes calls and answers none, and make another.
+
+        It is picked again when that one is up, which takes a server that speaks. Calls under way may still be
+        answered.
+        """
+        identity = backend.endpoint.identity
+        if self._backends.get(identity) is not backend:
+            return
+        log.info("pool %s: backend %s is silent: connecting anew", self._pool, backend.endpoint.target)
+        self._backends[identity] = Backend(backend.endpoint, self._connection_changed)
+        self._retire(backend, self._grace)
+        self._refresh()
 
     async def aclose(self, grace: float | None = None) -> None:
         """Close all connections; calls under way get ``grace`` seconds to finish (by default, the drain's)."""

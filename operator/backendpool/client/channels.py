@@ -7,6 +7,7 @@ for a handshake is slow, and one that waits for a dead address fails. Whoever pi
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Final, TypeVar, cast
@@ -54,7 +55,7 @@ class Backend:
     To be made in a running event loop, and ended by :meth:`close`.
     """
 
-    __slots__ = ("_changed", "_follower", "_methods", "channel", "connection", "endpoint")
+    __slots__ = ("_changed", "_follower", "_heard", "_methods", "channel", "connection", "endpoint")
 
     def __init__(self, endpoint: Endpoint, changed: Callable[[Backend], None]) -> None:
         self.endpoint = endpoint
@@ -62,6 +63,7 @@ class Backend:
         self.channel = grpc.aio.insecure_channel(target_uri(endpoint), options=CHANNEL_OPTIONS)
         self._changed = changed
         self._methods: dict[str, Any] = {}
+        self._heard = time.monotonic()
         self._follower = asyncio.create_task(self._follow())
 
     def unary_unary(
@@ -72,6 +74,14 @@ class Backend:
         if found is None:
             found = self._methods[method] = self.channel.unary_unary(method, serializer, deserializer)
         return cast("grpc.aio.UnaryUnaryMultiCallable[Request, Response]", found)
+
+    def heard(self) -> None:
+        """It answered a call."""
+        self._heard = time.monotonic()
+
+    def silent(self) -> float:
+        """Seconds since it answered a call, or was connected to."""
+        return time.monotonic() - self._heard
 
     async def close(self, grace: float) -> None:
         """Take no new calls, and cancel those under way that are not done after ``grace`` seconds."""
@@ -86,6 +96,7 @@ class Backend:
             connection = _connection(state, self.connection)
             if connection is not self.connection:
                 self.connection = connection
+                self.heard()
                 self._changed(self)
             await self.channel.wait_for_state_change(state)
 

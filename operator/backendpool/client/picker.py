@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from typing import Generic, Protocol, TypeVar
 
 from backendpool.spec import Policy
@@ -16,8 +17,8 @@ class Picker(Protocol[T]):
     def replace(self, items: tuple[T, ...]) -> None:
         """Pick from ``items`` from now on; those that were there before come in the same order as before."""
 
-    def pick(self, avoid: T | None = None) -> T:
-        """One of the items, of which there must be some; ``avoid`` only where there is no other."""
+    def pick(self, avoid: Collection[T] = ()) -> T:
+        """One of the items, of which there must be some; of ``avoid`` only where there is no other."""
 
 
 def picker_for(policy: Policy) -> Picker[T]:
@@ -49,9 +50,13 @@ class RoundRobin(Generic[T]):
             self._next = random.randrange(len(items)) if items else 0
         self._items = items
 
-    def pick(self, avoid: T | None = None) -> T:
+    def pick(self, avoid: Collection[T] = ()) -> T:
         item = self._advance()
-        return self._advance() if item is avoid else item
+        for _ in avoid:
+            if item not in avoid:
+                break
+            item = self._advance()
+        return item
 
     def _advance(self) -> T:
         items, place = self._items, self._next
@@ -70,7 +75,7 @@ class Random(Generic[T]):
     def replace(self, items: tuple[T, ...]) -> None:
         self._items = items
 
-    def pick(self, avoid: T | None = None) -> T:
-        if avoid is not None:
-            return random.choice(tuple(item for item in self._items if item is not avoid) or self._items)
+    def pick(self, avoid: Collection[T] = ()) -> T:
+        if avoid:
+            return random.choice(tuple(item for item in self._items if item not in avoid) or self._items)
         return random.choice(self._items)

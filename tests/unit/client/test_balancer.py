@@ -255,9 +255,25 @@ async def test_avoided_backend_is_not_picked_again() -> None:
     """A second try of a call goes to another backend where there is one."""
     async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
         first = await balancer.pick(1)
-        assert {await ask(await balancer.pick(1, avoid=first)) for _ in range(5)} == {"a", "b"} - {await ask(first)}
+        assert {await ask(await balancer.pick(1, avoid=[first])) for _ in range(5)} == {"a", "b"} - {await ask(first)}
         balancer.update(view([first.endpoint]))
-        assert await balancer.pick(1, avoid=first) is first
+        assert await balancer.pick(1, avoid=[first]) is first
+
+
+async def test_silent_backend_is_picked_again_when_its_new_connection_is_up() -> None:
+    """Given up, a backend is connected to anew; its calls under way are answered, and it takes its share again."""
+    async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
+        a.held = asyncio.Event()
+        silent = next(backend for backend in balancer.backends if backend.endpoint == a.endpoint)
+        under_way = asyncio.create_task(ask(silent))
+        await a.called.wait()
+        balancer.reconnect(silent)
+        balancer.reconnect(silent)
+        assert {(await balancer.pick(1)).endpoint for _ in range(4)} == {b.endpoint}
+        a.held.set()
+        await until_shares(balancer, {"a", "b"})
+        assert await under_way == "a"
+        assert len(a.peers) == 2
 
 
 async def test_settled_once_every_backend_was_tried() -> None:

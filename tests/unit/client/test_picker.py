@@ -89,9 +89,11 @@ def test_avoids_where_there_is_another(policy: Policy) -> None:
     """Who is to be avoided is picked only where it is alone."""
     picker: Picker[str] = picker_for(policy)
     picker.replace(("a", "b"))
-    assert {picker.pick(avoid="a") for _ in range(20)} == {"b"}
+    assert {picker.pick(avoid=["a"]) for _ in range(20)} == {"b"}
+    picker.replace(("a", "b", "c", "d"))
+    assert {picker.pick(avoid=["a", "b", "d"]) for _ in range(20)} == {"c"}
     picker.replace(("a",))
-    assert picker.pick(avoid="a") == "a"
+    assert picker.pick(avoid=["a"]) == "a"
 
 
 def test_each_policy_has_its_picker() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from backendpool.pool import parse_pool
 from backendpool.status import ChildrenView, build_status
 from greet.gateway.greeter import Greeter
 from greet.gateway.modes.pool import greeting
+from greet.greet_pb2 import GreetingResponse
+from greet.greet_pb2_grpc import GreetServiceServicer
 from greet.settings import GatewaySettings
 from tests.unit import pools
 from tests.unit.cluster_io.scripted import ScriptedServer, Watch, answer, line, page, refuse, until
@@ -200,6 +202,78 @@ async def test_call_that_outlives_its_backend_is_an_error_not_a_cancellation(ser
             with pytest.raises(NoBackendError, match="left before it answered"):
                 await call
     assert called == {(HOSTS[0], "CANCELLED"): 1}
+
+
+async def test_silent_backends_cost_no_greeting(server: ScriptedServer, api: Api) -> None:
+    """Backends that freeze, as with their node, cost the calls that they have some time, and none its answer."""
+    async with greet_servers(HOSTS[2]) as port, frozen_later(HOSTS[:2], port, HOSTS[2]) as freeze:
+        server.script(page(published(HOSTS, port), version=41))
+        async with ready(api) as greeter:
+            assert await shares(greeter, 3) == {HOSTS[2]: 3}
+            freeze.set()
+            async with asyncio.timeout(10):
+                await asyncio.gather(*(greeter.greet(REQUEST, 4) for _ in range(9)))
+            async with asyncio.timeout(0.9):  # a call that waits for a silent backend takes a second
+                await shares(greeter, 30)
+
+
+async def test_slow_backend_is_waited_for(server: ScriptedServer, api: Api) -> None:
+    """A backend that answers others while a call waits is not silent: the call is sent once."""
+    called: Counter[tuple[str, str]] = Counter()
+    slow, port = Slow(first=2.5), free_port()
+    async with serving(slow, HOSTS[0], port), greet_servers(HOSTS[1], port=port):
+        server.script(page(published(HOSTS[:2], port), version=41))
+        async with ready(api, called) as greeter:
+            calls = [asyncio.create_task(greeter.greet(REQUEST, 4)) for _ in range(2)]
+            await asyncio.sleep(0.1)
+            for _ in range(25):
+                await greeter.greet(REQUEST, 4)
+                await asyncio.sleep(0.1)
+            await asyncio.gather(*calls)
+    assert called.total() == 27
+    assert all(code == "OK" for _, code in called)
+
+
+@asynccontextmanager
+async def frozen_later(hosts: Iterable[str], port: int, target: str) -> AsyncIterator[asyncio.Event]:
+    """Ways to the server at ``target`` that take connections for ever, and carry nothing once the event is set."""
+    freeze = asyncio.Event()
+    connections: set[asyncio.Task[None] | None] = set()
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            if freeze.is_set():
+                await asyncio.Event().wait()
+            sink.write(data)
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(asyncio.current_task())
+        onward, back = await asyncio.open_connection(target, port)
+        try:
+            await asyncio.gather(pump(reader, back), pump(onward, writer))
+        finally:
+            back.close()
+            writer.close()
+
+    async with AsyncExitStack() as stack:
+        for host in hosts:
+            listening = await asyncio.start_server(carry, host, port)
+            stack.callback(listening.close)
+        yield freeze
+    for connection in filter(None, connections):
+        connection.cancel()
+    await asyncio.gather(*filter(None, connections), return_exceptions=True)
+
+
+class Slow(GreetServiceServicer):
+    """Takes ``first`` seconds for its first call, and none for the others."""
+
+    def __init__(self, first: float) -> None:
+        self._seconds = iter([first])
+
+    async def Greet(self, request: Any, context: Any) -> GreetingResponse:  # noqa: N802
+        await asyncio.sleep(next(self._seconds, 0))
+        return GreetingResponse(Result="Hello, from pod: name(slow), ip(slow).")
 
 
 class Hanging(Refusing):
