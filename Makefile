@@ -52,12 +52,17 @@ contracts: venv  ## Who may import whom
 .PHONY: unit
 unit: venv  ## Unit tests; T= selects
 	@echo "==> unit tests"
-	@$(BIN)/pytest --quiet $(or $(T),tests/unit)
+	@$(BIN)/pytest --quiet $(or $(T),tests/unit --numprocesses=auto)
 
 .PHONY: e2e
 e2e: cluster-up  ## e2e tests on the cluster, which is brought up where it is not; T= selects
 	@echo "==> e2e tests"
-	@$(BIN)/pytest $(or $(T),tests/e2e -m 'not faults')
+ifdef T
+	@$(BIN)/pytest $(T)
+else
+	@$(BIN)/pytest tests/e2e -m 'not faults and not alone' --numprocesses=4 --dist=loadgroup
+	@$(BIN)/pytest tests/e2e -m 'not faults and alone'
+endif
 
 .PHONY: faults
 faults: cluster-up  ## The long e2e tests: the way to the API server broken in one way after another

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,11 +18,20 @@ from .kubectl import Kubectl
 ARTIFACTS = deploy.REPOSITORY / "artifacts" / "e2e-logs"
 
 
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Tests run in several processes, which share one cluster: the first sets it up, and the others find it so."""
+    with Path(__file__).open(encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The cluster, with the project's images on its nodes; its logs are kept where a test failed."""
-    found = ensure()
-    load_images(found)
+    with one_at_a_time():
+        found = ensure()
+        load_images(found)
     yield found
     if request.session.testsfailed:
         found.export_logs(ARTIFACTS)
@@ -35,7 +46,8 @@ def kubectl(cluster: Cluster) -> Kubectl:
 @pytest.fixture(scope="session")
 def operator(cluster: Cluster, kubectl: Kubectl) -> Kubectl:
     """The operator, running in the cluster from the built image and manifests/operator."""
-    deploy.operator(cluster)
+    with one_at_a_time():
+        deploy.operator(cluster)
     return kubectl
 
 

@@ -191,6 +191,7 @@ def flat(rules: list[dict[str, Any]]) -> set[Right]:
     }
 
 
+@pytest.mark.alone
 def test_confined_operator_has_rights_where_it_serves_alone(operator: Kubectl, confined: Confined) -> None:
     """Where it serves, those of the shared list; at home, those on its Lease; elsewhere and over all, none."""
     granted = next(yaml.safe_load_all((MANIFESTS / "operator" / "rights" / "role.yaml").read_text(encoding="utf-8")))
@@ -202,6 +203,7 @@ def test_confined_operator_has_rights_where_it_serves_alone(operator: Kubectl, c
         assert operator(*asked, check=False).stdout == "no\n"
 
 
+@pytest.mark.alone
 def test_confined_operator_lacks_no_right(operator: Kubectl, confined: Confined) -> None:
     """A pool comes up, is kept so and told of, all within those rights, and nothing was refused meanwhile."""
     here = f"--namespace={confined.served}"
@@ -221,6 +223,7 @@ def test_confined_operator_lacks_no_right(operator: Kubectl, confined: Confined)
     assert "orbidden" not in log
 
 
+@pytest.mark.alone
 def test_confined_operator_serves_no_other_namespace(operator: Kubectl, confined: Confined) -> None:
     """A pool elsewhere stays as its author wrote it."""
     operator.apply(pools.pool(confined.other), pools.pool(confined.served, "later", lookaside={"replicas": 0}))

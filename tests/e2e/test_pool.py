@@ -156,6 +156,7 @@ def test_drift_is_repaired(operator: Kubectl, shop: str) -> None:
     assert "DriftRepaired" in operator("describe", "gbp", "greetserver", here).stdout
 
 
+@pytest.mark.alone
 def test_restarted_operator_loses_nothing_and_writes_nothing(cluster: Cluster, operator: Kubectl, shop: str) -> None:
     """Both replicas killed with SIGKILL and brought back find all as they left it: no object gets a new version."""
     if not cluster.can_inject_faults:

@@ -26,6 +26,8 @@ from . import deploy, pools, traffic
 from .cluster import Cluster
 from .kubectl import Kubectl, columns, eventually
 
+on_one_stage = pytest.mark.xdist_group("readme")
+
 SERVER = "deployment/greetserver"
 IMAGE = "registry.example.com/backendpool/operator:0.1.0"
 INSTALL = section(README, "Install")
@@ -106,6 +108,7 @@ def test_installed_operator_is_rolled_out(operator: Kubectl) -> None:
     assert "successfully rolled out" in typed(operator, of_kubectl(INSTALL)[1], "default")
 
 
+@on_one_stage
 def test_pool_is_shown_as_the_readme_shows_it(operator: Kubectl, namespace: str) -> None:
     """`kubectl wait` succeeds, and the table has the README's columns and, but for its age, its row."""
     wait, get = of_kubectl(POOL)
@@ -115,6 +118,7 @@ def test_pool_is_shown_as_the_readme_shows_it(operator: Kubectl, namespace: str)
     assert [line.split()[:-1] for line in answer.splitlines()[1:]] == [get.answer.splitlines()[1].split()[:-1]]
 
 
+@on_one_stage
 def test_python_example_greets_by_every_pod(operator: Kubectl, namespace: str) -> None:
     """As a pod of a reader's service account it may watch the pool, and its calls reach all three pods."""
     program = block(section(README, "Use it"), "python").replace('"default"', f'"{namespace}"')
@@ -149,6 +153,7 @@ def _client(kubectl: Kubectl, namespace: str, name: str, program: str) -> dict[s
     }
 
 
+@on_one_stage
 def test_commands_of_the_operations_guide_work(operator: Kubectl, namespace: str) -> None:
     """Each kubectl command ends well in a namespace that has the README's pool."""
     for command in of_kubectl(OPERATIONS.read_text()):
@@ -156,6 +161,7 @@ def test_commands_of_the_operations_guide_work(operator: Kubectl, namespace: str
             typed(operator, command, namespace)
 
 
+@on_one_stage
 def test_metrics_are_where_the_operations_guide_says(operator: Kubectl, namespace: str) -> None:
     """Each program answers on the port named there, with metrics and labels that are in its table."""
     traffic.calls(operator, namespace, 3)
@@ -185,6 +191,7 @@ def scraped(kubectl: Kubectl, namespace: str, selector: str, port: int) -> dict[
     return found
 
 
+@pytest.mark.alone
 def test_new_pods_are_used_within_about_a_second(operator: Kubectl, namespace: str) -> None:
     """From a pod's readiness, which Kubernetes states in whole seconds, to its first answer under load."""
     before = server_pods(operator, namespace)
@@ -200,6 +207,7 @@ def test_new_pods_are_used_within_about_a_second(operator: Kubectl, namespace: s
     assert max(delays.values()) < 3, delays  # one for the rounding, one for a machine that starts pods meanwhile
 
 
+@on_one_stage
 def test_calls_under_way_finish_on_pods_that_go(operator: Kubectl, namespace: str) -> None:
     """Two of three pods are removed while each has calls that take two seconds: all are answered."""
     here = f"--namespace={namespace}"
@@ -218,6 +226,7 @@ def test_calls_under_way_finish_on_pods_that_go(operator: Kubectl, namespace: st
     assert summary.latency_ms["p50"] >= 2000
 
 
+@pytest.mark.xdist_group("stages")
 def test_stages_see_new_pods_as_the_table_says(operator: Kubectl, cluster: Cluster) -> None:
     """A fourth pod answers where the table says yes, and stays idle where it says no."""
     head = ("stage", "`--mode`", "what happens", "sees new pods")

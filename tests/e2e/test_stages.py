@@ -8,6 +8,8 @@ from . import deploy, pools, traffic
 from .cluster import Cluster
 from .kubectl import Kubectl
 
+pytestmark = pytest.mark.xdist_group("stages")
+
 
 @pytest.fixture(scope="module")
 def stages(cluster: Cluster, operator: Kubectl) -> dict[str, str]:

@@ -11,6 +11,8 @@ from . import deploy, pools, traffic
 from .cluster import Cluster
 from .kubectl import Kubectl, eventually
 
+pytestmark = pytest.mark.alone
+
 STAGE = "4-pool"
 SERVER = "deployment/greetserver"
 

@@ -12,6 +12,8 @@ from . import audit, deploy, pools
 from .cluster import Cluster
 from .kubectl import Kubectl, eventually
 
+pytestmark = pytest.mark.alone
+
 HERE = f"--namespace={deploy.OPERATOR_NAMESPACE}"
 LEASE_SECONDS = 15
 
@@ -22,6 +24,7 @@ def shop(operator: Kubectl, namespace: str) -> Iterator[str]:
     operator.rollout(deploy.OPERATOR_NAMESPACE, "deployment/backendpool-operator")
     operator.apply(pools.backends(namespace, 2), pools.pool(namespace, lookaside={"replicas": 0}))
     pools.wait_ready(operator, namespace)
+    pools.wait_for_count(operator, namespace, 2)
     yield namespace
     operator.rollout(deploy.OPERATOR_NAMESPACE, "deployment/backendpool-operator")
 
