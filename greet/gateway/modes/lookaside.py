@@ -10,6 +10,7 @@ from typing import Final
 
 import grpc.aio
 
+from backendpool.client.channels import CHANNEL_OPTIONS
 from backendpool.lookaside.lookaside_pb2 import Request
 from backendpool.lookaside.lookaside_pb2_grpc import LookasideStub
 from greet.gateway.greeter import Greeter
@@ -26,7 +27,8 @@ async def connected(settings: GatewaySettings) -> AsyncIterator[Greeter]:
     """Greet by the lookaside at LB_SVC_NAME and LB_PORT, asked for GRPC_SVC in POD_NAMESPACE."""
     question = Request(router=Request.ROUNDROBIN, service=settings.service, namespace=settings.namespace)
     channels = _Channels(settings.server_port, settings.grace_seconds)
-    async with grpc.aio.insecure_channel(f"{settings.lookaside_host}:{settings.lookaside_port}") as lookaside:
+    target = f"{settings.lookaside_host}:{settings.lookaside_port}"
+    async with grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) as lookaside:
         try:
             yield LookasideGreeter(lookaside, question, channels)
         finally:
@@ -64,7 +66,7 @@ class _Channels:
         """The greeter on the channel to ``address``, a host without a port."""
         found = self._channels.get(address)
         if found is None:
-            channel = grpc.aio.insecure_channel(_target(address, self._port))
+            channel = grpc.aio.insecure_channel(_target(address, self._port), options=CHANNEL_OPTIONS)
             found = self._channels[address] = (channel, ChannelGreeter(channel))
             if len(self._channels) > _MAX_CHANNELS:
                 self._close(self._channels.popitem(last=False)[1][0])
