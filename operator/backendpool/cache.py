@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from backendpool.endpoints import Slice
 from backendpool.names import POOL_LABEL
 from backendpool.pool import Pool
+from backendpool.settle import Later, SettledSlices
 
 PoolKey = tuple[str, str]
 """Namespace and name of a pool."""
@@ -26,17 +28,15 @@ ChildKey = tuple[str, str]
 Live = Mapping[str, Any]
 """An object as the API server sends it."""
 
-K = TypeVar("K")
-V = TypeVar("V")
-
 
 class Cache:
-    """Pools with all that belongs to them, by the pool's namespace and name."""
+    """Pools with all that belongs to them, by the pool's namespace and name; ``later`` is the event loop's timer."""
 
-    def __init__(self, changed: Callable[[PoolKey], None]) -> None:
+    def __init__(self, changed: Callable[[PoolKey], None], later: Later) -> None:
         self._changed = changed
+        self._later = later
         self._pools: dict[PoolKey, Pool] = {}
-        self._slices: dict[PoolKey, dict[str, Slice]] = defaultdict(dict)
+        self._slices: dict[PoolKey, SettledSlices] = {}
         self._children: dict[PoolKey, dict[ChildKey, Live]] = defaultdict(dict)
 
     def pools(self) -> Mapping[PoolKey, Pool]:
@@ -46,7 +46,7 @@ class Cache:
         return self._pools.get(key)
 
     def slices(self, key: PoolKey) -> tuple[Slice, ...]:
-        return tuple(self._slices.get(key, {}).values())
+        return tuple(self._slices.get(key, ()))
 
     def children(self, key: PoolKey) -> Mapping[ChildKey, Live]:
         return self._children.get(key, {})
@@ -74,12 +74,17 @@ class Cache:
 
     def put_slice(self, old: Slice | None, new: Slice | None) -> None:
         """A slice came, changed or went; one that changed its Service concerns two pools."""
-        if old is not None and (new is None or _service_of(new) != _service_of(old)):
-            _take_out(self._slices, _service_of(old), old.name)
-            self._changed(_service_of(old))
+        if (
+            old is not None
+            and (new is None or _service_of(new) != _service_of(old))
+            and (shelf := self._slices.get(_service_of(old)))
+        ):
+            shelf.put(old.name, None)
         if new is not None:
-            self._slices[_service_of(new)][new.name] = new
-            self._changed(_service_of(new))
+            key = _service_of(new)
+            if key not in self._slices:
+                self._slices[key] = SettledSlices(partial(self._slices_changed, key), self._later)
+            self._slices[key].put(new.name, new)
 
     def put_child(self, old: Live | None, new: Live | None) -> None:
         """A child came, changed or went; one that changed its label concerns two pools."""
@@ -87,7 +92,7 @@ class Cache:
             held = self._held(old)
             # The name may stand for another child by now, made anew by us and not yet brought by the watch.
             if held is not None and held["metadata"]["uid"] == old["metadata"]["uid"]:
-                _take_out(self._children, _pool_of(old), _ref_of(old))
+                self._take_out(_pool_of(old), _ref_of(old))
             self._changed(_pool_of(old))
         if new is not None:
             held = self._held(new)
@@ -100,6 +105,17 @@ class Cache:
         held = self._held(child)
         if held is not None and _is_newer(_version_of(child), _version_of(held)):
             self._children[_pool_of(child)][_ref_of(child)] = child
+
+    def _slices_changed(self, key: PoolKey) -> None:
+        if not self._slices[key]:
+            del self._slices[key]
+        self._changed(key)
+
+    def _take_out(self, key: PoolKey, ref: ChildKey) -> None:
+        shelf = self._children[key]
+        del shelf[ref]
+        if not shelf:
+            del self._children[key]
 
     def _held(self, child: Live) -> Live | None:
         return self.children(_pool_of(child)).get(_ref_of(child))
@@ -126,11 +142,3 @@ def _ref_of(child: Live) -> ChildKey:
 def _version_of(child: Live) -> str:
     version: str = child["metadata"]["resourceVersion"]
     return version
-
-
-def _take_out(shelves: dict[PoolKey, dict[K, V]], key: PoolKey, name: K) -> None:
-    """Remove one entry, and leave no empty shelf behind."""
-    shelf = shelves.get(key, {})
-    shelf.pop(name, None)
-    if not shelf:
-        shelves.pop(key, None)

@@ -85,7 +85,7 @@ class Operator:
         self._elector = elector
         metrics = OperatorMetrics(self.registry)
         self._queue: WorkQueue[PoolKey] = WorkQueue(metrics, describe="/".join)
-        self._cache = Cache(self._queue.add)
+        self._cache = Cache(self._queue.add, asyncio.get_running_loop().call_later)
         self._pools = PoolWatch(
             self._cache, settings.namespaces, settings.instance, api, partial(metrics.failed, POOLS)
         )

@@ -8,7 +8,7 @@ of them while it moves, and a condition that is not set has a default.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from sys import intern
@@ -98,7 +98,7 @@ class Slice:
     """What is kept of an EndpointSlice: its Service and its listable endpoints.
 
     ``owner_uid`` is the UID of the Service that it was made for, empty in a slice made by hand: a Service
-    that was deleted and made again has slices of both for a while.
+    that was deleted and made again has slices of both for a while. ``unlisted`` are the addresses of the others.
     """
 
     namespace: str
@@ -107,20 +107,29 @@ class Slice:
     family: str
     endpoints: tuple[Endpoint, ...]
     owner_uid: str = ""
+    unlisted: frozenset[str] = frozenset()
+
+    def addresses(self) -> Iterator[str]:
+        """Of all that it names, listable or not."""
+        yield from (endpoint.address for endpoint in self.endpoints)
+        yield from self.unlisted
 
 
 def parse_slice(obj: Mapping[str, Any]) -> Slice:
     """Read a ``discovery.k8s.io/v1`` EndpointSlice, made by the cluster or by hand."""
     meta = obj["metadata"]
     port = _port(obj.get("ports") or ())
-    found = (_endpoint(item, port) for item in obj.get("endpoints") or ()) if port is not None else ()
+    items = [item for item in obj.get("endpoints") or () if item.get("addresses")]
+    found = (_endpoint(item, port) for item in items) if port is not None else ()
+    endpoints = tuple(endpoint for endpoint in found if endpoint is not None)
     return Slice(
         namespace=meta["namespace"],
         name=meta["name"],
         service=(meta.get("labels") or {}).get(SERVICE_NAME_LABEL, ""),
         family=obj.get("addressType", ""),
-        endpoints=tuple(endpoint for endpoint in found if endpoint is not None),
+        endpoints=endpoints,
         owner_uid=next((r["uid"] for r in meta.get("ownerReferences") or () if r["kind"] == "Service"), ""),
+        unlisted=frozenset(map(_address, items)).difference(endpoint.address for endpoint in endpoints),
     )
 
 
@@ -144,15 +153,13 @@ def _port(ports: Iterable[Mapping[str, Any]]) -> int | None:
 
 
 def _endpoint(item: Mapping[str, Any], port: int) -> Endpoint | None:
-    addresses = item.get("addresses") or ()
     state = _state(item.get("conditions") or {})
-    if not addresses or state is None:
+    if state is None:
         return None
     target = item.get("targetRef") or {}
     is_pod = target.get("kind") == "Pod"
     return Endpoint(
-        # The addresses of one endpoint are interchangeable; consumers take the first (the API's own words).
-        address=addresses[0],
+        address=_address(item),
         port=port,
         pod_uid=target.get("uid", "") if is_pod else "",
         pod_name=target.get("name", "") if is_pod else "",
@@ -161,6 +168,12 @@ def _endpoint(item: Mapping[str, Any], port: int) -> Endpoint | None:
         zone=intern(item.get("zone") or ""),
         state=state,
     )
+
+
+def _address(item: Mapping[str, Any]) -> str:
+    """The addresses of one endpoint are interchangeable; consumers take the first (the API's own words)."""
+    first: str = item["addresses"][0]
+    return first
 
 
 def _state(conditions: Mapping[str, bool | None]) -> EndpointState | None:

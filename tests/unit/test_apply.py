@@ -18,6 +18,7 @@ from backendpool.pool import Pool, parse_pool
 from backendpool.recorder import EventRecorder, Notice
 from tests.unit.fake_api import FakeApi
 from tests.unit.pools import document
+from tests.unit.timers import Timers
 
 QUOTA = Forbidden(403, "Forbidden", "exceeded quota: pods")
 
@@ -39,7 +40,7 @@ class World:
         self.api = FakeApi()
         self.registry = CollectorRegistry()
         self.recorder = Recorder()
-        self.cache = Cache(lambda key: None)
+        self.cache = Cache(lambda key: None, Timers().later)
         self.api.put({"apiVersion": API_VERSION, "kind": KIND, **document()})
         self._applier = ChildApplier(
             cast("Api", self.api),

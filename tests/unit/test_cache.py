@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from backendpool.cache import Cache, Live, PoolKey
-from backendpool.endpoints import Slice
+from backendpool.endpoints import Endpoint, Slice, union
 from backendpool.names import POOL_LABEL
 from backendpool.pool import Pool, parse_pool
+from backendpool.settle import SETTLE_SECONDS
 from tests.unit.pools import document
+from tests.unit.timers import Timers
 
 KEY = ("default", "greetserver")
 OTHER = ("default", "other")
@@ -22,7 +24,8 @@ class Watched:
 
     def __init__(self) -> None:
         self._changed: list[PoolKey] = []
-        self.cache = Cache(self._changed.append)
+        self.timers = Timers()
+        self.cache = Cache(self._changed.append, self.timers.later)
 
     def changed(self) -> set[PoolKey]:
         keys = set(self._changed)
@@ -199,6 +202,33 @@ def test_slice_that_changes_its_service_concerns_both(watched: Watched) -> None:
     cache.put_slice(endpoint_slice(), endpoint_slice(OTHER[1]))
     assert watched.changed() == {KEY, OTHER}
     assert (cache.slices(KEY), len(cache.slices(OTHER))) == ((), 1)
+
+
+def test_endpoint_that_moves_is_no_news(watched: Watched) -> None:
+    """Told first that one slice lost it, then that another has it, its pool is not even looked at."""
+    one, two = (replace(endpoint_slice(), name=name) for name in ("one", "two"))
+    endpoint = Endpoint("10.0.0.1", 50051)
+    with_it, without_it = replace(one, endpoints=(endpoint,)), one
+    watched.cache.put_slice(None, with_it)
+    watched.cache.put_slice(None, two)
+    watched.changed()
+    watched.cache.put_slice(with_it, without_it)
+    assert endpoint in union(watched.cache.slices(KEY)).endpoints
+    watched.cache.put_slice(two, replace(two, endpoints=(endpoint,)))
+    watched.timers.advance(SETTLE_SECONDS)
+    assert watched.changed() == set()
+    assert endpoint in union(watched.cache.slices(KEY)).endpoints
+
+
+def test_endpoint_that_is_gone_is_told_a_moment_later(watched: Watched) -> None:
+    """Also where its slice went with it, and then nothing is kept."""
+    one = replace(endpoint_slice(), endpoints=(Endpoint("10.0.0.1", 50051),))
+    watched.cache.put_slice(None, one)
+    watched.changed()
+    watched.cache.put_slice(one, None)
+    assert watched.changed() == set()
+    watched.timers.advance(SETTLE_SECONDS)
+    assert (watched.changed(), watched.cache.slices(KEY), watched.shelves()) == ({KEY}, (), 0)
 
 
 def test_asking_for_what_is_unknown_keeps_nothing(watched: Watched) -> None:

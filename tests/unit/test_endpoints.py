@@ -84,6 +84,16 @@ def test_slice_knows_which_service_of_that_name(owners: list[Document] | None, u
     assert parse_slice(slice_).owner_uid == uid
 
 
+def test_slice_names_what_it_does_not_list() -> None:
+    """Known and not to be called is not the same as unknown: one that is unready, or has no such port, is named."""
+    unready = backend("10.0.0.2", "u2", {"ready": False})
+    parsed = parse_slice(document(backend(), unready, {"addresses": []}))
+    assert [e.address for e in parsed.endpoints] == ["10.0.0.1"]
+    assert parsed.unlisted == {"10.0.0.2"}
+    assert sorted(parsed.addresses()) == ["10.0.0.1", "10.0.0.2"]
+    assert parse_slice(document(backend(), unready, ports=[])).unlisted == {"10.0.0.1", "10.0.0.2"}
+
+
 @pytest.mark.parametrize("missing", [{"endpoints": None}, {"endpoints": []}, {"ports": None}, {"ports": []}])
 def test_empty_slice_lists_nothing(missing: Document) -> None:
     """The placeholder that a Service without pods has, and a slice for no port, are no error."""

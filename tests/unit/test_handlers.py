@@ -21,6 +21,7 @@ from backendpool.handlers import PoolWatch
 from tests.e2e.faults import proxy
 from tests.e2e.faults.rules import Action, Point, Rule
 from tests.unit.pools import document
+from tests.unit.timers import Timers
 
 POOLS = "/apis/backendpool.io/v1alpha1"
 
@@ -114,7 +115,7 @@ class World:
 async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[World]:
     monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
     changed: list[PoolKey] = []
-    server, cache = Pools(), Cache(changed.append)
+    server, cache = Pools(), Cache(changed.append, Timers().later)
     async with AsyncExitStack() as stack:
         runner = web.AppRunner(server.application(), handler_cancellation=True, shutdown_timeout=0.01)
         await runner.setup()

@@ -1,69 +1,103 @@
 """From any interleaving of what a cluster tells to the set that a fresh list would give.
 
 A model cluster changes its EndpointSlices. A follower is told of it by a watch that may be late, repeat itself, break
-and be replaced by a list; view, cache and union are the real ones.
+and be replaced by a list; view, cache and union are the real ones. What it publishes is checked after each event.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from itertools import permutations
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from backendpool.cache import Cache, PoolKey
 from backendpool.cluster.view import Change, View
-from backendpool.endpoints import EndpointSet, Slice, parse_slice, union
+from backendpool.endpoints import Endpoint, EndpointSet, EndpointState, Slice, parse_slice, union
+from backendpool.settle import SETTLE_SECONDS
+from tests.unit.timers import Timers
 
 Document = dict[str, Any]
+Moving = tuple[PoolKey, str]
+"""An address, and the Service whose slices it moves between."""
 
 SERVICES = [("shop", "greetserver"), ("shop", "other"), ("mall", "greetserver")]
 NAMES = st.sampled_from([f"slice-{n}" for n in range(4)])
 KEYS = st.sampled_from(SERVICES)
-PODS = st.lists(st.integers(1, 9), max_size=5, unique=True)
+CONDITIONS: dict[str, dict[str, bool]] = {
+    "ready": {"ready": True},
+    "unready": {"ready": False},
+    "draining": {"ready": False, "serving": True, "terminating": True},
+}
+PODS = st.dictionaries(st.integers(1, 9), st.sampled_from(list(CONDITIONS)), max_size=5)
 
 
-def document(key: PoolKey, name: str, pods: list[int], port: int = 50051, uid: str = "u") -> Document:
-    """An EndpointSlice of the Service ``key`` that lists ``pods``."""
+def document(
+    key: PoolKey, name: str, pods: Mapping[int, str] | Iterable[int], port: int = 50051, uid: str = "u"
+) -> Document:
+    """An EndpointSlice of the Service ``key`` with these pods; ready, where their conditions are not given."""
     namespace, service = key
+    states = pods if isinstance(pods, Mapping) else dict.fromkeys(pods, "ready")
     return {
         "metadata": {"namespace": namespace, "name": name, "labels": {"kubernetes.io/service-name": service}},
         "addressType": "IPv4",
         "ports": [{"name": "grpc", "port": port}],
         "endpoints": [
-            {"addresses": [f"10.0.0.{pod}"], "targetRef": {"kind": "Pod", "name": f"p{pod}", "uid": f"{uid}{pod}"}}
-            for pod in pods
+            {
+                "addresses": [f"10.0.0.{pod}"],
+                "conditions": CONDITIONS[state],
+                "targetRef": {"kind": "Pod", "name": f"p{pod}", "uid": f"{uid}{pod}"},
+            }
+            for pod, state in states.items()
         ],
     }
 
 
 class Follower:
-    """The real view and cache, and the union of what they hold."""
+    """The real view and cache; each change that they tell is published, the union of what they hold."""
 
     def __init__(self) -> None:
         self.told: list[PoolKey] = []
-        self._cache = Cache(self.told.append)
+        self.published: dict[PoolKey, EndpointSet] = {}
+        self.timers = Timers()
+        self.cache = Cache(self._publish, self.timers.later)
         self.view: View[Slice] = View(parse_slice, self._changed)
 
     def endpoints(self, key: PoolKey) -> EndpointSet:
-        return union(self._cache.slices(key))
+        return self.published.get(key, EndpointSet.of(()))
+
+    def live(self, key: PoolKey) -> EndpointSet:
+        """What the slices list that were told last."""
+        return union(one for one in self.view.items.values() if (one.namespace, one.service) == key)
 
     def relist(self, documents: list[Document]) -> None:
         self.view.replace(self.view.read(documents))
 
+    def settle(self) -> None:
+        self.timers.advance(SETTLE_SECONDS)
+
+    def _publish(self, key: PoolKey) -> None:
+        self.told.append(key)
+        self.published[key] = union(self.cache.slices(key))
+
     def _changed(self, change: Change[Slice]) -> None:
-        self._cache.put_slice(change.old, change.new)
+        self.cache.put_slice(change.old, change.new)
 
 
-def fresh(documents: list[Document], key: PoolKey) -> EndpointSet:
-    """What the model says: the union of the slices of this Service as they are now."""
-    return union(
-        parse_slice(doc)
-        for doc in documents
-        if (doc["metadata"]["namespace"], doc["metadata"]["labels"]["kubernetes.io/service-name"]) == key
-    )
+def service_of(doc: Document) -> PoolKey:
+    return (doc["metadata"]["namespace"], doc["metadata"]["labels"]["kubernetes.io/service-name"])
+
+
+class Told(NamedTuple):
+    """What a watch brings: ``put`` or ``drop``, the slice, and what is on its way until the next is brought."""
+
+    verb: str
+    document: Document
+    moving: Moving | None = None
 
 
 class Cluster(RuleBasedStateMachine):
@@ -72,35 +106,41 @@ class Cluster(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.slices: dict[tuple[str, str], Document] = {}
-        self.untold: list[tuple[str, Document]] = []
-        self.last: list[tuple[str, Document]] = []
+        self.untold: list[Told] = []
+        self.last: list[Told] = []
         self.follower = Follower()
+        self.seen: dict[tuple[PoolKey, Endpoint], float] = {}
+        self.moving: Moving | None = None
+        self.moving_until = 0.0
 
     @rule(key=KEYS, name=NAMES, pods=PODS, port=st.sampled_from([50051, 50052]), uid=st.sampled_from(["u", "v"]))
-    def put(self, key: PoolKey, name: str, pods: list[int], port: int, uid: str) -> None:
+    def put(self, key: PoolKey, name: str, pods: dict[int, str], port: int, uid: str) -> None:
         """A slice comes or changes: its pods, its port number, its Service, or the pods behind its addresses."""
         doc = document(key, name, pods, port, uid)
         self.slices[key[0], name] = doc
-        self.untold.append(("put", doc))
+        self.untold.append(Told("put", doc))
 
-    @rule(key=KEYS, source=NAMES, into=NAMES, removal_first=st.booleans())
-    def move(self, key: PoolKey, source: str, into: str, removal_first: bool) -> None:
+    @rule(choice=st.integers(0, 99), removal_first=st.booleans())
+    def move(self, choice: int, removal_first: bool) -> None:
         """An endpoint moves from one slice of a Service to another; which change is told first is anybody's guess."""
-        held, other = self.slices.get((key[0], source)), self.slices.get((key[0], into))
-        if held is None or other is None or source == into or not held["endpoints"]:
+        pairs = [pair for key in SERVICES for pair in permutations(self._slices_of(key), 2) if pair[0]["endpoints"]]
+        if not pairs:
             return
-        left = {**held, "endpoints": held["endpoints"][1:]}
-        joined = {**other, "endpoints": [*other["endpoints"], held["endpoints"][0]]}
-        self.slices[key[0], source], self.slices[key[0], into] = left, joined
-        changes = [("put", left), ("put", joined)]
-        self.untold += changes if removal_first else changes[::-1]
+        source, into = pairs[choice % len(pairs)]
+        moved, *rest = source["endpoints"]
+        moving = (service_of(source), moved["addresses"][0]) if self._is_one_ready_pod(source, moved) else None
+        left, joined = {**source, "endpoints": rest}, {**into, "endpoints": [*into["endpoints"], moved]}
+        for doc in (left, joined):
+            self.slices[doc["metadata"]["namespace"], doc["metadata"]["name"]] = doc
+        first, second = (left, joined) if removal_first else (joined, left)
+        self.untold += [Told("put", first, moving), Told("put", second)]
 
     @rule(key=KEYS, name=NAMES)
     def delete(self, key: PoolKey, name: str) -> None:
         """A slice goes."""
         doc = self.slices.pop((key[0], name), None)
         if doc:
-            self.untold.append(("drop", doc))
+            self.untold.append(Told("drop", doc))
 
     @rule(count=st.integers(1, 5))
     def tell(self, count: int) -> None:
@@ -108,6 +148,16 @@ class Cluster(RuleBasedStateMachine):
         self.last, self.untold = self.untold[:count], self.untold[count:]
         self._bring(self.last)
 
+    @rule(seconds=st.sampled_from([0.4, 0.7, 1.0, 20.0]).map(SETTLE_SECONDS.__mul__))
+    def wait(self, seconds: float) -> None:
+        """Time passes; the two halves of a move are told within the time to settle."""
+        if self.moving and self.follower.timers.now + seconds >= self.moving_until:
+            self.tell(1)
+        self._note()
+        self.follower.timers.advance(seconds)
+        self._check()
+
+    @precondition(lambda self: self.moving is None)
     @rule()
     def repeat(self) -> None:
         """A watch that was resumed brings again what it had brought last."""
@@ -116,27 +166,65 @@ class Cluster(RuleBasedStateMachine):
     @rule()
     def relist(self) -> None:
         """The watch broke, and with it all that was not told: a list takes its place."""
-        self.untold, self.last = [], []
+        self.untold, self.last, self.moving = [], [], None
+        self._note()
         self.follower.relist(list(self.slices.values()))
+        self._check()
 
     @invariant()
-    def is_what_a_fresh_list_gives_when_all_is_told(self) -> None:
+    def has_what_a_fresh_list_gives_when_all_is_told(self) -> None:
         if not self.untold:
             for key in SERVICES:
-                assert self.follower.endpoints(key) == fresh(list(self.slices.values()), key)
+                assert self.follower.live(key) == self._fresh(key)
 
     def teardown(self) -> None:
         """However it went: told the rest, or given a list, the follower has what a fresh follower would have."""
         self._bring(self.untold)
-        self.untold = []
-        self.is_what_a_fresh_list_gives_when_all_is_told()
+        self.follower.settle()
+        for key in SERVICES:
+            assert self.follower.endpoints(key) == self._fresh(key)
         self.follower.told.clear()
         self.follower.relist(list(self.slices.values()))
         assert self.follower.told == [], "a list that changes nothing was told as a change"
 
-    def _bring(self, changes: list[tuple[str, Document]]) -> None:
-        for verb, doc in changes:
-            (self.follower.view.put if verb == "put" else self.follower.view.drop)(doc)
+    def _is_one_ready_pod(self, source: Document, endpoint: Document) -> bool:
+        """Whether it takes calls, and no other slice of its Service has something else to say of its address."""
+        addresses = [item["addresses"] for doc in self._slices_of(service_of(source)) for item in doc["endpoints"]]
+        return bool(endpoint["conditions"]["ready"]) and addresses.count(endpoint["addresses"]) == 1
+
+    def _fresh(self, key: PoolKey) -> EndpointSet:
+        """What the model says: the union of the slices of this Service as they are now."""
+        return union(map(parse_slice, self._slices_of(key)))
+
+    def _slices_of(self, key: PoolKey) -> list[Document]:
+        return [doc for doc in self.slices.values() if service_of(doc) == key]
+
+    def _bring(self, changes: list[Told]) -> None:
+        for told in changes:
+            self._note()
+            (self.follower.view.put if told.verb == "put" else self.follower.view.drop)(told.document)
+            standing = told.moving or self.moving
+            self.moving, self.moving_until = told.moving, self.follower.timers.now + SETTLE_SECONDS
+            self._check()
+            if standing:
+                key, address = standing
+                assert address in {e.address for e in self.follower.endpoints(key).endpoints}, "it vanished on its way"
+
+    def _note(self) -> None:
+        """Note of each endpoint that it is listed now."""
+        now = self.follower.timers.now
+        self.seen |= {(key, one): now for key in SERVICES for one in self.follower.live(key).endpoints}
+
+    def _check(self) -> None:
+        """All that is listed now is published, and for a moment what was listed until a moment ago."""
+        now = self.follower.timers.now
+        for key in SERVICES:
+            published, live = self.follower.endpoints(key), self.follower.live(key)
+            assert published == union(self.follower.cache.slices(key)), "a change was not told"
+            assert set(live.endpoints) <= set(published.endpoints)
+            for endpoint in set(published.endpoints) - set(live.endpoints):
+                assert endpoint.state is EndpointState.READY
+                assert now - self.seen[key, endpoint] < SETTLE_SECONDS
 
 
 TestInterleavings = Cluster.TestCase
@@ -164,12 +252,15 @@ def test_one_of_several_slices_changes_only_its_own(large: tuple[Follower, dict[
     own = len(docs[name]["endpoints"])
     assert len(follower.endpoints(SERVICES[0]).endpoints) == 250
     follower.view.put({**docs[name], "endpoints": docs[name]["endpoints"][:10]})
+    follower.settle()
     assert len(follower.endpoints(SERVICES[0]).endpoints) == 250 - own + 10
     follower.view.put({**docs[name], "endpoints": []})
+    follower.settle()
     assert len(follower.endpoints(SERVICES[0]).endpoints) == 250 - own
     follower.view.put(docs[name])
     assert len(follower.endpoints(SERVICES[0]).endpoints) == 250
     follower.view.drop(docs[name])
+    follower.settle()
     assert len(follower.endpoints(SERVICES[0]).endpoints) == 250 - own
 
 

@@ -19,7 +19,9 @@ from backendpool.names import API_VERSION, KIND, POOL_LABEL
 from backendpool.pool import parse_pool
 from backendpool.reconcile import Reconciler
 from backendpool.recorder import EventRecorder
+from backendpool.settle import SETTLE_SECONDS
 from tests.unit.fake_api import FakeApi
+from tests.unit.timers import Timers
 
 KEY = ("shop", "greetserver")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -35,7 +37,8 @@ class World:
     def __post_init__(self) -> None:
         api = cast("Api", self.api)
         metrics = OperatorMetrics(CollectorRegistry())
-        self.cache = Cache(self.enqueued.append)
+        self.timers = Timers()
+        self.cache = Cache(self.enqueued.append, self.timers.later)
         recorder = EventRecorder(api, "operator-0")
         applier = ChildApplier(api, self.cache, recorder, metrics, "backendpool/operator:test")
         self.reconciler = Reconciler(api, self.cache, applier, recorder, metrics, clock=lambda: NOW)
@@ -117,6 +120,36 @@ async def test_endpoints_reach_the_status(world: World) -> None:
     await world.reconcile()
     assert [e["address"] for e in world.status["endpoints"]] == ["10.0.0.1", "10.0.0.2"]
     assert world.api.writes == [("status", KIND, "greetserver")]
+
+
+async def test_endpoint_that_moves_is_not_written_out(world: World) -> None:
+    """Between the two events of its move, a reconcile for whatever reason leaves it in the status."""
+    await world.reconcile()
+    moving, staying, new = (Endpoint(f"10.0.0.{n}", 50051) for n in (1, 2, 3))
+    world.slices(moving, staying, name="s1")
+    world.slices(name="s2")
+    await world.reconcile()
+    world.slices(staying, new, name="s1")
+    await world.reconcile()
+    assert [e["address"] for e in world.status["endpoints"]] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    world.slices(moving, name="s2")
+    world.timers.advance(SETTLE_SECONDS)
+    await world.reconcile()
+    assert world.api.writes == []
+
+
+async def test_endpoint_that_vanished_is_written_out(world: World) -> None:
+    """One that no slice names any more is in the status for a moment, brings its pool back, and is gone."""
+    await world.reconcile()
+    world.slices(Endpoint("10.0.0.1", 50051), Endpoint("10.0.0.2", 50051))
+    await world.reconcile()
+    world.enqueued.clear()
+    world.slices(Endpoint("10.0.0.2", 50051))
+    assert world.enqueued == []
+    world.timers.advance(SETTLE_SECONDS)
+    assert world.enqueued == [KEY]
+    await world.reconcile()
+    assert [e["address"] for e in world.status["endpoints"]] == ["10.0.0.2"]
 
 
 async def test_deleted_service_keeps_the_last_endpoints(world: World) -> None:
