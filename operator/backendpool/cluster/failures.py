@@ -38,10 +38,15 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise Unreachable(f"{what}: {str(error) or 'no answer in time'}") from error
+        raise unreachable(what, error) from error
     except ConfigException as error:
         # The client reads the token's file again while it builds a request.
         raise Unreachable(f"{what}: the credentials cannot be read: {error}") from error
+
+
+def unreachable(what: str, error: Exception) -> Unreachable:
+    """The error for what kept an answer from coming."""
+    return Unreachable(f"{what}: {str(error) or 'no answer in time'}")
 
 
 async def refusal(response: aiohttp.ClientResponse) -> ApiError:

@@ -1,0 +1,101 @@
+"""A session for another client in the same process: by our way to the API server, and with us looking on.
+
+kopf tries again by itself, and tells nobody but its log. A watch that is closed at once it opens again at once,
+without a pause; so it is made to pause here.
+"""
+
+from __future__ import annotations
+
+import math
+import ssl
+import time
+from collections import Counter
+from collections.abc import Callable
+from types import SimpleNamespace
+from urllib.request import getproxies
+
+import aiohttp
+from yarl import URL
+
+from backendpool.cluster.credentials import Access
+from backendpool.cluster.failures import refusal, unreachable
+from backendpool.cluster.reflector import ReflectorTiming
+from backendpool.errors import ClusterError, Unreachable
+
+Failed = Callable[[str, ClusterError], object]
+"""Told the path of a request that failed, or of a watch that was closed at once."""
+Watching = Callable[[str], object]
+"""Told the path of a watch that the server took."""
+
+
+def observed_session(
+    access: Access, failed: Failed, watching: Watching, timing: ReflectorTiming
+) -> aiohttp.ClientSession:
+    """To be closed by whoever has it opened; tells what it does in the thread that it is used in."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=_tls(access)),
+        headers={"Authorization": access.authorization} if access.authorization else {},
+        trust_env=bool(getproxies()),
+        trace_configs=[_Trace(failed, watching, timing).config()],
+    )
+
+
+def _tls(access: Access) -> ssl.SSLContext:
+    """As strict as our own requests are: see :mod:`backendpool.cluster.credentials`."""
+    context = ssl.create_default_context(cafile=access.ca_path)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if access.certificate_path:
+        context.load_cert_chain(access.certificate_path, access.private_key_path)
+    if not access.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class _Trace:
+    def __init__(self, failed: Failed, watching: Watching, timing: ReflectorTiming) -> None:
+        self._failed = failed
+        self._watching = watching
+        self._timing = timing
+        self._watching_since: dict[str, float] = {}
+        self._closed_at_once: Counter[str] = Counter()
+
+    def config(self) -> aiohttp.TraceConfig:
+        config = aiohttp.TraceConfig()
+        config.on_request_start.append(self._starts)
+        config.on_request_end.append(self._is_answered)
+        config.on_request_exception.append(self._is_not_answered)
+        return config
+
+    async def _starts(
+        self, session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestStartParams
+    ) -> None:
+        path = params.url.path
+        lived = time.monotonic() - self._watching_since.pop(path, -math.inf)
+        if not _is_watch(params.url) or lived > self._timing.settled:
+            del self._closed_at_once[path]
+            return
+        self._closed_at_once[path] += 1
+        self._failed(path, Unreachable(f"{params.method} {path}: the watch was closed at once"))
+        await self._timing.sleep(self._timing.pause(self._closed_at_once[path]))
+
+    async def _is_answered(
+        self, session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestEndParams
+    ) -> None:
+        path = params.url.path
+        if params.response.status >= 400:
+            self._failed(path, await refusal(params.response))
+        elif _is_watch(params.url):
+            self._watching_since[path] = time.monotonic()
+            self._watching(path)
+
+    async def _is_not_answered(
+        self, session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams
+    ) -> None:
+        if isinstance(params.exception, Exception):  # and not a cancellation
+            path = params.url.path
+            self._failed(path, unreachable(f"{params.method} {path}", params.exception))
+
+
+def _is_watch(url: URL) -> bool:
+    return "watch" in url.query
