@@ -54,7 +54,7 @@ class Cache:
     def put_pool(self, pool: Pool) -> None:
         """Take a pool as the watch brought it; an older reading, or one that says nothing new, concerns nobody."""
         held = self._pools.get(pool.key)
-        if held is None or _is_newer(pool.resource_version, held.resource_version):
+        if held is None or is_newer(pool.resource_version, held.resource_version):
             self._pools[pool.key] = pool
             if held is None or replace(held, resource_version=pool.resource_version) != pool:
                 self._changed(pool.key)
@@ -62,7 +62,7 @@ class Cache:
     def note_pool(self, pool: Pool) -> None:
         """Take a pool as the API server answered, before the watch brings it."""
         held = self._pools.get(pool.key)
-        if held is not None and _is_newer(pool.resource_version, held.resource_version):
+        if held is not None and is_newer(pool.resource_version, held.resource_version):
             self._pools[pool.key] = pool
 
     def drop_pool(self, pool: Pool) -> None:
@@ -96,14 +96,14 @@ class Cache:
             self._changed(_pool_of(old))
         if new is not None:
             held = self._held(new)
-            if held is None or not _is_newer(_version_of(held), _version_of(new)):
+            if held is None or not is_newer(_version_of(held), _version_of(new)):
                 self._children[_pool_of(new)][_ref_of(new)] = new
             self._changed(_pool_of(new))
 
     def note_child(self, child: Live) -> None:
         """Take a child as the API server answered to an apply, before the watch brings it."""
         held = self._held(child)
-        if held is not None and _is_newer(_version_of(child), _version_of(held)):
+        if held is not None and is_newer(_version_of(child), _version_of(held)):
             self._children[_pool_of(child)][_ref_of(child)] = child
 
     def _slices_changed(self, key: PoolKey) -> None:
@@ -121,7 +121,7 @@ class Cache:
         return self.children(_pool_of(child)).get(_ref_of(child))
 
 
-def _is_newer(version: str, than: str) -> bool:
+def is_newer(version: str, than: str) -> bool:
     """Resource versions of one kind compare as integers (KEP-5504)."""
     return int(version) > int(than)
 

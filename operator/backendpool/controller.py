@@ -8,27 +8,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
+from itertools import chain
 from typing import Any
 from uuid import uuid4
 
 from backendpool import observability
-from backendpool.apply import CHILDREN, ChildApplier
-from backendpool.cache import Cache, Live, PoolKey
+from backendpool.apply import ChildApplier
+from backendpool.cache import Cache, PoolKey
 from backendpool.cluster.api import Api
-from backendpool.cluster.reflector import Change, Reflector
-from backendpool.cluster.resources import ENDPOINT_SLICES, POOLS, Resource
+from backendpool.cluster.resources import POOLS
 from backendpool.election import ElectionTiming, Elector
-from backendpool.endpoints import parse_slice
 from backendpool.errors import LeadershipLost
 from backendpool.handlers import PoolWatch
 from backendpool.metrics import OperatorMetrics
-from backendpool.names import BACKENDS, COMPONENT_LABEL, POOL_LABEL
 from backendpool.reconcile import Reconciler
 from backendpool.recorder import EventRecorder
+from backendpool.scope import Scope, reflectors
 from backendpool.settings import OperatorSettings
 from backendpool.work import WorkQueue
 
@@ -37,9 +35,6 @@ log = logging.getLogger(__name__)
 LEASE = "backendpool-operator"
 TIMING = ElectionTiming()
 _WORKERS = 8
-
-_Watch = tuple[str, Reflector[Any]]
-"""The plural of a kind, and the watch on it in one namespace or in all."""
 
 
 async def run(settings: OperatorSettings) -> None:
@@ -85,28 +80,35 @@ class Operator:
         self._elector = elector
         metrics = OperatorMetrics(self.registry)
         self._queue: WorkQueue[PoolKey] = WorkQueue(metrics, describe="/".join)
-        self._cache = Cache(self._queue.add, asyncio.get_running_loop().call_later)
+        self._cache = Cache(self._changed, asyncio.get_running_loop().call_later)
         self._pools = PoolWatch(
             self._cache, settings.namespaces, settings.instance, api, partial(metrics.failed, POOLS)
         )
         self._recorder = EventRecorder(api, settings.instance)
         applier = ChildApplier(api, self._cache, self._recorder, metrics, settings.lookaside_image)
         self._reconciler = Reconciler(api, self._cache, applier, self._recorder, metrics)
-        self._reflectors = [
-            reflector
-            for namespace in settings.namespaces or (None,)
-            for reflector in self._reflectors_of(api, namespace, metrics)
-        ]
-        _watch_gauges(metrics, self._queue, self._cache, self._reflectors)
+        self._scopes = {
+            namespace: Scope(namespace, view, reflectors(api, self._cache, metrics, namespace))
+            for namespace, view in self._pools.views.items()
+        }
+        metrics.gauge("backendpool_pools", "Pools known.", lambda: len(self._cache.pools()))
+        metrics.gauge("backendpool_queue_depth", "Pools due or being worked on.", lambda: len(self._queue))
+        for scope in self._scopes.values():
+            for resource, view in scope.views.items():
+                metrics.view_age(resource, scope.namespace, view.age)
         metrics.requests(api.requests)
         metrics.gauge("backendpool_leader", "1 where this process may write.", self._leads)
 
     def not_ready(self) -> str | None:
-        """None once every watch has its first complete list, else which have not."""
-        watches = [(POOLS.plural, self._pools.started, self._pools.problem)]
-        watches += [(kind, reflector.synced, reflector.problem) for kind, reflector in self._reflectors]
-        behind = [f"{kind} ({problem or 'listing'})" for kind, synced, problem in watches if not synced]
-        return f"waiting for the first list of {', '.join(behind)}" if behind else None
+        """None once every watch has its first complete list, else which have not.
+
+        A namespace that refuses to be read is not waited for, as long as there is another one.
+        """
+        behind = [scope for scope in self._scopes.values() if any(scope.behind())]
+        awaited = [scope for scope in behind if not scope.refused]
+        if not awaited and len(behind) < len(self._scopes):
+            return None
+        return f"waiting for the first list of {', '.join(chain.from_iterable(s.behind() for s in awaited or behind))}"
 
     def _leads(self) -> bool:
         return self._elector is None or self._elector.leading
@@ -114,17 +116,17 @@ class Operator:
     async def run(self) -> None:
         """Work until cancelled; raises ``LeadershipLost`` where another leads by then.
 
-        Nothing is written before every watch has its first complete list. A bug in any of the tasks ends them all.
+        Nothing is written for a pool before every watch on its namespace has its first complete list. A bug in any of
+        the tasks ends them all.
         """
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pools.run())
                 group.create_task(self._recorder.run())
-                for _, reflector in self._reflectors:
-                    group.create_task(reflector.run())
-                for _, reflector in self._reflectors:
-                    await reflector.wait_synced()
-                log.info("all watches have their first list: %d pools known", len(self._cache.pools()))
+                for scope in self._scopes.values():
+                    group.create_task(scope.run())
+                begun = [group.create_task(self._begin(scope)) for scope in self._scopes.values()]
+                await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
                 if self._elector:
                     group.create_task(self._elector.watch())
                     await self._elector.win()
@@ -136,38 +138,16 @@ class Operator:
             if self._elector:
                 await self._elector.release()
 
-    def _reflectors_of(self, api: Api, namespace: str | None, metrics: OperatorMetrics) -> list[_Watch]:
-        def watch(
-            resource: Resource, selector: str, parse: Callable[[Live], Any], put: Callable[[Any, Any], None]
-        ) -> _Watch:
-            def on_change(change: Change[Any]) -> None:
-                put(change.old, change.new)
+    async def _begin(self, scope: Scope) -> None:
+        """Have what is known of a scope worked on as soon as it is all that there is."""
+        await scope.wait_known()
+        pools = [key for key in self._cache.pools() if scope.namespace in (None, key[0])]
+        log.info("all watches on %s have their first list: %d pools known", scope, len(pools))
+        for key in pools:
+            self._queue.add(key)
 
-            reflector = Reflector(
-                api, resource, parse, on_change, namespace=namespace, label_selector=selector, metrics=metrics
-            )
-            return (resource.plural, reflector)
-
-        # The cluster copies a Service's labels to its slices: these are the headless Services' ones.
-        ours = f"{POOL_LABEL},{COMPONENT_LABEL}={BACKENDS}"
-        slices = watch(ENDPOINT_SLICES, ours, parse_slice, self._cache.put_slice)
-        return [slices, *(watch(kind, POOL_LABEL, _trim, self._cache.put_child) for kind in CHILDREN.values())]
-
-
-def _trim(child: Live) -> Live:
-    """A child without its managed fields, half of its size."""
-    return {**child, "metadata": {key: value for key, value in child["metadata"].items() if key != "managedFields"}}
-
-
-def _watch_gauges(metrics: OperatorMetrics, queue: WorkQueue[PoolKey], cache: Cache, watches: Iterable[_Watch]) -> None:
-    metrics.gauge("backendpool_pools", "Pools known.", lambda: len(cache.pools()))
-    metrics.gauge("backendpool_queue_depth", "Pools due or being worked on.", lambda: len(queue))
-    of_kind: dict[str, list[Reflector[Any]]] = defaultdict(list)
-    for kind, reflector in watches:
-        of_kind[kind].append(reflector)
-    for kind, reflectors in of_kind.items():
-        metrics.view_age(kind, partial(_oldest, reflectors))
-
-
-def _oldest(reflectors: Iterable[Reflector[Any]]) -> float:
-    return max(reflector.age() for reflector in reflectors)
+    def _changed(self, key: PoolKey) -> None:
+        """Until all is known that concerns a pool, no change of it is a reason to write."""
+        scope = self._scopes.get(key[0]) or self._scopes[None]
+        if scope.known:
+            self._queue.add(key)

@@ -9,6 +9,7 @@
     ├── LeadershipLost       this process was the leader, and must not write any more
     └── ClusterError         the API server could not do what was asked
         ├── Unreachable      no answer: connection refused, cut or timed out
+        ├── Stalled          a watch that is open, and brings nothing of what a list shows
         ├── NotLeading       a write that was not sent, for this process does not lead
         └── ApiError         an answer with a status of 400 or more
             ├── Unauthorized      401
@@ -54,6 +55,10 @@ class ClusterError(BackendPoolError):
 
 class Unreachable(ClusterError):
     """No answer from the API server: refused, cut, timed out, or not to be understood."""
+
+
+class Stalled(ClusterError):
+    """A watch that is open, and brings nothing of what a list shows."""
 
 
 class NotLeading(ClusterError):

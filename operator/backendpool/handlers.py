@@ -12,48 +12,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
+from itertools import count
 from typing import Any, NoReturn
 
 import kopf
-from kopf._cogs.structs.credentials import Vault  # types of public arguments, exported nowhere
+from kopf._cogs.clients.errors import APIError  # exported nowhere, as the next two
+from kopf._cogs.structs.credentials import Vault
 from kopf._core.engines.peering import Identity
 
 from backendpool.cache import Cache
 from backendpool.cluster.api import Api
 from backendpool.cluster.credentials import Access
+from backendpool.cluster.reflector import ReflectorTiming
 from backendpool.cluster.resources import POOLS
-from backendpool.errors import ClusterError, NotFound
+from backendpool.cluster.session import observed_session
+from backendpool.errors import ClusterError, Stalled
 from backendpool.names import GROUP, PLURAL, VERSION
+from backendpool.outage import Outage
 from backendpool.pool import parse_pool
+from backendpool.sweep import Sweep, SweepTiming, not_installed
 
 log = logging.getLogger(__name__)
 
-_BACKOFF, _LONGEST_BACKOFF = 0.5, 10.0
-_SETTLED = 5.0
-"""Seconds that kopf must have run for its failures before to be forgotten."""
-
-
-class _ForEver:
-    """Seconds between kopf's attempts to reach the API server; endless, else an outage ends the process.
-
-    kopf iterates over it anew for each request, so it is an iterable and not an iterator.
-    """
-
-    def __iter__(self) -> Iterator[float]:
-        seconds = _BACKOFF
-        while True:
-            yield seconds
-            seconds = min(seconds * 2, _LONGEST_BACKOFF)
+TIMING = SweepTiming()
+_WATCH_SECONDS = 300
+"""The server ends a watch after that time, so that its watches spread over all API servers again."""
 
 
 class PoolWatch:
     """Keeps ``cache`` up to date with the pools of ``namespaces`` (all, where none is named).
 
-    ``api`` says where the API server is, asked anew after each refusal. ``failed`` is told each end of the watch.
-    ``started`` says whether there was anything to watch yet, ``problem`` what ended the watch last.
+    ``api`` says where the API server is, asked anew after each refusal. ``failed`` is told each request that failed,
+    and what else ended kopf. ``views`` say of each namespace (None: of all) how current what is known of it is.
     """
 
     def __init__(
@@ -63,22 +55,34 @@ class PoolWatch:
         instance: str,
         api: Api,
         failed: Callable[[Exception], None],
+        timing: SweepTiming = TIMING,
     ) -> None:
-        self.started = False
-        self.problem: Exception | None = None
+        self.views: Mapping[str | None, Sweep] = {
+            namespace: Sweep(api, cache, namespace, failed, self._restart, timing)
+            for namespace in namespaces or (None,)
+        }
         self._events: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
         self._cache = cache
         self._namespaces = namespaces
         self._instance = instance
         self._api = api
         self._failed = failed
+        self._timing = timing.retry
+        self._outages: dict[str, Outage] = {}
+        self._stop: Future[Exception] = Future()
 
     async def run(self) -> NoReturn:
         """Watch until cancelled, through all that ends kopf. A bug in what we do with an event is raised."""
+        # Its own log has a line for each event that was handled and for each try, and says what ended it twice.
+        logging.getLogger("kopf").setLevel(logging.WARNING)
+        for chatty in ("kopf._core.reactor", "kopf._cogs.clients"):
+            logging.getLogger(chatty).setLevel(logging.CRITICAL)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow())
             group.create_task(self._take())
-        raise AssertionError("neither ever returns")
+            for view in self.views.values():
+                group.create_task(view.run())
+        raise AssertionError("none ever returns")
 
     async def _take(self) -> NoReturn:
         """Outside of kopf, which would log what goes wrong here, and go on without the pool."""
@@ -89,37 +93,45 @@ class PoolWatch:
                 self._cache.drop_pool(pool)
             else:
                 self._cache.put_pool(pool)
+            (self.views.get(pool.namespace) or self.views[None]).heard()
 
     async def _follow(self) -> NoReturn:
-        # A line for each event that was handled, or for each try, says nothing; our own log tells what was done.
-        logging.getLogger("kopf").setLevel(logging.WARNING)
-        logging.getLogger("kopf._core.reactor").setLevel(logging.CRITICAL)
-        failures, reported = 0, ""
+        failures, now = 0, asyncio.get_running_loop().time
         while True:
-            begun = asyncio.get_running_loop().time()
+            begun = now()
             error = await self._attempt()
-            if asyncio.get_running_loop().time() - begun > _SETTLED:
-                failures, reported = 0, ""
-            self.problem = error
-            self._failed(error)
-            failures += 1
-            if type(error).__name__ != reported:
-                log.warning("pools cannot be watched, trying again: %r", error)
-            reported = type(error).__name__
-            await asyncio.sleep(random.uniform(0.5, 1.0) * min(_BACKOFF * 2.0 ** min(failures, 16), _LONGEST_BACKOFF))
+            # Its session has told of what the API server refused.
+            if not isinstance(error, APIError | kopf.LoginError):
+                self._fails("kopf", error)
+            failures = 1 if now() - begun > self._timing.settled else failures + 1
+            await self._timing.sleep(self._timing.pause(failures))
 
     async def _attempt(self) -> Exception:
         """Watch as long as it goes, and return what ended it."""
         try:
             if not await self._api.serves(POOLS):
-                return NotFound(404, "NotFound", f"the CRD of {PLURAL}.{GROUP} is not installed: apply crds/")
+                return not_installed()
         except ClusterError as error:
             return error
-        self.started = True
         return await self._run_kopf()
 
+    def _fails(self, what: str, error: Exception) -> None:
+        self._failed(error)
+        outage = Outage(log, f"{PLURAL} cannot be watched", f"watching {PLURAL} again", self._timing.settled)
+        self._outages.setdefault(what, outage).failed(error)
+
+    def _watches(self, path: str) -> None:
+        for what, outage in self._outages.items():
+            # The watches of other namespaces may fail on; what comes before a watch does not.
+            if what == path or not what.endswith(f"/{PLURAL}"):
+                outage.worked()
+
+    def _restart(self, reason: Stalled) -> None:
+        if not self._stop.done():
+            self._stop.set_result(reason)
+
     async def _run_kopf(self) -> Exception:
-        stop: Future[None] = Future()
+        self._stop = stop = Future[Exception]()
         registry = kopf.OperatorRegistry()
         self._register(registry, asyncio.get_running_loop())
         try:
@@ -128,7 +140,7 @@ class PoolWatch:
                 _operate(
                     stop,
                     registry=registry,
-                    settings=_settings(),
+                    settings=_settings(self._timing),
                     standalone=True,
                     # Else kopf asks the system for the user's name, and the one of an image has none.
                     identity=Identity(self._instance),
@@ -145,49 +157,68 @@ class PoolWatch:
 
     def _register(self, registry: kopf.OperatorRegistry, loop: asyncio.AbstractEventLoop) -> None:
         """Handlers that hand all over to ``loop``, where we are at home."""
+        known: dict[Access, kopf.AiohttpSession] = {}
+        there = loop.call_soon_threadsafe
 
         # Coroutines, though nothing is awaited: kopf runs plain functions in threads.
         @kopf.on.login(registry=registry, id="login")
-        async def login(**_: Any) -> kopf.ConnectionInfo:
-            asked = asyncio.run_coroutine_threadsafe(self._api.access(), loop)
-            return _connection(await asyncio.wrap_future(asked))
+        async def login(**_: Any) -> kopf.AiohttpSession:
+            access = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._api.access(), loop))
+            if access not in known:
+                session = observed_session(
+                    access,
+                    lambda path, error: there(self._fails, path, error),
+                    lambda path: there(self._watches, path),
+                    self._timing,
+                )
+                known[access] = kopf.AiohttpSession(server=access.server, aiohttp_session=session)
+            # Credentials that were refused before are the same ones to kopf as well, and it ends.
+            return known[access]
 
         @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry, id="pool")
         async def pool_event(event: kopf.RawEvent, **_: Any) -> None:
-            loop.call_soon_threadsafe(self._events.put_nowait, {"type": event["type"], "object": dict(event["object"])})
+            there(self._events.put_nowait, {"type": event["type"], "object": dict(event["object"])})
 
 
-async def _operate(stop: Future[None], **kwargs: Any) -> None:
-    """Run kopf until ``stop`` is done, or raise what ended it."""
+async def _operate(stop: Future[Exception], **kwargs: Any) -> None:
+    """Run kopf until ``stop`` is done, and raise what ended it: its result, or an error of kopf's own."""
     vault, loop = Vault(), asyncio.get_running_loop()
     # Not by kopf's stop_flag: as it ends, kopf waits 5 s for the task that waits for the flag.
     operator = asyncio.create_task(kopf.operator(vault=vault, **kwargs))
     stop.add_done_callback(lambda _: loop.call_soon_threadsafe(operator.cancel))
     try:
         await operator
+    except asyncio.CancelledError:
+        if stop.done() and not stop.cancelled():
+            raise stop.result() from None
+        raise
     finally:
         stop.cancel()
         await vault.close()  # its connections, which kopf closes only where it ends in good order
 
 
-def _connection(access: Access) -> kopf.ConnectionInfo:
-    scheme, _, token = (access.authorization or "").partition(" ")
-    return kopf.ConnectionInfo(
-        server=access.server,
-        scheme=scheme or None,
-        token=token or None,
-        ca_path=access.ca_path,
-        certificate_path=access.certificate_path,
-        private_key_path=access.private_key_path,
-        insecure=not access.verify,
-    )
+class _ForEver:
+    """Seconds between kopf's attempts to reach the API server; endless, else an outage ends kopf.
+
+    kopf iterates over it anew for each request, so it is an iterable and not an iterator.
+    """
+
+    def __init__(self, timing: ReflectorTiming) -> None:
+        self._timing = timing
+
+    def __iter__(self) -> Iterator[float]:
+        return map(self._timing.pause, count(1))
 
 
-def _settings() -> kopf.OperatorSettings:
+def _settings(timing: ReflectorTiming) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.scanning.disabled = True  # no right to watch CRDs and namespaces is asked for
     settings.posting.enabled = False  # our own events carry our own reasons
-    settings.networking.error_backoffs = _ForEver()
+    settings.networking.error_backoffs = _ForEver(timing)
     settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 10
     settings.networking.enforce_retry_after = True
+    settings.watching.server_timeout = _WATCH_SECONDS
+    settings.watching.client_timeout = _WATCH_SECONDS + timing.stall
+    settings.watching.inactivity_timeout = timing.stall
     return settings

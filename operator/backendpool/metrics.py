@@ -42,7 +42,7 @@ class OperatorMetrics:
         self._view_age = Gauge(
             "backendpool_view_age_seconds",
             "Since the view of a watched kind was last known to be current.",
-            ["resource"],
+            ["resource", "watched_namespace"],
             registry=registry,
         )
 
@@ -64,8 +64,9 @@ class OperatorMetrics:
         """A figure that is read when it is scraped."""
         Gauge(name, text, registry=self._registry).set_function(value)
 
-    def view_age(self, resource: str, seconds: Callable[[], float]) -> None:
-        self._view_age.labels(resource).set_function(seconds)
+    def view_age(self, resource: Resource, namespace: str | None, seconds: Callable[[], float]) -> None:
+        """``namespace`` is None for a view of all of them."""
+        self._view_age.labels(resource.plural, namespace or "").set_function(seconds)
 
     def requests(self, sent: Mapping[str, int]) -> None:
         """Show how many requests were ``sent``, by verb, whenever that is scraped."""

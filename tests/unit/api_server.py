@@ -14,7 +14,7 @@ from aiohttp import web
 from backendpool.apply import CHILDREN
 from backendpool.cluster.api import Api
 from backendpool.cluster.resources import ENDPOINT_SLICES, EVENTS, POOLS, Resource
-from backendpool.errors import ApiError, NotFound
+from backendpool.errors import ApiError, Forbidden, NotFound
 from tests.unit.fake_api import Document, FakeApi
 
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace")
@@ -35,16 +35,19 @@ users: [{{name: fake, user: {{token: none}}}}]
 class ApiServer(FakeApi):
     """The objects of a :class:`FakeApi`, over HTTP.
 
-    While ``away`` every request fails, and counts in ``refused``. A resource in ``unserved`` has no CRD. Lists
-    of a resource in ``held`` wait for its event. ``selected`` is what each list and watch asked for.
+    While ``away`` every request fails, and counts in ``refused``. A resource in ``unserved`` has no CRD. A list
+    whose path is in ``held`` waits for its event. Nothing is listed or watched in a namespace that is ``forbidden``.
+    ``selected`` is what each list and watch asked for.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.url = ""
         self.away = False
         self.refused = 0
         self.unserved: set[Resource] = set()
-        self.held: dict[Resource, asyncio.Event] = {}
+        self.forbidden: set[str] = set()
+        self.held: dict[str, asyncio.Event] = {}
         self.selected: list[tuple[Resource, str, str]] = []
         self._watches: set[asyncio.Event] = set()
 
@@ -65,8 +68,9 @@ class ApiServer(FakeApi):
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.url = "http://{}:{}".format(*runner.addresses[0][:2])
         kubeconfig = folder / "kubeconfig"
-        kubeconfig.write_text(KUBECONFIG.format(url="http://{}:{}".format(*runner.addresses[0][:2])))
+        kubeconfig.write_text(KUBECONFIG.format(url=self.url))
         try:
             yield kubeconfig
         finally:
@@ -99,9 +103,11 @@ class ApiServer(FakeApi):
             return web.json_response(await self.create(resource, await request.json()))
         selector = request.query.get("labelSelector", "")
         self.selected.append((resource, namespace, selector))
+        if namespace in self.forbidden:
+            raise Forbidden(403, "Forbidden", f'cannot list {resource.plural} in the namespace "{namespace}"')
         if "watch" in request.query:
             return await self._watch(request, resource, namespace, selector)
-        return await self._list(resource, namespace, selector)
+        return await self._list(request, resource, namespace, selector)
 
     def _discovery(self) -> dict[str, Document]:
         """By path: the groups, and the kinds of each version."""
@@ -138,10 +144,12 @@ class ApiServer(FakeApi):
         await self.delete(resource, namespace, name, uid=body["preconditions"]["uid"])
         return {"kind": "Status", "status": "Success"}
 
-    async def _list(self, resource: Resource, namespace: str, selector: str) -> web.Response:
-        if resource in self.held:
-            await self.held[resource].wait()
+    async def _list(self, request: web.Request, resource: Resource, namespace: str, selector: str) -> web.Response:
+        if request.path in self.held:
+            await self.held[request.path].wait()
         items = [obj for obj in self.objects.values() if _selected(obj, resource, namespace, selector)]
+        if "as=PartialObjectMetadataList" in request.headers["Accept"]:
+            items = [{"metadata": obj["metadata"]} for obj in items]
         meta = {"resourceVersion": str(len(self.history))}
         return web.json_response({"kind": f"{resource.kind}List", "metadata": meta, "items": items})
 

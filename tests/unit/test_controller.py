@@ -47,8 +47,9 @@ def server() -> ApiServer:
     return server
 
 
-def pool(**spec: Any) -> dict[str, Any]:
+def pool(namespace: str = "default", **spec: Any) -> dict[str, Any]:
     made = document(**spec)
+    made["metadata"]["namespace"] = namespace
     del made["metadata"]["uid"]
     return {"apiVersion": API_VERSION, "kind": KIND, **made}
 
@@ -68,8 +69,8 @@ def endpoint_slice(server: ApiServer, *addresses: str) -> dict[str, Any]:
     }
 
 
-def status(server: ApiServer) -> dict[str, Any]:
-    found: dict[str, Any] = server.objects[KIND, "default", NAME].get("status", {})
+def status(server: ApiServer, namespace: str = "default") -> dict[str, Any]:
+    found: dict[str, Any] = server.objects[KIND, namespace, NAME].get("status", {})
     return found
 
 
@@ -77,12 +78,21 @@ def listed(server: ApiServer) -> list[str]:
     return [endpoint["address"] for endpoint in status(server).get("endpoints", ())]
 
 
-def applied(server: ApiServer) -> bool:
-    return any(c["type"] == "Reconciling" and c["reason"] == "Applied" for c in status(server).get("conditions", ()))
+def applied(server: ApiServer, namespace: str = "default") -> bool:
+    conditions = status(server, namespace).get("conditions", ())
+    return any(c["type"] == "Reconciling" and c["reason"] == "Applied" for c in conditions)
 
 
 def figures(operator: Operator) -> str:
     return generate_latest(operator.registry).decode()
+
+
+def shown(operator: Operator, text: str) -> bool:
+    return text in figures(operator)
+
+
+def awaited(operator: Operator, text: str) -> bool:
+    return text in (operator.not_ready() or "")
 
 
 def known(operator: Operator, kind: Resource) -> bool:
@@ -118,17 +128,17 @@ async def operated(api: Api, settings: OperatorSettings = SETTINGS) -> AsyncIter
 async def test_nothing_is_written_before_everything_is_known(server: ApiServer, tmp_path: Path) -> None:
     """Until each kind's first list is complete the operator is not ready, says why, and writes nothing."""
     kinds = (ENDPOINT_SLICES, *CHILDREN.values())
-    server.held = {kind: asyncio.Event() for kind in kinds}
+    server.held = {kind.path(): asyncio.Event() for kind in kinds}
     async with server.connected(tmp_path) as api, operated(api) as operator:
         await until(lambda: "backendpool_pools 1.0" in figures(operator))
         for kind in kinds:
             await until(partial(server.watched, kind))
             assert f"{kind.plural} (listing)" in (operator.not_ready() or "")
             assert server.writes == []
-            server.held[kind].set()
+            server.held[kind.path()].set()
             await until(partial(known, operator, kind))
         await until(lambda: applied(server))
-        assert operator.not_ready() is None
+        await until(lambda: operator.not_ready() is None)
 
 
 async def test_endpoints_reach_the_status(server: ApiServer, tmp_path: Path) -> None:
@@ -211,7 +221,7 @@ async def test_crd_may_come_late(server: ApiServer, tmp_path: Path) -> None:
         await until(lambda: "grpcbackendpools (404 NotFound: the CRD" in (operator.not_ready() or ""))
         server.unserved.clear()
         await until(lambda: applied(server))
-        assert operator.not_ready() is None
+        await until(lambda: operator.not_ready() is None)
 
 
 async def test_only_the_namespaces_asked_for_are_read(server: ApiServer, tmp_path: Path) -> None:
@@ -220,6 +230,60 @@ async def test_only_the_namespaces_asked_for_are_read(server: ApiServer, tmp_pat
     async with server.connected(tmp_path) as api, operated(api, settings):
         await until(lambda: applied(server))
     assert {namespace for _, namespace, _ in server.selected} == {"default", "shop"}
+
+
+BOTH = OperatorSettings("backendpool/operator:test", namespaces=("default", "shop"), instance="operator-0")
+
+
+async def test_namespace_that_may_not_be_read_holds_up_no_other(
+    server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others are served; it is told in log and metrics, and served as soon as it may be read."""
+    server.put(pool(namespace="shop"))
+    server.forbidden = {"shop"}
+    async with server.connected(tmp_path) as api, operated(api, BOTH) as operator:
+        await until(lambda: applied(server))
+        await until(lambda: operator.not_ready() is None)
+        blind = 'backendpool_view_age_seconds{{resource="{}",watched_namespace="shop"}} +Inf'
+        refused = 'backendpool_watch_failures_total{{error="Forbidden",resource="{}"}}'
+        for kind in (POOLS, ENDPOINT_SLICES, *CHILDREN.values()):
+            assert shown(operator, blind.format(kind.plural))
+            await until(partial(shown, operator, refused.format(kind.plural)))
+        assert caplog.text.count("services cannot be watched") == 1
+        assert caplog.text.count("grpcbackendpools cannot be watched") == 1
+        assert not applied(server, "shop")
+        server.forbidden.clear()
+        await until(lambda: applied(server, "shop"))
+        await until(lambda: "+Inf" not in figures(operator).replace('le="+Inf"', ""))
+
+
+async def test_namespaces_of_which_none_may_be_read(server: ApiServer, tmp_path: Path) -> None:
+    """An operator that can serve nobody is not ready, and says what it is refused."""
+    server.forbidden = {"default", "shop"}
+    async with server.connected(tmp_path) as api, operated(api, BOTH) as operator:
+        for text in ("default/services (403 Forbidden", "shop/grpcbackendpools (403 Forbidden"):
+            await until(partial(awaited, operator, text))
+        server.forbidden = {"shop"}
+        await until(lambda: operator.not_ready() is None)
+        await until(lambda: applied(server))
+
+
+@pytest.mark.parametrize("kind", [ENDPOINT_SLICES, *CHILDREN.values()], ids=lambda kind: kind.plural)
+async def test_nothing_is_written_in_a_namespace_before_it_is_known(
+    server: ApiServer, tmp_path: Path, kind: Resource
+) -> None:
+    """While one list of a namespace is not complete its pools are left as they are, though others are served."""
+    server.put(pool(namespace="shop"))
+    server.held = {kind.path("shop"): asyncio.Event()}
+    async with server.connected(tmp_path) as api, operated(api, BOTH) as operator:
+        await until(lambda: applied(server) and "backendpool_pools 2.0" in figures(operator))
+        server.put(pool(namespace="shop", port=50052))
+        await asyncio.sleep(0.1)
+        assert not status(server, "shop")
+        assert {ref for ref in server.objects if ref[1] == "shop"} == {(KIND, "shop", NAME)}
+        assert f"shop/{kind.plural} (listing)" in (operator.not_ready() or "")
+        server.held[kind.path("shop")].set()
+        await until(lambda: applied(server, "shop"))
 
 
 async def test_bug_ends_the_operator(server: ApiServer, tmp_path: Path) -> None:
@@ -313,20 +377,22 @@ async def process(kubeconfig: Path, port: int = 0) -> AsyncIterator[asyncio.subp
 
 async def test_sigterm_ends_it_cleanly_and_soon(server: ApiServer, tmp_path: Path) -> None:
     """Ready when all is known; asked to end it is gone within a second or so, with exit code 0 and no traceback."""
-    server.held = {DEPLOYMENTS: asyncio.Event()}
+    server.held = {DEPLOYMENTS.path(): asyncio.Event()}
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
-    async def ready() -> int:
+    async def is_ready() -> bool:
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/readyz") as response:
-            return response.status
+            return response.status == 200
 
     async with server.serving(tmp_path) as kubeconfig, process(kubeconfig, port) as operator:
         await until(lambda: server.watched(DEPLOYMENTS))
-        assert await ready() == 503
-        server.held[DEPLOYMENTS].set()
+        assert not await is_ready()
+        server.held[DEPLOYMENTS.path()].set()
         await until(lambda: applied(server))
-        assert await ready() == 200
+        async with asyncio.timeout(10):
+            while not await is_ready():
+                await asyncio.sleep(0.05)
         operator.send_signal(signal.SIGTERM)
         async with asyncio.timeout(3):
             _, log = await operator.communicate()

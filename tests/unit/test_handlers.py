@@ -3,245 +3,250 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 import pytest_asyncio
-from aiohttp import web
 
-from backendpool.cache import Cache, PoolKey
+from backendpool.cache import Cache
 from backendpool.cluster.api import Api
+from backendpool.cluster.reflector import ReflectorTiming
+from backendpool.cluster.resources import POOLS
 from backendpool.handlers import PoolWatch
+from backendpool.names import API_VERSION, KIND
+from backendpool.sweep import SweepTiming
 from tests.e2e.faults import proxy
 from tests.e2e.faults.rules import Action, Point, Rule
+from tests.unit.api_server import KUBECONFIG, ApiServer
 from tests.unit.pools import document
 from tests.unit.timers import Timers
 
-POOLS = "/apis/backendpool.io/v1alpha1"
-
-
-class Pools:
-    """The API server, as far as kopf asks for it: discovery, and one kind's list and watch."""
-
-    def __init__(self) -> None:
-        self.version = 100
-        self.installed = True
-        self.objects: dict[str, dict[str, Any]] = {}
-        self._watches: set[asyncio.Queue[bytes]] = set()
-
-    def put(self, name: str) -> None:
-        self.version += 1
-        obj = document(name)
-        obj["metadata"] |= {"uid": name, "resourceVersion": str(self.version)}
-        self.objects[name] = obj
-        for watch in self._watches:
-            watch.put_nowait(added(obj))
-
-    def application(self) -> web.Application:
-        app = web.Application()
-        app.router.add_get("/api", self._versions)
-        app.router.add_get("/apis", self._groups)
-        for path in ("/api/v1", "/apis/apiextensions.k8s.io/v1", POOLS):
-            app.router.add_get(path, self._discover)
-        app.router.add_get(f"{POOLS}/grpcbackendpools", self._read)
-        return app
-
-    async def _versions(self, _: web.Request) -> web.Response:
-        return web.json_response({"versions": ["v1"]})
-
-    async def _groups(self, _: web.Request) -> web.Response:
-        groups = {"apiextensions.k8s.io": "v1"} | ({"backendpool.io": "v1alpha1"} if self.installed else {})
-        return web.json_response({"groups": [group(name, version) for name, version in groups.items()]})
-
-    async def _discover(self, request: web.Request) -> web.Response:
-        # kopf waits until it has seen the first two, though it is told not to watch them.
-        plural, kind = {
-            "/api/v1": ("namespaces", "Namespace"),
-            "/apis/apiextensions.k8s.io/v1": ("customresourcedefinitions", "CustomResourceDefinition"),
-            POOLS: ("grpcbackendpools", "GrpcBackendPool"),
-        }[request.path]
-        found = {"name": plural, "singularName": "", "kind": kind, "namespaced": True, "verbs": ["list", "watch"]}
-        return web.json_response({"kind": "APIResourceList", "resources": [found]})
-
-    async def _read(self, request: web.Request) -> web.StreamResponse:
-        if not self.installed:
-            raise web.HTTPNotFound
-        if "watch" not in request.query:
-            meta = {"resourceVersion": str(self.version)}
-            return web.json_response({"metadata": meta, "items": list(self.objects.values())})
-        response = web.StreamResponse()
-        await response.prepare(request)
-        events: asyncio.Queue[bytes] = asyncio.Queue()
-        since = int(request.query["resourceVersion"])
-        for obj in self.objects.values():
-            if int(obj["metadata"]["resourceVersion"]) > since:
-                events.put_nowait(added(obj))
-        self._watches.add(events)
-        try:
-            while True:
-                await response.write(await events.get())
-        finally:
-            self._watches.discard(events)
+QUICK = ReflectorTiming(stall=30, settled=0.1, backoff=0.02, longest_backoff=0.1)
+ONCE = SweepTiming(interval=60, retry=QUICK)
+OFTEN = SweepTiming(interval=0.1, grace=0.3, retry=QUICK)
+ONLY_POOLS = f"{POOLS.plural}$"
 
 
 class World:
-    """A pool watch that runs, the server that it watches, and what lies between."""
+    """A watch on pools that runs, the server that it watches, and what lies between."""
 
-    def __init__(self, server: Pools, cache: Cache, control: str) -> None:
+    def __init__(self, server: ApiServer, api: Api, control: str, timing: SweepTiming) -> None:
+        self.failures: Counter[str] = Counter()
+        self.cache = Cache(lambda _: None, Timers().later)
+        self.watch = PoolWatch(self.cache, (), "test", api, self._failed, timing)
         self.server = server
-        self.failures: list[Exception] = []
-        self._cache = cache
         self._control = control
 
+    def _failed(self, error: Exception) -> None:
+        self.failures[type(error).__name__] += 1
+
+    def put(self, name: str) -> None:
+        self.server.put(pool(name))
+
     async def knows(self, *names: str) -> None:
-        await until(lambda: {name for _, name in self._cache.pools()} == set(names))
+        await until(lambda: {name for _, name in self.cache.pools()} == set(names))
 
     async def script(self, *rules: Rule) -> None:
         async with aiohttp.ClientSession() as session:
             (await session.post(f"{self._control}/script", json=[rule.as_json() for rule in rules])).close()
+
+    async def used(self) -> list[int]:
+        """How often each rule of the script was used."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self._control}/script") as answer:
+            found: list[int] = (await answer.json())["used"]
+            return found
 
     async def cut(self) -> None:
         async with aiohttp.ClientSession() as session:
             (await session.post(f"{self._control}/cut")).close()
 
 
+@pytest.fixture
+def timing() -> SweepTiming:
+    """Pools are listed once: the rest is the watch's to tell."""
+    return ONCE
+
+
 @pytest_asyncio.fixture
-async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[World]:
+async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, timing: SweepTiming) -> AsyncIterator[World]:
+    """A watch that is settled, and knows the pool "one"."""
     monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
-    changed: list[PoolKey] = []
-    server, cache = Pools(), Cache(changed.append, Timers().later)
-    async with AsyncExitStack() as stack:
-        runner = web.AppRunner(server.application(), handler_cancellation=True, shutdown_timeout=0.01)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = "http://{}:{}".format(*runner.addresses[0][:2])
-        port, control = await stack.enter_async_context(proxy.serving(url, host="127.0.0.1"))
-
-        api = await stack.enter_async_context(await Api.connect(kubeconfig(tmp_path, port)))
-        world = World(server, cache, f"http://127.0.0.1:{control}")
-        watch = asyncio.create_task(PoolWatch(cache, (), "test", api, world.failures.append).run())
-        yield world
-        watch.cancel()
-        with suppress(asyncio.CancelledError):
-            await watch
+    server, kubeconfig = ApiServer(), tmp_path / "by-proxy"
+    server.put(pool("one"))
+    async with server.serving(tmp_path), proxy.serving(server.url, host="127.0.0.1") as (port, control):
+        kubeconfig.write_text(KUBECONFIG.format(url=f"http://127.0.0.1:{port}"))
+        async with await Api.connect(str(kubeconfig)) as api:
+            world = World(server, api, f"http://127.0.0.1:{control}", timing)
+            watch = asyncio.create_task(world.watch.run())
+            await until(lambda: world.watch.views[None].synced)
+            await asyncio.sleep(1.5 * QUICK.settled)
+            yield world
+            watch.cancel()
+            await asyncio.wait([watch])
+            assert watch.cancelled(), watch.exception()
 
 
-def kubeconfig(folder: Path, port: int) -> str:
-    path = folder / "kubeconfig"
-    document = {
-        "current-context": "test",
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        "clusters": [{"name": "test", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-        "users": [{"name": "test", "user": {"token": "secret"}}],
-    }
-    path.write_text(json.dumps(document))
-    return str(path)
+def pool(name: str) -> dict[str, Any]:
+    made = document(name)
+    made["metadata"]["uid"] = name
+    return {"apiVersion": API_VERSION, "kind": KIND, **made}
 
 
-def added(obj: dict[str, Any]) -> bytes:
-    return json.dumps({"type": "ADDED", "object": obj}).encode() + b"\n"
-
-
-def group(name: str, version: str) -> dict[str, Any]:
-    served = {"groupVersion": f"{name}/{version}", "version": version}
-    return {"name": name, "versions": [served], "preferredVersion": served}
-
-
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not condition():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.005)
 
 
 async def test_pools_are_listed_and_followed(world: World) -> None:
-    """What is there, and what comes."""
-    world.server.put("one")
+    """What is there, what comes, and what goes."""
     await world.knows("one")
-    world.server.put("two")
+    world.put("two")
     await world.knows("one", "two")
+    world.server.remove(KIND, "default", "one")
+    await world.knows("two")
     assert not world.failures
 
 
 @pytest.mark.parametrize(
-    "rule",
+    ("rule", "error"),
     [
-        Rule(Action.REFUSE, status=401, count=2),
-        Rule(Action.REFUSE, status=403, count=2),
-        Rule(Action.REFUSE, status=404, count=2),
-        Rule(Action.REFUSE, status=410, count=2),
-        Rule(Action.REFUSE, status=429, retry_after=1, count=2),
-        Rule(Action.REFUSE, status=500, count=2),
-        Rule(Action.CUT, count=2),
+        (Rule(Action.REFUSE, path=ONLY_POOLS, status=401, count=2), "Unauthorized"),
+        (Rule(Action.REFUSE, path=ONLY_POOLS, status=403, count=2), "Forbidden"),
+        (Rule(Action.REFUSE, path=ONLY_POOLS, status=404, count=2), "NotFound"),
+        (Rule(Action.REFUSE, path=ONLY_POOLS, status=410, count=2), "Gone"),
+        (Rule(Action.REFUSE, path=ONLY_POOLS, status=429, retry_after=0, count=2), "TooManyRequests"),
+        (Rule(Action.REFUSE, path=ONLY_POOLS, status=500, count=2), "ApiError"),
     ],
-    ids=lambda rule: f"{rule.action}-{rule.status}",
+    ids=lambda value: f"{value.action}-{value.status}" if isinstance(value, Rule) else value,
 )
-async def test_refusals_are_survived(world: World, rule: Rule) -> None:
-    """A watch that breaks and is refused twice is there again, and knows what came meanwhile."""
-    world.server.put("one")
-    await world.knows("one")
+async def test_refusals_are_survived_and_counted(world: World, rule: Rule, error: str) -> None:
+    """A watch that breaks and is refused twice is there again, knows what came meanwhile, and told of each refusal."""
     await world.script(rule)
     await world.cut()
-    world.server.put("two")
+    world.put("two")
     await world.knows("one", "two")
+    assert world.failures == {error: 2}
+
+
+async def test_connections_that_are_cut_are_survived(world: World) -> None:
+    """So is an API server that nothing is heard of."""
+    await world.script(Rule(Action.CUT, path=ONLY_POOLS))
+    await world.cut()
+    world.put("two")
+    await until(lambda: world.failures["Unreachable"] >= 2)
+    await world.script()
+    await world.knows("one", "two")
+    assert world.failures.keys() == {"Unreachable"}
 
 
 @pytest.mark.parametrize(
-    "rule",
+    ("rule", "error"),
     [
-        Rule(Action.REFUSE, Point.EVENT, status=410, count=1),
-        Rule(Action.REFUSE, Point.EVENT, status=500, count=1),
-        Rule(Action.TRUNCATE, Point.EVENT, count=1),
-        Rule(Action.CUT, Point.EVENT, count=1),
+        (Rule(Action.REFUSE, Point.EVENT, status=410, count=1), None),
+        (Rule(Action.REFUSE, Point.EVENT, status=500, count=1), "WatchingError"),
+        (Rule(Action.TRUNCATE, Point.EVENT, count=1), "JSONDecodeError"),
+        (Rule(Action.CUT, Point.EVENT, count=1), None),
     ],
-    ids=lambda rule: f"{rule.action}-{rule.status}",
+    ids=lambda value: f"{value.action}-{value.status}" if isinstance(value, Rule) else value,
 )
-async def test_broken_events_are_survived(world: World, rule: Rule) -> None:
-    """Whatever stands in an event's place, the pool that it was about is known in the end, and the next one too."""
-    world.server.put("one")
-    await world.knows("one")
+async def test_broken_events_are_survived(world: World, rule: Rule, error: str | None) -> None:
+    """Whatever stands in an event's place, the pool that it was about is known in the end, and the next one too.
+
+    What ends kopf counts as a failure; that a watch has to be begun anew does not.
+    """
     await world.script(rule)
-    world.server.put("two")
+    world.put("two")
     await world.knows("one", "two")
-    world.server.put("three")
+    world.put("three")
     await world.knows("one", "two", "three")
+    assert world.failures == ({error: 1} if error else {})
 
 
-async def test_what_ends_kopf_is_told(world: World) -> None:
-    """So that a metric can count it."""
-    world.server.put("one")
-    await world.knows("one")
-    await world.script(Rule(Action.REFUSE, status=401, count=1))
+async def test_outage_is_told_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """One line when it begins and one when it is over, and none of kopf's own, however often kopf tries."""
+    caplog.set_level("INFO")
+    await world.script(Rule(Action.REFUSE, path=ONLY_POOLS, status=503))
     await world.cut()
-    await until(lambda: bool(world.failures))
+    await until(lambda: world.failures["ApiError"] >= 5)
+    await world.script()
+    over = "watching grpcbackendpools again"
+    await until(lambda: over in caplog.text)
+    told = [record for record in caplog.records if record.name.startswith(("backendpool", "kopf"))]
+    begun, ended = (record.getMessage() for record in told)
+    assert begun.startswith("grpcbackendpools cannot be watched, trying again: 503 ServiceUnavailable: ")
+    assert ended == over
+
+
+@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(settled=0.1, jitter=max, backoff=0.2))])
+async def test_watch_that_is_closed_at_once_is_no_flood(world: World) -> None:
+    """kopf itself would ask for the next one at once, as fast as it can."""
+    await world.script(Rule(Action.CLOSE, path=ONLY_POOLS, watch=True))
+    await world.cut()
+    await asyncio.sleep(1)
+    (used,) = await world.used()
+    assert used <= 4, "after pauses of 0.2, 0.4 and 0.8 seconds"
+    await until(lambda: world.failures["Unreachable"])
+    await world.script()
+    world.put("two")
+    await world.knows("one", "two")
+
+
+@pytest.mark.parametrize("timing", [OFTEN])
+async def test_deletion_that_kopf_loses_is_found(world: World) -> None:
+    """kopf lists anew after a gap, and does not tell what is no longer there."""
+    await world.script(Rule(Action.REFUSE, path=ONLY_POOLS, watch=True, status=410, count=1))
+    await world.cut()
+    world.server.remove(KIND, "default", "one")
+    world.put("two")
+    await world.knows("two")
+    assert (await world.used()) == [1]
+
+
+@pytest.mark.parametrize("timing", [OFTEN])
+async def test_watch_that_hangs_is_begun_anew(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A watch that stays open and brings nothing is found out by what is listed."""
+    await world.script(Rule(Action.STALL, Point.EVENT, path=ONLY_POOLS, count=1))
+    world.put("two")
+    await world.knows("one", "two")
+    assert world.failures == {"Stalled": 1}
+    assert "the watch on grpcbackendpools says nothing of 1 that have changed" in caplog.text
+    world.put("three")
+    await world.knows("one", "two", "three")
+    await until(lambda: world.watch.views[None].age() < 5)
+
+
+@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(stall=0.3, settled=0.1))])
+async def test_silent_watch_is_given_up(world: World) -> None:
+    """Without bookmarks, of which there is one a minute, a watch is as good as dead."""
+    await world.script(Rule(Action.STALL, Point.EVENT, path=ONLY_POOLS, count=1))
+    world.put("two")
+    await world.knows("one", "two")
+    assert not world.failures["Stalled"]
 
 
 async def test_our_own_tasks_outlive_kopf(world: World) -> None:
     """kopf cancels all tasks of its event loop when it ends; ours are in another one."""
-    world.server.put("one")
-    await world.knows("one")
     ours = asyncio.create_task(asyncio.sleep(60))
-    await world.script(Rule(Action.REFUSE, status=401, count=1))
+    await world.script(Rule(Action.REFUSE, path=ONLY_POOLS, status=401, count=1))
     await world.cut()
-    await until(lambda: bool(world.failures))
+    world.put("two")
+    await world.knows("one", "two")
+    assert world.failures == {"Unauthorized": 1}
     assert not ours.done()
     ours.cancel()
 
 
-async def test_crd_that_comes_later_is_found(world: World) -> None:
+async def test_crd_that_comes_later_is_found(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """A CRD that is deleted and applied again, as its pools are, is followed again."""
-    world.server.put("one")
-    await world.knows("one")
-    world.server.installed = False
+    world.server.unserved = {POOLS}
     await world.cut()
-    await until(lambda: len(world.failures) >= 2)
-    assert "is not installed" in str(world.failures[-1])
-    world.server.installed = True
-    world.server.put("two")
+    await until(lambda: "is not installed" in caplog.text)
+    world.server.unserved = set()
+    world.put("two")
     await world.knows("one", "two")
