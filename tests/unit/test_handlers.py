@@ -183,15 +183,24 @@ async def test_outage_is_told_once(world: World, caplog: pytest.LogCaptureFixtur
     assert ended == over
 
 
-@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(settled=0.1, jitter=max, backoff=0.2))])
-async def test_watch_that_is_closed_at_once_is_no_flood(world: World) -> None:
-    """kopf itself would ask for the next one at once, as fast as it can."""
-    await world.script(Rule(Action.CLOSE, path=ONLY_POOLS, watch=True))
+@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(settled=0.1, jitter=max, backoff=0.1))])
+@pytest.mark.parametrize(
+    ("rule", "error"),
+    [
+        (Rule(Action.CLOSE, path=ONLY_POOLS, watch=True), "Unreachable"),
+        (Rule(Action.REFUSE, path=ONLY_POOLS, status=401), "Unauthorized"),
+        (Rule(Action.REFUSE, path=ONLY_POOLS, status=503), "ApiError"),
+    ],
+    ids=["closed at once", "401", "503"],
+)
+async def test_what_fails_on_is_no_flood(world: World, rule: Rule, error: str) -> None:
+    """However it fails, kopf pauses, each time longer: by itself, it does not always."""
+    await world.script(rule)
     await world.cut()
-    await asyncio.sleep(1)
+    await asyncio.sleep(0.5)
     (used,) = await world.used()
-    assert used <= 4, "after pauses of 0.2, 0.4 and 0.8 seconds"
-    await until(lambda: world.failures["Unreachable"])
+    assert used <= 4, "after pauses of 0.1, 0.2 and 0.4 seconds"
+    await until(lambda: world.failures[error])
     await world.script()
     world.put("two")
     await world.knows("one", "two")
