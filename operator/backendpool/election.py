@@ -3,8 +3,8 @@
 The Lease (coordination.k8s.io/v1) is the field's own way, and the rules are those of client-go's leader election:
 a candidate takes the Lease when the holder gave it back, or has not renewed it for the Lease's duration since the
 candidate *saw* the last renewal. Clocks are never compared across machines: each side measures the duration on its
-own monotonic clock, the holder from before it sent the renewal, a candidate from after it saw it, so the holder
-always stops first.
+own, which nobody sets and which goes on in a suspended machine, the holder from before it sent the renewal, a
+candidate from after it saw it, so the holder always stops first.
 
 What kopf's peering and the clients' leader election lack is the fence: :meth:`Elector.check` is asked before each
 write is sent, and answers no once the Lease might end before the write arrives. A process that was paused past its
@@ -29,6 +29,15 @@ from backendpool.errors import ClusterError, Conflict, LeadershipLost, NotFound,
 log = logging.getLogger(__name__)
 
 
+_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Linux stops its monotonic clock in a suspended machine: a leader that slept would find its Lease to hold."""
+
+
+def _since_boot() -> float:
+    """Seconds, of which only differences mean anything."""
+    return time.clock_gettime(_CLOCK)
+
+
 @dataclass(frozen=True, slots=True)
 class ElectionTiming:
     """All in seconds.
@@ -46,7 +55,7 @@ class ElectionTiming:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a Lease says, and ``seen``: when we first saw it say so, on our monotonic clock."""
+    """What a Lease says, and ``seen``: when we first saw it say so, on our own clock."""
 
     holder: str
     duration: int
@@ -72,7 +81,7 @@ class Elector:
         name: str,
         identity: str,
         timing: ElectionTiming = ElectionTiming(),
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = _since_boot,
     ) -> None:
         self.identity = identity
         self._api = api

@@ -1,9 +1,11 @@
-"""What every test leaves as it was."""
+"""What every test leaves as it was, and what some ask for."""
 
 import logging
 from collections.abc import Iterator
 
 import pytest
+
+from tests.unit.wall_clock import WallClock
 
 
 @pytest.fixture(autouse=True)
@@ -13,3 +15,8 @@ def restored_logging() -> Iterator[None]:
     before = root.handlers[:], root.level
     yield
     root.handlers[:], root.level = before
+
+
+@pytest.fixture
+def wall_clock(monkeypatch: pytest.MonkeyPatch) -> WallClock:
+    return WallClock(monkeypatch)
