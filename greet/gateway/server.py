@@ -68,7 +68,7 @@ def _connected(settings: GatewaySettings, metrics: GatewayMetrics) -> AbstractAs
             # Imported here: the Kubernetes client costs as much memory as all else, and only this mode needs it.
             from greet.gateway.modes import pool  # noqa: PLC0415
 
-            return pool.connected(settings, metrics.called)
+            return pool.connected(settings, metrics)
 
 
 async def _listen(runner: web.AppRunner, settings: GatewaySettings) -> None:

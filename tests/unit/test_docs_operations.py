@@ -83,7 +83,8 @@ def test_gateways_metrics_are_documented() -> None:
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
     metrics.answered(200, 1)
-    metrics.called("127.0.0.1:1", StatusCode.OK)
+    metrics.called(StatusCode.OK)
+    metrics.view_age(lambda: 1.0)
     assert documented("Gateway") == families(registry)
 
 

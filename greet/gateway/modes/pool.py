@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
@@ -16,11 +16,9 @@ from backendpool.client.source import PoolSource
 from backendpool.cluster.api import Api
 from backendpool.errors import NoBackendError
 from greet.gateway.greeter import Greeter, answer_of
+from greet.gateway.metrics import GatewayMetrics
 from greet.greet_pb2 import DESCRIPTOR, GreetingRequest, GreetingResponse
 from greet.settings import GatewaySettings
-
-Called = Callable[[str, StatusCode], None]
-"""Told each call's backend (``host:port``) and the status that it ended with."""
 
 _METHOD: Final = f"/{DESCRIPTOR.services_by_name['GreetService'].full_name}/Greet"
 
@@ -39,20 +37,21 @@ _LEAST_PATIENCE: Final = 1.0
 
 
 @asynccontextmanager
-async def connected(settings: GatewaySettings, called: Called) -> AsyncIterator[Greeter]:
+async def connected(settings: GatewaySettings, metrics: GatewayMetrics) -> AsyncIterator[Greeter]:
     """Greet by the GrpcBackendPool GRPC_SVC in POD_NAMESPACE."""
-    async with await Api.connect() as api, greeting(api, settings, called) as greeter:
+    async with await Api.connect() as api, greeting(api, settings, metrics) as greeter:
         yield greeter
 
 
 @asynccontextmanager
-async def greeting(api: Api, settings: GatewaySettings, called: Called) -> AsyncIterator[Greeter]:
+async def greeting(api: Api, settings: GatewaySettings, metrics: GatewayMetrics) -> AsyncIterator[Greeter]:
     """As :func:`connected`, by a connection to the API server that is there already."""
     balancer = Balancer(f"{settings.namespace}/{settings.service}", grace=settings.grace_seconds)
     source = PoolSource(api, settings.namespace, settings.service, balancer.update)
+    metrics.view_age(source.age)
     async with aclosing(balancer), asyncio.TaskGroup() as group:
         following = group.create_task(source.run())
-        yield PoolGreeter(balancer, source, called)
+        yield PoolGreeter(balancer, source, metrics)
         following.cancel()
 
 
@@ -65,10 +64,10 @@ class PoolGreeter:
     more calls would make it no quicker.
     """
 
-    def __init__(self, balancer: Balancer, source: PoolSource, called: Called) -> None:
+    def __init__(self, balancer: Balancer, source: PoolSource, metrics: GatewayMetrics) -> None:
         self._balancer = balancer
         self._source = source
-        self._called = called
+        self._metrics = metrics
 
     def unready(self) -> str | None:
         """Unready until the pool was read, or found missing, and each of its backends was tried once.
@@ -137,7 +136,7 @@ class PoolGreeter:
         finally:
             if code not in _NO_ANSWER:
                 backend.heard()
-            self._called(backend.endpoint.target, code)
+            self._metrics.called(code)
 
 
 def _is_of_a_leaver(call: asyncio.Task[GreetingResponse]) -> bool:

@@ -211,7 +211,7 @@ async def test_metrics_count_requests_by_status() -> None:
         await client.greet(b"{}")
         await client.ask("GET", "/greet")
         await client.ask("GET", "/readyz")
-        client.metrics.called("192.0.2.1:50051", grpc.StatusCode.OK)
+        client.metrics.called(grpc.StatusCode.OK)
         scrape = await client.ask("GET", "/metrics")
     samples = {
         (sample.name, *sample.labels.values()): sample.value
@@ -222,7 +222,7 @@ async def test_metrics_count_requests_by_status() -> None:
     assert samples["greet_gateway_requests_total", "422"] == 1
     assert samples["greet_gateway_requests_total", "405"] == 1
     assert samples[("greet_gateway_request_duration_seconds_count",)] == 4
-    assert samples["greet_gateway_backend_calls_total", "192.0.2.1:50051", "OK"] == 1
+    assert samples["greet_gateway_backend_calls_total", "OK"] == 1
 
 
 async def test_stopping_gateway_serves_until_its_callers_have_left() -> None:

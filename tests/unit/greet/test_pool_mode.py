@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +14,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+from prometheus_client import CollectorRegistry
 
 from backendpool.cluster.api import Api
 from backendpool.endpoints import Endpoint, EndpointSet
@@ -20,6 +22,7 @@ from backendpool.errors import NoBackendError
 from backendpool.pool import parse_pool
 from backendpool.status import ChildrenView, build_status
 from greet.gateway.greeter import Greeter
+from greet.gateway.metrics import GatewayMetrics
 from greet.gateway.modes.pool import greeting
 from greet.greet_pb2 import GreetingResponse
 from greet.greet_pb2_grpc import GreetServiceServicer
@@ -54,17 +57,19 @@ async def api(server: ScriptedServer, tmp_path: Path) -> AsyncIterator[Api]:
 
 
 @asynccontextmanager
-async def ready(api: Api, called: Counter[tuple[str, str]] | None = None) -> AsyncIterator[Greeter]:
-    """A greeter that is ready."""
-    counted = Counter() if called is None else called
-
-    def note(backend: str, code: grpc.StatusCode) -> None:
-        counted[backend.partition(":")[0], code.name] += 1
-
+async def ready(api: Api, registry: CollectorRegistry | None = None) -> AsyncIterator[Greeter]:
+    """A greeter that is ready, whose figures are in ``registry``."""
     settings = GatewaySettings(service="greetserver", namespace="default", grace_seconds=0.1)
-    async with greeting(api, settings, note) as greeter:
+    metrics = GatewayMetrics(registry or CollectorRegistry())
+    async with greeting(api, settings, metrics) as greeter:
         await until(lambda: greeter.unready() is None)
         yield greeter
+
+
+def called(registry: CollectorRegistry) -> dict[str, float]:
+    """How many calls ended with each status."""
+    samples = (sample for metric in registry.collect() for sample in metric.samples)
+    return {s.labels["code"]: s.value for s in samples if s.name == "greet_gateway_backend_calls_total"}
 
 
 async def shares(greeter: Greeter, calls: int) -> Counter[str]:
@@ -73,12 +78,12 @@ async def shares(greeter: Greeter, calls: int) -> Counter[str]:
 
 async def test_shares_are_exact_from_the_first_call(server: ScriptedServer, api: Api) -> None:
     """A gateway that says that it is ready has all backends connected: each gets its share to the call."""
-    called: Counter[tuple[str, str]] = Counter()
+    registry = CollectorRegistry()
     async with greet_servers(*HOSTS) as port:
         server.script(page(published(HOSTS, port), version=41))
-        async with ready(api, called) as greeter:
+        async with ready(api, registry) as greeter:
             assert await shares(greeter, 300) == dict.fromkeys(HOSTS, 100)
-    assert called == {(host, "OK"): 100 for host in HOSTS}
+    assert called(registry) == {"OK": 300}
 
 
 async def test_status_is_followed(server: ScriptedServer, api: Api) -> None:
@@ -94,11 +99,23 @@ async def test_status_is_followed(server: ScriptedServer, api: Api) -> None:
                     await asyncio.sleep(0.01)
 
 
+async def test_age_of_the_view_is_shown(server: ScriptedServer, api: Api) -> None:
+    """Without end until the pool was read, and from then on how long nothing was heard of it."""
+    registry, settings = CollectorRegistry(), GatewaySettings(service="greetserver", namespace="default")
+    server.script(hold := Watch(b" "))
+    async with greeting(api, settings, GatewayMetrics(registry)):
+        await hold.opened.wait()
+        assert registry.get_sample_value("backendpool_view_age_seconds") == math.inf
+        server.script(page(version=1), Watch())
+        hold.cut()
+        await until(lambda: (registry.get_sample_value("backendpool_view_age_seconds") or math.inf) < 60)
+
+
 async def test_unready_until_the_pool_was_read(server: ScriptedServer, api: Api) -> None:
     """Until the API server has answered, readiness says what is in the way."""
     server.script(*[answer({}, 503)] * 2)
     settings = GatewaySettings(service="greetserver", namespace="default")
-    async with greeting(api, settings, lambda backend, code: None) as greeter:
+    async with greeting(api, settings, GatewayMetrics(CollectorRegistry())) as greeter:
         assert greeter.unready() == "reading the pool and connecting to its backends for the first time"
         await until(lambda: "503 Service Unavailable" in str(greeter.unready()))
         server.script(page(version=1))
@@ -147,13 +164,14 @@ async def test_backend_that_leaves_is_hidden_by_another(
     server: ScriptedServer, api: Api, code: grpc.StatusCode
 ) -> None:
     """A backend that says UNAVAILABLE, or stops while a call reaches it, costs no greeting if there is another."""
-    called: Counter[tuple[str, str]] = Counter()
+    registry = CollectorRegistry()
     refusing = Refusing(code)
     async with greet_servers(*HOSTS[:2]) as port, serving(refusing, HOSTS[2], port):
         server.script(page(published(HOSTS, port), version=41))
-        async with ready(api, called) as greeter:
+        async with ready(api, registry) as greeter:
             assert (await shares(greeter, 30)).keys() == set(HOSTS[:2])
-    assert called[HOSTS[2], code.name] == refusing.calls > 0
+    assert called(registry) == {"OK": 30, code.name: refusing.calls}
+    assert refusing.calls
 
 
 @pytest.mark.parametrize(("backends", "tries"), [(2, 2), (1, 1)])
@@ -189,19 +207,19 @@ async def code_of_a_call(greeter: Greeter) -> grpc.StatusCode:
 
 async def test_call_that_outlives_its_backend_is_an_error_not_a_cancellation(server: ScriptedServer, api: Api) -> None:
     """A call that is cut after the grace fails as one that may be tried again, and its task lives on."""
-    called: Counter[tuple[str, str]] = Counter()
+    registry = CollectorRegistry()
     hanging = Hanging()
     port = free_port()
     async with serving(hanging, HOSTS[0], port):
         watch = Watch()
         server.script(page(published(HOSTS[:1], port), version=41), watch)
-        async with ready(api, called) as greeter:
+        async with ready(api, registry) as greeter:
             call = asyncio.create_task(greeter.greet(REQUEST, 5))
             await hanging.called.wait()
             watch.send(line("MODIFIED", published([], port)))
             with pytest.raises(NoBackendError, match="left before it answered"):
                 await call
-    assert called == {(HOSTS[0], "CANCELLED"): 1}
+    assert called(registry) == {"CANCELLED": 1}
 
 
 async def test_silent_backends_cost_no_greeting(server: ScriptedServer, api: Api) -> None:
@@ -219,19 +237,18 @@ async def test_silent_backends_cost_no_greeting(server: ScriptedServer, api: Api
 
 async def test_slow_backend_is_waited_for(server: ScriptedServer, api: Api) -> None:
     """A backend that answers others while a call waits is not silent: the call is sent once."""
-    called: Counter[tuple[str, str]] = Counter()
+    registry = CollectorRegistry()
     slow, port = Slow(first=2.5), free_port()
     async with serving(slow, HOSTS[0], port), greet_servers(HOSTS[1], port=port):
         server.script(page(published(HOSTS[:2], port), version=41))
-        async with ready(api, called) as greeter:
+        async with ready(api, registry) as greeter:
             calls = [asyncio.create_task(greeter.greet(REQUEST, 4)) for _ in range(2)]
             await asyncio.sleep(0.1)
             for _ in range(25):
                 await greeter.greet(REQUEST, 4)
                 await asyncio.sleep(0.1)
             await asyncio.gather(*calls)
-    assert called.total() == 27
-    assert all(code == "OK" for _, code in called)
+    assert called(registry) == {"OK": 27}
 
 
 @asynccontextmanager
