@@ -189,9 +189,10 @@ async def _operate(stop: Future[Exception], **kwargs: Any) -> None:
     try:
         await operator
     except asyncio.CancelledError:
-        if stop.done() and not stop.cancelled():
-            raise stop.result() from None
-        raise
+        if stop.cancelled():
+            raise
+        # To those who wait for this thread, a cancellation would be one of theirs.
+        raise (stop.result() if stop.done() else RuntimeError("kopf cancelled itself")) from None
     finally:
         stop.cancel()
         await vault.close()  # its connections, which kopf closes only where it ends in good order

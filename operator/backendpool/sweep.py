@@ -121,9 +121,9 @@ class Sweep:
             return True
         silent_since = max(self._heard_at, min(since for _, since in self._awaited.values()))
         if begun - silent_since > self._timing.grace:
-            pools = len(self._awaited)
-            self._awaited = {}
-            self._stalled(Stalled(f"the watch on {POOLS.plural} says nothing of {pools} that have changed"))
+            changed = len(self._awaited)
+            self._awaited = {}  # what is begun anew has its grace again
+            self._stalled(Stalled(f"the watch is silent, though a list shows {changed} made or changed"))
         return False
 
     async def _list(self) -> dict[str, str]:

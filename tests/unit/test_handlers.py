@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import kopf
 import pytest
 import pytest_asyncio
 
@@ -224,7 +225,7 @@ async def test_watch_that_hangs_is_begun_anew(world: World, caplog: pytest.LogCa
     world.put("two")
     await world.knows("one", "two")
     assert world.failures == {"Stalled": 1}
-    assert "the watch on grpcbackendpools says nothing of 1 that have changed" in caplog.text
+    assert "trying again: the watch is silent, though a list shows 1 made or changed" in caplog.text
     world.put("three")
     await world.knows("one", "two", "three")
     await until(lambda: world.watch.views[None].age() < 5)
@@ -249,6 +250,24 @@ async def test_our_own_tasks_outlive_kopf(world: World) -> None:
     assert world.failures == {"Unauthorized": 1}
     assert not ours.done()
     ours.cancel()
+
+
+async def test_kopf_that_cancels_itself_is_started_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cancellation is not taken for one of ours, which would leave the pools unwatched without a word."""
+    operator, cancelled = kopf.operator, asyncio.Event()
+
+    async def broken(**kwargs: Any) -> None:
+        if cancelled.is_set():
+            return await operator(**kwargs)
+        cancelled.set()
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(kopf, "operator", broken)
+    await world.script(Rule(Action.REFUSE, path=ONLY_POOLS, status=401, count=1))
+    await world.cut()
+    world.put("two")
+    await world.knows("one", "two")
+    assert world.failures == {"Unauthorized": 1, "RuntimeError": 1}
 
 
 async def test_crd_that_comes_later_is_found(world: World, caplog: pytest.LogCaptureFixture) -> None:
