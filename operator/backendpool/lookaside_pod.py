@@ -30,7 +30,11 @@ def selector_labels(pool: Pool) -> dict[str, str]:
 def pod_template(pool: Pool, lookaside: LookasideSpec, image: str) -> dict[str, Any]:
     """``spec.template`` of the Deployment."""
     return {
-        "metadata": {"labels": selector_labels(pool)},
+        "metadata": {
+            "labels": selector_labels(pool),
+            # What a Prometheus goes by that nobody has told of this pod.
+            "annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS_PORT)},
+        },
         "spec": {
             "serviceAccountName": lookaside_name(pool.name),
             "automountServiceAccountToken": True,

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import yaml
 from grpc import StatusCode
 from prometheus_client import CollectorRegistry
 
@@ -23,12 +24,16 @@ from backendpool.errors import Gone
 from backendpool.lookaside.metrics import LookasideMetrics
 from backendpool.lookaside.settings import LookasideSettings
 from backendpool.lookaside.view import EndpointView
+from backendpool.lookaside_pod import pod_template
 from backendpool.metrics import OperatorMetrics
+from backendpool.pool import parse_pool
 from backendpool.settings import OperatorSettings
+from backendpool.spec import PoolSpec
 from greet.gateway.metrics import GatewayMetrics
 from greet.settings import GatewaySettings, Mode, ServerSettings
 from tests.markdown import OPERATIONS, REPOSITORY, section, table
 from tests.unit.cluster_io.scripted import ScriptedServer
+from tests.unit.pools import document
 
 Families = dict[str, tuple[str, frozenset[str]]]
 """Type and labels of each metric, by the name that a query uses."""
@@ -86,6 +91,33 @@ def test_gateways_metrics_are_documented() -> None:
     metrics.called(StatusCode.OK)
     metrics.view_age(lambda: 1.0)
     assert documented("Gateway") == families(registry)
+
+
+def templates() -> dict[str, dict[str, Any]]:
+    """The pods of each program."""
+    pool = parse_pool(document())
+    assert isinstance(pool.spec, PoolSpec)
+    files = {"Operator": "manifests/operator/base/deployment.yaml", "Gateway": "manifests/greet/base/gateway.yaml"}
+    objects = {name: list(yaml.safe_load_all((REPOSITORY / path).read_text())) for name, path in files.items()}
+    return {
+        "Lookaside": pod_template(pool, pool.spec.lookaside, "image"),
+        **{
+            name: obj["spec"]["template"]
+            for name, some in objects.items()
+            for obj in some
+            if obj["kind"] == "Deployment"
+        },
+    }
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_pods_say_where_their_metrics_are(program: str) -> None:
+    """To the Prometheus that scrapes what is annotated, with a port that the pod has."""
+    template = templates()[program]
+    annotations = template["metadata"]["annotations"]
+    (container,) = template["spec"]["containers"]
+    assert annotations["prometheus.io/scrape"] == "true"
+    assert annotations["prometheus.io/port"] in {str(port["containerPort"]) for port in container["ports"]}
 
 
 def test_alerts_ask_for_metrics_that_are_there() -> None:

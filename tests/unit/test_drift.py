@@ -119,7 +119,7 @@ ADDED: dict[str, tuple[Ref, Change]] = {
     "annotation": (DEPLOYMENT, lambda it: it["metadata"]["annotations"].update(note="x")),
     "annotation of pods, by kubectl rollout restart": (
         DEPLOYMENT,
-        lambda it: it["spec"]["template"]["metadata"].update(annotations={"kubectl.kubernetes.io/restartedAt": "x"}),
+        lambda it: it["spec"]["template"]["metadata"]["annotations"].update({"kubectl.kubernetes.io/restartedAt": "x"}),
     ),
     "environment variable": (
         DEPLOYMENT,
