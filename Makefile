@@ -65,7 +65,7 @@ else
 endif
 
 .PHONY: faults
-faults: cluster-up  ## The long e2e tests: the way to the API server broken in one way after another
+faults: cluster-up  ## The faults that take minutes: a node lost, the API server away for long, each way to it alone
 	@$(BIN)/pytest tests/e2e -m faults
 
 .PHONY: bench

@@ -68,10 +68,8 @@ def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of this folder needs the cluster; what breaks the way to the API server again and again takes its time."""
+    """All of this folder needs the cluster."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.cluster)
-            if item.path.name.startswith("test_faults_"):
-                item.add_marker(pytest.mark.faults)

@@ -156,6 +156,18 @@ def test_drift_is_repaired(operator: Kubectl, shop: str) -> None:
     assert "DriftRepaired" in operator("describe", "gbp", "greetserver", here).stdout
 
 
+def test_namespace_deleted_under_a_pool(operator: Kubectl, shop: str) -> None:
+    """A pool goes with its namespace, in which nothing is made any more, and other pools are served meanwhile."""
+    gone = f"{shop}-gone"
+    operator("create", "namespace", gone)
+    operator.apply(pools.backends(gone, 1), pools.pool(gone))
+    pools.wait_ready(operator, gone)
+    operator("delete", "namespace", gone, "--wait=false")
+    pools.scale(operator, shop, 2)
+    pools.wait_for_count(operator, shop, 2)
+    operator("wait", "--for=delete", f"namespace/{gone}", "--timeout=90s")
+
+
 @pytest.mark.alone
 def test_restarted_operator_loses_nothing_and_writes_nothing(cluster: Cluster, operator: Kubectl, shop: str) -> None:
     """Both replicas killed with SIGKILL and brought back find all as they left it: no object gets a new version."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections import Counter
 from dataclasses import dataclass
 
 from .. import pools
@@ -46,9 +45,15 @@ class Watched:
         eventually("status, lookaside and gateway are what the pods are", agreed, timeout=within, every=0.5)
         return time.monotonic() - begun
 
-    def errors(self, since: float) -> dict[str, int]:
-        """What the calls that failed since a unix time were told, and how often."""
-        return dict(sum((Counter(interval.errors) for interval in self.load.intervals(since)), Counter()))
+    def ends_well(self, begun: float, within: float) -> None:
+        """All is as it is ``within`` seconds from now, and no call has failed since a unix time."""
+        print(f"right again after {self.converges(within):.1f} s")
+        self.shows_no_error(begun)
+
+    def shows_no_error(self, since: float) -> None:
+        """No call has failed since a unix time; else, when which did."""
+        failed = [(round(i.time - since, 1), i.errors) for i in self.load.intervals(since) if i.errors]
+        assert not failed, "\n".join(f"{at} s: {errors}" for at, errors in failed)
 
     def _agreed(self) -> bool:
         pods = pools.ready_pods_by_name(self.kubectl, self.namespace)
@@ -61,6 +66,7 @@ class Watched:
         assert intervals, "no call was made for ten seconds"
         answering = intervals[-1]
         assert set(answering.pods) == set(pods), f"of {sorted(pods)} answered {answering.pods}"
+        assert not answering.errors, f"calls fail: {answering.errors}"
         return True
 
     def _lookaside_says(self) -> tuple[int, str]:
