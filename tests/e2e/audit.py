@@ -32,6 +32,15 @@ class Write:
 
 def operator_writes(cluster: Cluster) -> list[Write]:
     """All writes so far of the operators that share a Lease, but those to it, in the order of their arrival."""
+    return [write for write in _all(cluster) if write.resource != "leases"]
+
+
+def lease_writes(cluster: Cluster) -> list[Write]:
+    """Those to the Lease, likewise."""
+    return [write for write in _all(cluster) if write.resource == "leases"]
+
+
+def _all(cluster: Cluster) -> list[Write]:
     control_plane = next(node.name for node in cluster.nodes if not node.is_worker)
     text = cluster.docker("exec", control_plane, "grep", "--fixed-strings", '"userAgent":"backendpool/', LOG)
     return sorted(_writes(text), key=lambda write: write.received)
@@ -41,7 +50,7 @@ def _writes(text: str) -> Iterator[Write]:
     for line in text.splitlines():
         entry = json.loads(line)
         instance, what = _INSTANCE.match(entry["userAgent"]), entry.get("objectRef", {})
-        if instance and entry["user"]["username"] == OPERATOR and what.get("resource") != "leases":
+        if instance and entry["user"]["username"] == OPERATOR:
             yield Write(
                 received=datetime.fromisoformat(entry["requestReceivedTimestamp"]),
                 answered=datetime.fromisoformat(entry["stageTimestamp"]),
