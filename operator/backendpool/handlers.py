@@ -23,7 +23,7 @@ from kopf._cogs.structs.credentials import Vault
 from kopf._core.engines.peering import Identity
 
 from backendpool.cache import Cache
-from backendpool.cluster.api import Api
+from backendpool.cluster.api import PAGE, Api
 from backendpool.cluster.credentials import Access
 from backendpool.cluster.reflector import ReflectorTiming
 from backendpool.cluster.resources import POOLS
@@ -211,6 +211,19 @@ class _ForEver:
         return map(self._timing.pause, count(1))
 
 
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """Nothing to compare with: kopf copies all of an object at each event, to tell handlers what changed in it."""
+
+    def build(self, *, body: kopf.Body, extra_fields: object = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})
+
+    def fetch(self, *, body: kopf.Body) -> None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        return None
+
+
 def _settings(timing: ReflectorTiming) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.scanning.disabled = True  # no right to watch CRDs and namespaces is asked for
@@ -222,4 +235,8 @@ def _settings(timing: ReflectorTiming) -> kopf.OperatorSettings:
     settings.watching.server_timeout = _WATCH_SECONDS
     settings.watching.client_timeout = _WATCH_SECONDS + timing.stall
     settings.watching.inactivity_timeout = timing.stall
+    settings.watching.chunk_size = PAGE
+    # So long kopf holds on to each object after its last event: at a start, to all of them.
+    settings.queueing.idle_timeout = 0.1
+    settings.persistence.diffbase_storage = _NoDiffBase()
     return settings

@@ -37,7 +37,7 @@ class ApiServer(FakeApi):
 
     While ``away`` every request fails, and counts in ``refused``. A resource in ``unserved`` has no CRD. A list
     whose path is in ``held`` waits for its event. Nothing is listed or watched in a namespace that is ``forbidden``.
-    ``selected`` is what each list and watch asked for.
+    ``selected`` is what each list and watch asked for, ``pages`` how many whole objects each page of a list had.
     """
 
     def __init__(self) -> None:
@@ -49,6 +49,7 @@ class ApiServer(FakeApi):
         self.forbidden: set[str] = set()
         self.held: dict[str, asyncio.Event] = {}
         self.selected: list[tuple[Resource, str, str]] = []
+        self.pages: list[tuple[Resource, int]] = []
         self._watches: set[asyncio.Event] = set()
 
     def go_away(self) -> None:
@@ -147,10 +148,16 @@ class ApiServer(FakeApi):
     async def _list(self, request: web.Request, resource: Resource, namespace: str, selector: str) -> web.Response:
         if request.path in self.held:
             await self.held[request.path].wait()
-        items = [obj for obj in self.objects.values() if _selected(obj, resource, namespace, selector)]
+        found = [obj for obj in self.objects.values() if _selected(obj, resource, namespace, selector)]
+        begin = int(request.query.get("continue", 0))
+        end = begin + int(request.query.get("limit", len(found)))
+        items, meta = found[begin:end], {"resourceVersion": str(len(self.history))}
+        if end < len(found):
+            meta["continue"] = str(end)
         if "as=PartialObjectMetadataList" in request.headers["Accept"]:
             items = [{"metadata": obj["metadata"]} for obj in items]
-        meta = {"resourceVersion": str(len(self.history))}
+        else:
+            self.pages.append((resource, len(items)))
         return web.json_response({"kind": f"{resource.kind}List", "metadata": meta, "items": items})
 
     async def _watch(

@@ -14,6 +14,7 @@ import kopf
 import pytest
 import pytest_asyncio
 
+from backendpool import handlers
 from backendpool.cache import Cache
 from backendpool.cluster.api import Api
 from backendpool.cluster.reflector import ReflectorTiming
@@ -112,6 +113,21 @@ async def test_pools_are_listed_and_followed(world: World) -> None:
     world.server.remove(KIND, "default", "one")
     await world.knows("two")
     assert not world.failures
+
+
+async def test_pools_are_listed_in_pages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """However many there are, no more of them than a page has come at once."""
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
+    monkeypatch.setattr(handlers, "PAGE", 2)
+    server, cache = ApiServer(), Cache(lambda _: None, Timers().later)
+    for name in ("one", "two", "three"):
+        server.put(pool(name))
+    async with server.connected(tmp_path) as api:
+        watch = asyncio.create_task(PoolWatch(cache, (), "test", api, lambda _: None, ONCE).run())
+        await until(lambda: len(cache.pools()) == 3)
+        watch.cancel()
+        await asyncio.wait([watch])
+    assert server.pages == [(POOLS, 2), (POOLS, 1)]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from backendpool.names import FIELD_MANAGER
 _WATCH_SECONDS = (240, 360)
 """The server ends a watch after a time of our choice between these, so that not all come back at once."""
 
-_PAGE = 100
+PAGE = 100
 """Objects in a page of a list: a page is in memory as a whole while it is read, and slices can be large."""
 
 
@@ -104,7 +104,7 @@ class Api:
         *,
         label_selector: str = "",
         field_selector: str = "",
-        limit: int = _PAGE,
+        limit: int = PAGE,
         continue_token: str = "",
         metadata_only: bool = False,
     ) -> Document:
