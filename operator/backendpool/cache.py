@@ -10,11 +10,12 @@ the object is gone, and nothing would ever take out what it put in.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from backendpool.endpoints import Slice
 from backendpool.names import POOL_LABEL
@@ -29,21 +30,42 @@ Live = Mapping[str, Any]
 """An object as the API server sends it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _AtRest:
+    """A pool whose status is kept as text: as objects it takes four times the memory, and is nearly all of a pool."""
+
+    pool: Pool
+    status: str
+
+    @classmethod
+    def of(cls, pool: Pool) -> Self:
+        return cls(replace(pool, status={}), json.dumps(pool.status, separators=(",", ":"), sort_keys=True))
+
+    def awake(self) -> Pool:
+        return replace(self.pool, status=json.loads(self.status))
+
+    def says_the_same(self, other: Self) -> bool:
+        """Equal but for the resource version."""
+        return replace(self, pool=replace(self.pool, resource_version=other.pool.resource_version)) == other
+
+
 class Cache:
     """Pools with all that belongs to them, by the pool's namespace and name; ``later`` is the event loop's timer."""
 
     def __init__(self, changed: Callable[[PoolKey], None], later: Later) -> None:
         self._changed = changed
         self._later = later
-        self._pools: dict[PoolKey, Pool] = {}
+        self._pools: dict[PoolKey, _AtRest] = {}
         self._slices: dict[PoolKey, SettledSlices] = {}
         self._children: dict[PoolKey, dict[ChildKey, Live]] = defaultdict(dict)
 
     def pools(self) -> Mapping[PoolKey, Pool]:
-        return self._pools
+        """All of them, without their statuses."""
+        return {key: held.pool for key, held in self._pools.items()}
 
     def pool(self, key: PoolKey) -> Pool | None:
-        return self._pools.get(key)
+        held = self._pools.get(key)
+        return held.awake() if held else None
 
     def slices(self, key: PoolKey) -> tuple[Slice, ...]:
         return tuple(self._slices.get(key, ()))
@@ -54,21 +76,21 @@ class Cache:
     def put_pool(self, pool: Pool) -> None:
         """Take a pool as the watch brought it; an older reading, or one that says nothing new, concerns nobody."""
         held = self._pools.get(pool.key)
-        if held is None or is_newer(pool.resource_version, held.resource_version):
-            self._pools[pool.key] = pool
-            if held is None or replace(held, resource_version=pool.resource_version) != pool:
+        if held is None or is_newer(pool.resource_version, held.pool.resource_version):
+            new = self._pools[pool.key] = _AtRest.of(pool)
+            if held is None or not held.says_the_same(new):
                 self._changed(pool.key)
 
     def note_pool(self, pool: Pool) -> None:
         """Take a pool as the API server answered, before the watch brings it."""
         held = self._pools.get(pool.key)
-        if held is not None and is_newer(pool.resource_version, held.resource_version):
-            self._pools[pool.key] = pool
+        if held is not None and is_newer(pool.resource_version, held.pool.resource_version):
+            self._pools[pool.key] = _AtRest.of(pool)
 
     def drop_pool(self, pool: Pool) -> None:
         """A pool is gone; one of its name that was made since then stays, for kopf tells of the two in any order."""
         held = self._pools.get(pool.key)
-        if held is not None and held.uid == pool.uid:
+        if held is not None and held.pool.uid == pool.uid:
             del self._pools[pool.key]
             self._changed(pool.key)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -77,6 +79,23 @@ def test_repeated_pool_is_not_told(watched: Watched) -> None:
     watched.cache.put_pool(pool(2))
     assert watched.changed() == set()
     assert watched.cache.pool(KEY) == pool(2), "writes are bound to the latest version all the same"
+
+
+def test_pools_at_rest_take_little_memory(watched: Watched) -> None:
+    """Statuses are nearly all that is known of pools, and are not kept as the objects that they are read into."""
+    endpoints = [{"address": f"10.0.0.{number}", "podName": f"greetserver-{number}"} for number in range(250)]
+    text = json.dumps(endpoints)
+    tracemalloc.start()
+    try:
+        news = pool(1, endpoints=json.loads(text))
+        as_objects, _ = tracemalloc.get_traced_memory()
+        watched.cache.put_pool(news)
+        del news
+        at_rest, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert at_rest < as_objects / 2
+    assert watched.cache.pool(KEY) == pool(1, endpoints=endpoints)
 
 
 def test_late_event_does_not_take_a_pool_back(watched: Watched) -> None:
