@@ -132,7 +132,11 @@ class Operator:
                     await self._elector.win()
                     group.create_task(self._elector.hold())
                 group.create_task(self._queue.run(self._reconciler.reconcile, _WORKERS))
-        except* LeadershipLost as lost:
+        # Not by except*: before Python 3.11.4 it puts what is raised there into a group again.
+        except BaseExceptionGroup as failed:
+            lost, others = failed.split(LeadershipLost)
+            if lost is None or others is not None:
+                raise
             raise lost.exceptions[0] from None
         finally:
             if self._elector:
