@@ -73,14 +73,20 @@ class Fleet:
 
 async def create(api: Api, fleet: Fleet) -> None:
     """Write the pools and their slices; the namespace must be there."""
-    names = fleet.names()
-    await at_once(api.create(POOLS, _pool(fleet, name)) for name in names)
+    await create_pools(api, fleet)
     await at_once(
-        api.create(ENDPOINT_SLICES, fleet.slice(name, number)) for name in names for number in range(fleet.slices)
+        api.create(ENDPOINT_SLICES, fleet.slice(name, number))
+        for name in fleet.names()
+        for number in range(fleet.slices)
     )
 
 
-async def at_once(work: Iterable[Awaitable[object]]) -> None:
+async def create_pools(api: Api, fleet: Fleet) -> None:
+    """Write the pools alone."""
+    await at_once(api.create(POOLS, _pool(fleet, name)) for name in fleet.names())
+
+
+async def at_once(work: Iterable[Awaitable[object]], workers: int = _AT_ONCE) -> None:
     """Await all of it, a few at a time, and make each only when its turn has come."""
     waiting = iter(work)
 
@@ -89,7 +95,7 @@ async def at_once(work: Iterable[Awaitable[object]]) -> None:
             await one
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(_AT_ONCE):
+        for _ in range(workers):
             group.create_task(worker())
 
 

@@ -12,10 +12,11 @@ from bench.wide import Wide
 
 @dataclass(frozen=True, slots=True)
 class SizeResult:
-    """All that was measured with one number of pools."""
+    """All that was measured with one number of pools; ``floor`` is of :mod:`bench.floor`."""
 
     pools: int
     first_start: Start
+    floor: float
     restart: Start
     changes: Changes
     burst: Burst
@@ -49,6 +50,8 @@ _Row = tuple[str, str, Callable[[SizeResult], float]]
 
 _ROWS: tuple[_Row, ...] = (
     ("first start: to all synced", "s", lambda r: r.first_start.seconds),
+    ("  the same requests alone", "s", lambda r: r.floor),
+    ("  in terms of these", "", lambda r: r.first_start.seconds / r.floor),
     ("  CPU", "s", lambda r: r.first_start.cpu),
     ("  memory at most", "MB", lambda r: r.first_start.memory),
     ("  requests for each pool", "", lambda r: r.first_start.requests.total() / r.pools),

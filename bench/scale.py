@@ -14,18 +14,18 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
 from backendpool.cluster.api import Api
-from bench import measures, report, wide
-from bench.fleet import Fleet, create
+from bench import floor, measures, report, wide
+from bench.fleet import Fleet, create, create_pools
 from bench.programs import Program, running
 from bench.report import Results, SizeResult, WideResult
 from bench.seen import StatusView, watching
 from bench.stage import prepared
-from tests.e2e.cluster import Cluster, ensure
+from tests.e2e.cluster import Cluster, ClusterError, ensure
 
 _PER_SLICE = 100
 """Endpoints in a slice: what the cluster's own controller puts into one."""
@@ -56,12 +56,13 @@ class Bench:
         self._fleets = [
             Fleet(f"bench-{run}-{pools}", pools, sizes.endpoints, _slices(sizes.endpoints)) for pools in sizes.pools
         ]
+        self._floors = {fleet: replace(fleet, namespace=f"{fleet.namespace}-floor") for fleet in self._fleets}
         self._wide = Fleet(f"bench-{run}-wide", 1, sizes.wide, _slices(sizes.wide))
 
     @property
     def namespaces(self) -> list[str]:
         """All that the run will write to."""
-        return [fleet.namespace for fleet in (*self._fleets, self._wide)]
+        return [fleet.namespace for fleet in (*self._fleets, *self._floors.values(), self._wide)]
 
     async def run(self) -> Results:
         """Measure all of it; the namespaces must be there."""
@@ -84,7 +85,13 @@ class Bench:
                 single = await measures.changes(self._api, operator, view, fleet, self._sizes.changes)
                 _say(f"{fleet.pools} pools: one change in every pool")
                 burst = await measures.burst(self._api, operator, view, fleet)
-        return SizeResult(fleet.pools, first, again, single, burst)
+        return SizeResult(fleet.pools, first, await self._floor(fleet, first), again, single, burst)
+
+    async def _floor(self, fleet: Fleet, first: measures.Start) -> float:
+        _say(f"{fleet.pools} pools: the requests of the first start alone")
+        alone = self._floors[fleet]
+        await create_pools(self._api, alone)
+        return await floor.seconds(self._api, alone, first.requests["create"])
 
     async def _flap(self, fleet: Fleet) -> measures.Flap:
         _say(f"{fleet.pools} pools: an endpoint that flaps")
@@ -128,13 +135,19 @@ async def measure(cluster: Cluster, sizes: Sizes) -> Results:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, and print the table."""
+    """Measure, and print the table. Interrupted, the cluster is left as it was found, and the exit code is 130."""
     sizes = _arguments(argv)
     if sizes.profile:
         sizes.profile.mkdir(parents=True, exist_ok=True)
-    # As an interrupt is: the cluster is left as it was found.
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
-    print(report.table(asyncio.run(measure(ensure(), sizes))))
+    try:
+        print(report.table(asyncio.run(measure(ensure(), sizes))))
+    except KeyboardInterrupt:
+        _say("interrupted: the cluster is as it was")
+        return 128 + signal.SIGINT
+    except ClusterError as error:
+        _say(error.report())
+        return 1
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
 from tests.e2e.cluster import Cluster
@@ -21,11 +21,20 @@ async def prepared(cluster: Cluster, namespaces: Collection[str]) -> AsyncIterat
     kubectl = kubectl_of(cluster)
     replicas = await asyncio.to_thread(_deployed, kubectl)
     try:
-        await asyncio.to_thread(_prepare, kubectl, namespaces)
+        await _to_the_end(lambda: _prepare(kubectl, namespaces))
         yield
     finally:
-        # Not to be cut short by a second interrupt: the next run would find what this one left.
-        await asyncio.shield(asyncio.to_thread(_restore, kubectl, namespaces, replicas))
+        await _to_the_end(lambda: _restore(kubectl, namespaces, replicas))
+
+
+async def _to_the_end(step: Callable[[], None]) -> None:
+    """Not to be cut short by an interrupt: the next run would find what this one left."""
+    under_way = asyncio.ensure_future(asyncio.to_thread(step))
+    try:
+        await asyncio.shield(under_way)
+    except asyncio.CancelledError:
+        await asyncio.wait([under_way])
+        raise
 
 
 def _deployed(kubectl: Kubectl) -> int:

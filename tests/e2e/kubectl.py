@@ -26,8 +26,15 @@ class Kubectl:
         self, *args: str, input: str | None = None, check: bool = True, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run it; raises :class:`KubectlError` with its standard error where ``check`` and it failed."""
+        # In a process group of its own: an interrupt at the terminal is for us, and must not cut short a cleanup.
         done = subprocess.run(
-            [*self.command, *args], input=input, check=False, capture_output=True, text=True, timeout=timeout
+            [*self.command, *args],
+            input=input,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            process_group=0,
         )
         if check and done.returncode:
             raise KubectlError(f"kubectl {' '.join(args)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")

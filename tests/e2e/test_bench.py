@@ -1,0 +1,110 @@
+"""The benchmark at its smallest: what it counts is asserted, and never how long it took."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from . import deploy
+from .kubectl import Kubectl
+
+SMALLEST = ("--pools=2,4", "--endpoints=5", "--changes=4", "--flap-seconds=1", "--wide=1100")
+
+# The deployed operator is away while it runs.
+pytestmark = pytest.mark.alone
+
+
+@pytest.fixture
+def left_as_it_was(operator: Kubectl) -> Iterator[None]:
+    """Whatever comes of the benchmark, nothing of it stays in the cluster."""
+    before = _found(operator)
+    yield
+    assert _found(operator) == before
+
+
+def _found(kubectl: Kubectl) -> tuple[set[str], str]:
+    """The namespaces, and how many replicas of the operator are available."""
+    available = "--output=jsonpath={.status.availableReplicas}"
+    operator = kubectl("get", "deployment/backendpool-operator", f"--namespace={deploy.OPERATOR_NAMESPACE}", available)
+    return {
+        name for name in kubectl("get", "namespaces", "--output=name").stdout.split() if "bench" in name
+    }, operator.stdout
+
+
+def bench(*arguments: str) -> subprocess.Popen[str]:
+    """A run in a process group of its own, as a shell at a terminal starts it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench.scale", *arguments],
+        cwd=deploy.REPOSITORY,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+
+
+def rows(report: str) -> dict[str, list[str]]:
+    """The cells of the table's rows by their name."""
+    lines = [[cell.strip() for cell in line.split("|")] for line in report.splitlines() if "|" in line]
+    return {name: cells for name, *cells in lines}
+
+
+@pytest.mark.usefixtures("left_as_it_was")
+def test_benchmark_counts_what_it_should() -> None:
+    """Each number of pools has its figures; a change is written once, a restart writes nothing, a flood is bounded."""
+    with bench(*SMALLEST) as run:
+        report, progress = run.communicate(timeout=300)
+    assert run.returncode == 0, progress
+    table = rows(report)
+    assert table["pools of 5 endpoints"] == ["2", "4", "4 : 2"]
+    assert all(len(cells) == 3 for cells in table.values())
+    assert table["status writes"][:2] == ["1.00", "1.00"]
+    assert table["status writes for each pool"][:2] == ["1.00", "1.00"]
+    first = requests(report, "first start")
+    assert first["patch"] == 4
+    assert first["update"] <= 3 * 4
+    restart = requests(report, "restart")
+    assert restart.keys() == {"get", "list", "watch"}
+    (changes, writes) = map(int, found(r"flapping: (\d+) changes in \S+ s made (\d+) status writes", report))
+    assert changes == 20
+    assert 1 <= writes <= 8
+    assert "the status lists 1000 of 1100, truncated: True" in report
+    assert "lookaside: 1100 ready, 1100 addresses in 1100 answers" in report
+
+
+def found(pattern: str, text: str) -> tuple[str, ...]:
+    match = re.search(pattern, text)
+    assert match, text
+    return match.groups()
+
+
+def requests(report: str, what: str) -> dict[str, int]:
+    """The requests of the largest number of pools, by verb."""
+    (counts,) = found(rf"requests of the {what} with 4 pools: (.*)", report)
+    return {verb: int(count) for count, verb in (part.split() for part in counts.split(", "))}
+
+
+@pytest.mark.usefixtures("left_as_it_was")
+@pytest.mark.parametrize("moment", ["writing 2 pools", "2 pools: restart"])
+def test_interrupted_benchmark_cleans_up(moment: str) -> None:
+    """Ctrl-C ends it with 130 and without a traceback, whatever it is at."""
+    with bench(*SMALLEST) as run:
+        watchdog = threading.Timer(120, run.kill)
+        watchdog.start()
+        assert run.stderr
+        seen = next((line for line in run.stderr if line.startswith(moment)), None)
+        assert seen, "it ended before"
+        os.killpg(run.pid, signal.SIGINT)
+        report, rest = run.communicate()
+        watchdog.cancel()
+    assert run.returncode == 130
+    assert "|" not in report
+    assert "Traceback" not in rest
