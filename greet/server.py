@@ -1,8 +1,4 @@
-"""The greet server.
-
-Asked to stop, it says NOT_SERVING and goes on taking calls for a while: its clients learn of it only when
-kubelet has seen that, the EndpointSlice has changed, and the change has reached them. Then calls under way finish.
-"""
+"""The greet server."""
 
 from __future__ import annotations
 
@@ -10,13 +6,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
-import grpc.aio
 from grpc.aio import ServicerContext
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
-from backendpool.errors import SettingsError
+from backendpool.rpc import RpcServer
 from greet import greet_pb2, greet_pb2_grpc
 from greet.greet_pb2 import GreetingRequest, GreetingResponse
 from greet.settings import ServerSettings
@@ -25,7 +19,6 @@ from greet.stopping import stop_requested
 log = logging.getLogger(__name__)
 
 _SERVICE = greet_pb2.DESCRIPTOR.services_by_name["GreetService"].full_name
-_WHOLE_SERVER = ""  # as the health protocol names it, and kubelet asks for it
 
 
 class GreetServicer(greet_pb2_grpc.GreetServiceServicer):
@@ -53,33 +46,12 @@ async def serve(settings: ServerSettings) -> None:
 @asynccontextmanager
 async def serving(settings: ServerSettings) -> AsyncIterator[int]:
     """Serve while the context lasts, and give the port; leaving it is a graceful stop."""
-    health_servicer = health.aio.HealthServicer()
-    server = _server(GreetServicer(settings), health_servicer)
-    port = _listen(server, settings)
-    await server.start()
-    for service in (_WHOLE_SERVER, _SERVICE):
-        await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
-    log.info("serving on port %d", port)
-    try:
-        yield port
-    finally:
-        log.info("stopping: serving for another %g s", settings.drain_seconds)
-        await health_servicer.enter_graceful_shutdown()
-        await asyncio.sleep(settings.drain_seconds)
-        await server.stop(settings.grace_seconds)
-
-
-def _server(servicer: GreetServicer, health_servicer: health.aio.HealthServicer) -> grpc.aio.Server:
-    # Without SO_REUSEPORT a taken port is an error, and not a port whose calls two programs share.
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    greet_pb2_grpc.add_GreetServiceServicer_to_server(servicer, server)
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflection.enable_server_reflection((_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    return server
-
-
-def _listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
-    try:
-        return server.add_insecure_port(f"{settings.host or '[::]'}:{settings.port}")
-    except RuntimeError as error:
-        raise SettingsError(f"GRPC_PORT {settings.port} cannot be listened on: give a free port") from error
+    server = RpcServer({_SERVICE: partial(greet_pb2_grpc.add_GreetServiceServicer_to_server, GreetServicer(settings))})
+    port = server.listen(settings.host, settings.port, "GRPC_PORT")
+    async with server.answering(settings.grace_seconds):
+        await server.ready()
+        log.info("serving on port %d", port)
+        try:
+            yield port
+        finally:
+            await server.drain(settings.drain_seconds)
