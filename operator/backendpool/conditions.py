@@ -30,6 +30,7 @@ class Reason(StrEnum):
     POOL_READY = "PoolReady"
     ENDPOINTS_READY = "EndpointsReady"
     ENDPOINTS_PENDING = "EndpointsPending"
+    ENDPOINTS_STALE = "EndpointsStale"
     ALL_DRAINING = "AllDraining"
     NO_ENDPOINTS = "NoEndpoints"
     LOOKASIDE_READY = "LookasideReady"
@@ -51,6 +52,7 @@ class Reason(StrEnum):
 
 _WARNINGS: Final = frozenset(
     {
+        Reason.ENDPOINTS_STALE,
         Reason.ALL_DRAINING,
         Reason.NO_ENDPOINTS,
         Reason.LOOKASIDE_UNAVAILABLE,

@@ -19,13 +19,14 @@ from backendpool import observability
 from backendpool.apply import ChildApplier
 from backendpool.cache import Cache, PoolKey
 from backendpool.cluster.api import Api
-from backendpool.cluster.resources import POOLS
+from backendpool.cluster.resources import ENDPOINT_SLICES, POOLS
 from backendpool.election import ElectionTiming, Elector
 from backendpool.errors import LeadershipLost
 from backendpool.handlers import PoolWatch
 from backendpool.metrics import OperatorMetrics
 from backendpool.reconcile import Reconciler
 from backendpool.recorder import EventRecorder
+from backendpool.refusal import Refusal, RefusalTiming
 from backendpool.scope import Scope, reflectors
 from backendpool.settings import OperatorSettings
 from backendpool.work import WorkQueue
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 LEASE = "backendpool-operator"
 TIMING = ElectionTiming()
+REFUSALS = RefusalTiming()
 _WORKERS = 8
 
 
@@ -86,10 +88,14 @@ class Operator:
         )
         self._recorder = EventRecorder(api, settings.instance)
         applier = ChildApplier(api, self._cache, self._recorder, metrics, settings.lookaside_image)
-        self._reconciler = Reconciler(api, self._cache, applier, self._recorder, metrics)
+        self._reconciler = Reconciler(api, self._cache, applier, self._recorder, metrics, self._refused)
         self._scopes = {
             namespace: Scope(namespace, view, reflectors(api, self._cache, metrics, namespace))
             for namespace, view in self._pools.views.items()
+        }
+        self._refusals = {
+            namespace: Refusal(scope.reflectors[ENDPOINT_SLICES], partial(self._work_on, scope), REFUSALS)
+            for namespace, scope in self._scopes.items()
         }
         metrics.gauge("backendpool_pools", "Pools known.", lambda: len(self._cache.pools()))
         metrics.gauge("backendpool_queue_depth", "Pools due or being worked on.", lambda: len(self._queue))
@@ -125,6 +131,7 @@ class Operator:
                 group.create_task(self._recorder.run())
                 for scope in self._scopes.values():
                     group.create_task(scope.run())
+                    group.create_task(self._refusals[scope.namespace].run())
                 begun = [group.create_task(self._begin(scope)) for scope in self._scopes.values()]
                 await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
                 if self._elector:
@@ -145,10 +152,19 @@ class Operator:
     async def _begin(self, scope: Scope) -> None:
         """Have what is known of a scope worked on as soon as it is all that there is."""
         await scope.wait_known()
-        pools = [key for key in self._cache.pools() if scope.namespace in (None, key[0])]
-        log.info("all watches on %s have their first list: %d pools known", scope, len(pools))
-        for key in pools:
-            self._queue.add(key)
+        log.info("all watches on %s have their first list: %d pools known", scope, len(self._pools_of(scope)))
+        self._work_on(scope)
+
+    def _pools_of(self, scope: Scope) -> list[PoolKey]:
+        return [key for key in self._cache.pools() if scope.namespace in (None, key[0])]
+
+    def _work_on(self, scope: Scope) -> None:
+        if scope.known:
+            for key in self._pools_of(scope):
+                self._queue.add(key)
+
+    def _refused(self, key: PoolKey) -> str:
+        return (self._refusals.get(key[0]) or self._refusals[None]).reason
 
     def _changed(self, key: PoolKey) -> None:
         """Until all is known that concerns a pool, no change of it is a reason to write."""

@@ -30,7 +30,10 @@ def _utc_now() -> datetime:
 
 
 class Reconciler:
-    """Brings pools' children and status to what their specs and EndpointSlices say."""
+    """Brings pools' children and status to what their specs and EndpointSlices say.
+
+    ``refused`` says why a pool's EndpointSlices may not be watched, empty where they may.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class Reconciler:
         applier: ChildApplier,
         recorder: EventRecorder,
         metrics: OperatorMetrics,
+        refused: Callable[[PoolKey], str],
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._api = api
@@ -46,6 +50,7 @@ class Reconciler:
         self._applier = applier
         self._recorder = recorder
         self._metrics = metrics
+        self._refused = refused
         self._clock = clock
 
     async def reconcile(self, key: PoolKey) -> float | None:
@@ -63,7 +68,7 @@ class Reconciler:
         return applied.look_again
 
     async def _write_status(self, pool: Pool, view: ChildrenView) -> None:
-        status = build_status(pool, self._endpoints(pool), view, self._clock())
+        status = build_status(pool, self._endpoints(pool), view, self._clock(), self._refused(pool.key))
         if status == pool.status:
             return
         answer = await self._api.replace_status(POOLS, _with_status(pool, status))

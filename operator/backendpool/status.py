@@ -37,13 +37,16 @@ class ChildrenView:
     """Available replicas of the lookaside Deployment."""
 
 
-def build_status(pool: Pool, endpoints: EndpointSet | None, children: ChildrenView, now: datetime) -> dict[str, Any]:
+def build_status(
+    pool: Pool, endpoints: EndpointSet | None, children: ChildrenView, now: datetime, refused: str = ""
+) -> dict[str, Any]:
     """The whole status of ``pool``, equal to ``pool.status`` where there is nothing new to say.
 
     ``endpoints`` is None while they are not known: the Service is not the pool's, or the cluster has not
     made its first EndpointSlice. What the status lists then stands, so that nobody loses good backends.
+    ``refused`` is why they cannot be followed any more, empty where they are.
     """
-    conditions = _conditions(pool, endpoints, children)
+    conditions = _conditions(pool, endpoints, children, refused)
     return {
         "observedGeneration": pool.generation,
         "conditions": merge(pool.status.get("conditions") or (), conditions, pool.generation, now),
@@ -125,10 +128,12 @@ def _addresses(pool: Pool) -> dict[str, Any]:
     return {"serviceName": pool.name, "lookaside": {"target": target}}
 
 
-def _conditions(pool: Pool, endpoints: EndpointSet | None, children: ChildrenView) -> tuple[Condition, ...]:
+def _conditions(
+    pool: Pool, endpoints: EndpointSet | None, children: ChildrenView, refused: str
+) -> tuple[Condition, ...]:
     stalled = _stalled(pool, children)
     reconciling = _reconciling(stalled, children)
-    available = _endpoints_available(pool, endpoints)
+    available = _endpoints_stale(refused) if refused else _endpoints_available(pool, endpoints)
     lookaside = _lookaside_available(pool, children)
     needed = [available]
     if lookaside.reason is not Reason.DISABLED:
@@ -143,7 +148,9 @@ def _conditions(pool: Pool, endpoints: EndpointSet | None, children: ChildrenVie
 def _ready(pool: Pool, hindrances: list[Condition]) -> Condition:
     if hindrances:
         first = hindrances[0]
-        return Condition(ConditionType.READY, False, first.reason, first.message)
+        # Of a list that may be old nobody knows that it is wrong.
+        status = None if first.reason is Reason.ENDPOINTS_STALE else False
+        return Condition(ConditionType.READY, status, first.reason, first.message)
     return Condition(ConditionType.READY, True, Reason.POOL_READY, f"The pool {pool.name} takes calls.")
 
 
@@ -167,6 +174,11 @@ def _reconciling(stalled: Condition, children: ChildrenView) -> Condition:
     if not children.applied:
         return Condition(kind, True, Reason.APPLYING, "The operator is applying the pool's children.")
     return Condition(kind, False, Reason.APPLIED, "All that the pool needs stands as its spec asks.")
+
+
+def _endpoints_stale(refused: str) -> Condition:
+    message = f"The operator may not watch EndpointSlices: {refused}. The list is as it was when it last could."
+    return Condition(ConditionType.ENDPOINTS_AVAILABLE, None, Reason.ENDPOINTS_STALE, message)
 
 
 def _endpoints_available(pool: Pool, endpoints: EndpointSet | None) -> Condition:

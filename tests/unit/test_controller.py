@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from prometheus_client import generate_latest
 
-from backendpool import handlers
+from backendpool import controller, handlers
 from backendpool.apply import CHILDREN
 from backendpool.cluster.api import Api
 from backendpool.cluster.resources import DEPLOYMENTS, ENDPOINT_SLICES, POOLS, Resource
@@ -25,6 +25,7 @@ from backendpool.controller import Operator, until_told
 from backendpool.election import Elector
 from backendpool.errors import LeadershipLost
 from backendpool.names import API_VERSION, BACKENDS, COMPONENT_LABEL, KIND, POOL_LABEL, SERVICE_NAME_LABEL
+from backendpool.refusal import RefusalTiming
 from backendpool.settings import OperatorSettings
 from tests.unit.api_server import ApiServer
 from tests.unit.pools import document
@@ -255,6 +256,27 @@ async def test_namespace_that_may_not_be_read_holds_up_no_other(
         server.forbidden.clear()
         await until(lambda: applied(server, "shop"))
         await until(lambda: "+Inf" not in figures(operator).replace('le="+Inf"', ""))
+
+
+async def test_right_that_is_withdrawn_is_told_by_the_pools(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their lists stand, as what may be old; that they are followed again is told as well."""
+    monkeypatch.setattr(controller, "REFUSALS", RefusalTiming(lasted=0.05, interval=0.02))
+
+    def stale() -> bool:
+        found = server.objects[(KIND, "default", "greetserver")].get("status", {}).get("conditions", ())
+        return any(condition["reason"] == "EndpointsStale" for condition in found)
+
+    async with server.connected(tmp_path) as api, operated(api, BOTH):
+        await until(lambda: applied(server))
+        server.forbidden = {"default"}
+        server.go_away()
+        await asyncio.sleep(0.05)
+        server.away = False
+        await until(stale)
+        server.forbidden.clear()
+        await until(lambda: not stale())
 
 
 async def test_namespaces_of_which_none_may_be_read(server: ApiServer, tmp_path: Path) -> None:

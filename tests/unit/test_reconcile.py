@@ -41,7 +41,10 @@ class World:
         self.cache = Cache(self.enqueued.append, self.timers.later)
         recorder = EventRecorder(api, "operator-0")
         applier = ChildApplier(api, self.cache, recorder, metrics, "backendpool/operator:test")
-        self.reconciler = Reconciler(api, self.cache, applier, recorder, metrics, clock=lambda: NOW)
+        self.refused = ""
+        self.reconciler = Reconciler(
+            api, self.cache, applier, recorder, metrics, refused=lambda _: self.refused, clock=lambda: NOW
+        )
         self.seen: dict[Any, Any] = {}
         self.pool = self.api.put(_pool())
         self.deliver()

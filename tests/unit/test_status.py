@@ -263,6 +263,15 @@ def test_conflict_keeps_the_last_endpoints() -> None:
     assert message(after, "Ready") == "Rename the Service x."
 
 
+def test_endpoints_that_cannot_be_followed_are_told_as_old() -> None:
+    """Nobody knows that they are wrong, so they stand; nobody knows that they are right, so nobody says so."""
+    before = status_of(pool())
+    after = build_status(replace(pool(), status=before), BOTH, DONE, NOW, refused="403 Forbidden")
+    assert endpoints_of(after) == BOTH
+    assert told(after)["EndpointsAvailable"] == told(after)["Ready"] == ("Unknown", "EndpointsStale")
+    assert "403 Forbidden" in message(after, "Ready")
+
+
 def test_unknown_endpoints_of_a_new_pool_are_not_none() -> None:
     """Clients that wait for a revision are not told of an empty pool before it is known to be empty."""
     status = status_of(pool(), None)
