@@ -184,9 +184,11 @@ def test_crd_is_deleted_and_applied_again(cluster: Cluster, watched: Watched) ->
     """All pools go with the CRD, and calls are refused; with both applied again all is as before, unrestarted."""
     kubectl, namespace = watched.kubectl, watched.namespace
     running = [pod["status"]["containerStatuses"][0]["containerID"] for pod in operators(kubectl)]
-    kubectl("delete", "crd", "grpcbackendpools.backendpool.io", "--wait=true")
-    time.sleep(2)
-    deploy.operator(cluster)
+    try:
+        kubectl("delete", "crd", "grpcbackendpools.backendpool.io", "--wait=true")
+        time.sleep(2)
+    finally:
+        deploy.operator(cluster)
     begun = time.time()
     kubectl.apply(pools.pool(namespace, readers=[{"serviceAccount": "greet-gateway"}]))
     pools.wait_ready(kubectl, namespace)
@@ -220,6 +222,7 @@ def test_node_frozen(cluster: Cluster, watched: Watched) -> None:
 def _wait_until_lost(cluster: Cluster, watched: Watched) -> None:
     """Half of the list is dead; until the cluster has noticed, it is for the client to know."""
     node = victim(cluster)
+    assert len({pod["spec"]["nodeName"] for pod in operators(watched.kubectl)}) == 2
     assert sum(pod["spec"]["nodeName"] == node for pod in servers(watched)) == 2
 
     def unlisted() -> bool:

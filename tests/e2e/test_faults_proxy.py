@@ -161,8 +161,9 @@ def operator_restarts(kubectl: Kubectl) -> dict[str, int]:
 
 def operator_log(kubectl: Kubectl, since: float) -> list[str]:
     seconds = f"--since={int(time.time() - since) + 1}s"
-    selector = "--selector=app.kubernetes.io/component=operator"
-    return kubectl("logs", selector, f"--namespace={deploy.OPERATOR_NAMESPACE}", seconds).stdout.splitlines()
+    # By a selector, kubectl shows ten lines of each unless it is asked for all.
+    which = ("--selector=app.kubernetes.io/component=operator", "--tail=-1")
+    return kubectl("logs", *which, f"--namespace={deploy.OPERATOR_NAMESPACE}", seconds).stdout.splitlines()
 
 
 def operator_metrics(kubectl: Kubectl) -> list[str]:
