@@ -232,3 +232,16 @@ def test_confined_operator_serves_no_other_namespace(operator: Kubectl, confined
     )
     assert "status" not in pools.read(operator, confined.other)
     assert operator.json("get", "services", f"--namespace={confined.other}")["items"] == []
+
+
+@pytest.mark.alone
+def test_confined_operator_is_held_up_by_no_namespace(operator: Kubectl, confined: Confined) -> None:
+    """With a namespace in its list that it may not read it becomes ready, says so, and serves the others."""
+    operator(
+        "set", "env", OPERATOR, f"WATCH_NAMESPACES={confined.served},{confined.other}", f"--namespace={confined.home}"
+    )
+    operator.rollout(confined.home, OPERATOR)
+    operator.apply(pools.pool(confined.served, "latest", lookaside={"replicas": 0}))
+    eventually("the pool has a status", lambda: pools.read(operator, confined.served, "latest").get("status"))
+    log = operator("logs", OPERATOR, f"--namespace={confined.home}", "--all-pods", "--tail=-1").stdout
+    assert "endpointslices cannot be watched, trying again: 403" in log
