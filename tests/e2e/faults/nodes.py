@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 from ..cluster import Cluster
@@ -29,11 +28,11 @@ add rule inet cut-off out oifname eth0 drop
 _EAT = """
 for cgroup in $(find /sys/fs/cgroup -type d -name '*{container}*'); do
     test -e $cgroup/memory.limit_in_bytes -o -e $cgroup/memory.max || continue
-    echo $$ > $cgroup/cgroup.procs
-    exec dd if=/dev/zero of=/dev/null bs={megabytes}M count=1
+    sh -c "echo \\$\\$ > $cgroup/cgroup.procs; exec dd if=/dev/zero of=/dev/null bs={megabytes}M count=1"
 done
+exit 0
 """
-"""A process that needs that much memory, on the account of a container."""
+"""A process that needs that much memory, on the account of a container; it may be ended with it."""
 
 
 def control_plane(cluster: Cluster) -> str:
@@ -121,7 +120,7 @@ def cordoned(kubectl: Kubectl, node: str) -> Iterator[None]:
 def wait_well(cluster: Cluster, kubectl: Kubectl) -> None:
     """Wait until the cluster works as before: nodes ready, controllers at work, the API server reached from each node.
 
-    A kube-proxy that has lost the way to it after all that time is started again.
+    A kube-proxy that has lost the way to it for good is started again.
     """
 
     def well() -> bool:
@@ -140,7 +139,7 @@ def wait_well(cluster: Cluster, kubectl: Kubectl) -> None:
                 f"--field-selector=spec.nodeName={node}",
             )
             kubectl("delete", "pod", *here)
-            eventually(f"{node} reaches the API server", partial(_reaches, cluster, node, address), every=1)
+            assert _reaches(cluster, node, address), f"{node} does not reach the API server"
 
 
 def _idle(kubectl: Kubectl) -> list[str]:
@@ -152,8 +151,10 @@ def _idle(kubectl: Kubectl) -> list[str]:
 
 
 def _reaches(cluster: Cluster, node: str, address: str) -> bool:
-    host = f"[{address}]" if ":" in address else address
-    script = f"curl --insecure --silent --output /dev/null --max-time 5 https://{host}/readyz && echo reached || true"
+    """Within 30 s: the API server takes its address out of the Service while it hangs, and puts it in again."""
+    url = f"https://[{address}]/readyz" if ":" in address else f"https://{address}/readyz"
+    patience = "--connect-timeout 2 --retry 30 --retry-all-errors --retry-delay 1 --retry-max-time 30"
+    script = f"curl --insecure --silent --output /dev/null {patience} {url} && echo reached || true"
     return "reached" in cluster.docker("exec", node, "sh", "-c", script)
 
 
