@@ -15,9 +15,10 @@ CHILDREN = "services,serviceaccounts,roles,rolebindings,deployments,poddisruptio
 
 @pytest.fixture
 def shop(operator: Kubectl, namespace: str) -> str:
-    """A namespace with three backends and a pool over them, ready."""
+    """A namespace with three backends and a pool over them, all of them listed."""
     operator.apply(pools.backends(namespace), pools.pool(namespace, readers=[{"serviceAccount": "greet-gateway"}]))
     pools.wait_ready(operator, namespace)
+    pools.wait_for_count(operator, namespace, 3)
     return namespace
 
 
@@ -32,7 +33,6 @@ def children(kubectl: Kubectl, namespace: str) -> dict[tuple[str, str], str]:
 
 def test_pool_becomes_ready_and_lists_its_pods(operator: Kubectl, shop: str) -> None:
     """kubectl wait succeeds, and the status lists exactly the pods, with node, zone, name and UID."""
-    pools.wait_for_count(operator, shop, 3)
     status = pools.read(operator, shop)["status"]
     assert (status["ready"], status["draining"], status["truncated"]) == (3, 0, False)
     assert all(e["podName"] and e["podUID"] and e["nodeName"] and e["port"] == pools.PORT for e in status["endpoints"])
@@ -173,7 +173,6 @@ def test_restarted_operator_loses_nothing_and_writes_nothing(cluster: Cluster, o
     """Both replicas killed with SIGKILL and brought back find all as they left it: no object gets a new version."""
     if not cluster.can_inject_faults:
         pytest.skip("kills a process on a node, which is done on a cluster of our own only")
-    pools.wait_for_count(operator, shop, 3)
 
     def at_rest() -> bool:
         message = pools.condition(pools.read(operator, shop), "LookasideAvailable")["message"]
