@@ -155,7 +155,8 @@ def test_operators_out_of_memory_in_a_burst(cluster: Cluster, watched: Watched) 
     watched.kubectl.rollout(watched.namespace, "deployment/greetserver")
     watched.ends_well(begun, within=60)
     ends = [pod["status"]["containerStatuses"][0]["lastState"]["terminated"] for pod in operators(watched.kubectl)]
-    assert [end["reason"] for end in ends] == ["OOMKilled"] * 2
+    # By the signal: containerd may hear of the end before it hears of its reason, and calls it Error then.
+    assert [end["exitCode"] for end in ends] == [137, 137], ends
 
 
 def test_controller_manager_away(cluster: Cluster, watched: Watched) -> None:

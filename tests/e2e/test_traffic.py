@@ -24,13 +24,14 @@ def stage(cluster: Cluster, operator: Kubectl) -> Iterator[str]:
     pools.scale(operator, namespace, 3)
     pools.wait_ready(operator, namespace)
     pools.wait_for_count(operator, namespace, 3)
+    _wait_answered(operator, namespace)
     yield namespace
     pools.scale(operator, namespace, 3)
 
 
 def test_scaling_under_load(operator: Kubectl, stage: str) -> None:
     """3-6-3 at 50 calls a second: no call fails, new pods answer, pods that went get none."""
-    with traffic.load(operator, stage, rate=50, seconds=30) as load:
+    with traffic.load(operator, stage, rate=50, seconds=20) as load:
         pools.scale(operator, stage, 6)
         pools.wait_for_count(operator, stage, 6)
         pools.scale(operator, stage, 3)
@@ -49,18 +50,18 @@ def test_no_backends_and_back(operator: Kubectl, stage: str) -> None:
     assert all(error.startswith("503") for error in refused.errors), refused.errors
     pools.scale(operator, stage, 3)
     pools.wait_for_count(operator, stage, 3)
-    eventually("every pod answers", lambda: _all_answered(traffic.calls(operator, stage, 60)), timeout=60, every=1)
+    _wait_answered(operator, stage)
 
 
 def test_rolling_restart_fails_no_call(operator: Kubectl, stage: str) -> None:
     """All servers replaced at 200 calls a second, and 0 calls failed."""
-    with traffic.load(operator, stage, rate=200, seconds=30) as load:
+    with traffic.load(operator, stage, rate=200, seconds=25) as load:
         time.sleep(3)
         operator("rollout", "restart", SERVER, f"--namespace={stage}")
         operator.rollout(stage, SERVER)
         summary = load.summary()
     assert summary.failed == 0, summary.errors
-    assert summary.ok >= 5500, "the load was not what the test is about"
+    assert summary.ok >= 4500, "the load was not what the test is about"
     assert len(summary.pods) == 6
 
 
@@ -82,20 +83,21 @@ def test_operator_away_changes_nothing(operator: Kubectl, cluster: Cluster, stag
 
 
 def test_api_server_away_changes_nothing(operator: Kubectl, cluster: Cluster, stage: str) -> None:
-    """The API server stopped for 20 s under load: no call fails, be it by the pool's status or by the lookaside."""
+    """The API server stopped for 10 s under load: no call fails, be it by the pool's status or by the lookaside."""
     if not cluster.can_inject_faults:
         pytest.skip("stops a process on a node, which is done on a cluster of our own only")
     control_plane = next(node.name for node in cluster.nodes if not node.is_worker)
     lookaside = deploy.stage(cluster, "3-lookaside")
     pools.wait_ready(operator, lookaside)
+    _wait_answered(operator, lookaside)
     with (
-        traffic.load(operator, stage, rate=50, seconds=30) as load,
-        traffic.load(operator, lookaside, rate=20, seconds=30) as asking,
+        traffic.load(operator, stage, rate=50, seconds=15) as load,
+        traffic.load(operator, lookaside, rate=20, seconds=15) as asking,
     ):
         process = cluster.docker("exec", control_plane, "pgrep", "--exact", "kube-apiserver").strip()
         cluster.docker("exec", control_plane, "kill", "-STOP", process)
         try:
-            time.sleep(20)
+            time.sleep(10)
         finally:
             cluster.docker("exec", control_plane, "kill", "-CONT", process)
         for summary in (load.summary(), asking.summary()):
@@ -117,7 +119,12 @@ def test_gateway_started_before_its_pool(operator: Kubectl, cluster: Cluster, st
     assert all(error.startswith("503") for error in refused.errors), refused.errors
     operator("apply", f"--filename={manifest}", here)
     pools.wait_ready(operator, stage)
-    eventually("every pod answers", lambda: _all_answered(traffic.calls(operator, stage, 60)), timeout=60, every=1)
+    _wait_answered(operator, stage)
+
+
+def _wait_answered(kubectl: Kubectl, namespace: str) -> None:
+    """Until the gateway has each of the three pods answer, and no call fails."""
+    eventually("every pod answers", lambda: _all_answered(traffic.calls(kubectl, namespace, 60)), timeout=60, every=1)
 
 
 def _all_answered(summary: traffic.Summary) -> traffic.Summary | None:
