@@ -22,13 +22,20 @@ _MAX_CHANNELS: Final = 1000
 """Addresses come and go for ever, and nobody says which are gone: the ones longest unused make room."""
 
 
+_LOOKASIDE_OPTIONS: Final = (
+    *CHANNEL_OPTIONS,
+    # A Service that was made anew has another address. By default gRPC asks for it again after half a minute.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+)
+
+
 @asynccontextmanager
 async def connected(settings: GatewaySettings) -> AsyncIterator[Greeter]:
     """Greet by the lookaside at LB_SVC_NAME and LB_PORT, asked for GRPC_SVC in POD_NAMESPACE."""
     question = Request(router=Request.ROUNDROBIN, service=settings.service, namespace=settings.namespace)
     channels = _Channels(settings.server_port, settings.grace_seconds)
     target = f"{settings.lookaside_host}:{settings.lookaside_port}"
-    async with grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) as lookaside:
+    async with grpc.aio.insecure_channel(target, options=_LOOKASIDE_OPTIONS) as lookaside:
         try:
             yield LookasideGreeter(lookaside, question, channels)
         finally:
