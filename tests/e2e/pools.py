@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .kubectl import Kubectl, eventually
@@ -92,14 +94,21 @@ def ready_pods(kubectl: Kubectl, namespace: str) -> set[str]:
 
 def ready_pods_by_name(kubectl: Kubectl, namespace: str) -> dict[str, str]:
     """The same, by the names of the pods."""
-    selector = ",".join(f"{k}={v}" for k, v in LABELS.items())
-    pods = kubectl.json("get", "pods", f"--namespace={namespace}", f"--selector={selector}")["items"]
     return {
         pod["metadata"]["name"]: pod["status"]["podIP"]
-        for pod in pods
+        for pod in _pods(kubectl, namespace)
         if "deletionTimestamp" not in pod["metadata"]
         and any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
     }
+
+
+def _pods(kubectl: Kubectl, namespace: str) -> list[dict[str, Any]]:
+    """All backends, those that are ending as well."""
+    selector = ",".join(f"{k}={v}" for k, v in LABELS.items())
+    found: list[dict[str, Any]] = kubectl.json("get", "pods", f"--namespace={namespace}", f"--selector={selector}")[
+        "items"
+    ]
+    return found
 
 
 def wait_ready(kubectl: Kubectl, namespace: str, name: str = "greetserver", timeout: int = 120) -> None:
@@ -122,3 +131,29 @@ def wait_for_count(kubectl: Kubectl, namespace: str, count: int, timeout: float 
 
 def scale(kubectl: Kubectl, namespace: str, count: int, name: str = "greetserver") -> None:
     kubectl("scale", f"deployment/{name}", f"--replicas={count}", f"--namespace={namespace}")
+
+
+@contextmanager
+def scaled(kubectl: Kubectl, namespace: str, count: int, back: int) -> Iterator[None]:
+    """Run with ``count`` backends that are ready, and leave ``back`` of them, the others gone.
+
+    A test that came after would else see pods that are on their way out.
+    """
+    scale(kubectl, namespace, count)
+    try:
+        wait_for_pods(kubectl, namespace, count)
+        yield
+    finally:
+        scale(kubectl, namespace, back)
+        wait_for_pods(kubectl, namespace, back)
+
+
+def wait_for_pods(kubectl: Kubectl, namespace: str, count: int) -> None:
+    """Until there are ``count`` backends, each ready, and none that is ending."""
+
+    def settled() -> bool:
+        there, ready = _pods(kubectl, namespace), ready_pods(kubectl, namespace)
+        assert len(there) == len(ready) == count, f"{len(there)} pods are there, {len(ready)} of them ready"
+        return True
+
+    eventually(f"{count} pods in {namespace}", settled, timeout=120)

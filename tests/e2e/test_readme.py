@@ -239,19 +239,16 @@ def test_stages_see_new_pods_as_the_table_says(operator: Kubectl, cluster: Clust
 def sees_a_fourth_pod(kubectl: Kubectl, cluster: Cluster, stage: str) -> bool:
     """Whether the gateway calls a pod that came after its own start and first calls."""
     namespace = deploy.stage(cluster, stage)
-    eventually("three servers", lambda: len(server_pods(kubectl, namespace)) == 3)
-    if stage in ("3-lookaside", "4-pool"):
+    has_pool = stage in ("3-lookaside", "4-pool")
+    pools.wait_for_pods(kubectl, namespace, 3)
+    if has_pool:
         pools.wait_ready(kubectl, namespace)
     known = server_pods(kubectl, namespace)
     assert set(traffic.calls(kubectl, namespace, 100).pods) <= known
-    pools.scale(kubectl, namespace, 4)
-    try:
-        kubectl.rollout(namespace, SERVER)
-        if stage == "4-pool":
+    with pools.scaled(kubectl, namespace, 4, back=3):
+        if has_pool:
             pools.wait_for_count(kubectl, namespace, 4)
         return not set(traffic.calls(kubectl, namespace, 100).pods) <= known
-    finally:
-        pools.scale(kubectl, namespace, 3)
 
 
 def servers(kubectl: Kubectl, namespace: str) -> list[dict[str, Any]]:

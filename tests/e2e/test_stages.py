@@ -15,6 +15,8 @@ pytestmark = pytest.mark.xdist_group("stages")
 def stages(cluster: Cluster, operator: Kubectl) -> dict[str, str]:
     """All four, installed; the namespace of each by its name."""
     namespaces = {name: deploy.stage(cluster, name) for name in deploy.STAGES}
+    for namespace in namespaces.values():
+        pools.wait_for_pods(operator, namespace, 3)
     for name in ("3-lookaside", "4-pool"):
         pools.wait_ready(operator, namespaces[name])
         pools.wait_for_count(operator, namespaces[name], 3)
@@ -33,13 +35,9 @@ def test_headless_is_balanced_and_blind(operator: Kubectl, stages: dict[str, str
     before = traffic.calls(operator, namespace, 300)
     assert len(before.pods) == 3
     assert min(before.pods.values()) >= 90
-    pools.scale(operator, namespace, 6)
-    operator.rollout(namespace, "deployment/greetserver")
-    try:
+    with pools.scaled(operator, namespace, 6, back=3):
         after = traffic.calls(operator, namespace, 300)
-        assert set(after.pods) == set(before.pods), "a pod that came later was seen"
-    finally:
-        pools.scale(operator, namespace, 3)
+    assert set(after.pods) == set(before.pods), "a pod that came later was seen"
 
 
 def test_lookaside_is_balanced(operator: Kubectl, stages: dict[str, str]) -> None:
