@@ -67,6 +67,15 @@ def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]
     kubectl("delete", "namespace", name, "--wait=false")
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Tests that share a namespace must run in one process: better no run than one that fails now and then."""
+    if not session.config.getoption("loadgroup", default=False):
+        return
+    for item in session.items:
+        grouped = item.get_closest_marker("xdist_group") is not None
+        assert not grouped or "@" in item.nodeid, f"pytest-xdist does not keep the group of {item.nodeid} together"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All of this folder needs the cluster."""
     here = Path(__file__).parent
