@@ -97,8 +97,8 @@ class EndpointSet:
 class Slice:
     """What is kept of an EndpointSlice: its Service and its listable endpoints.
 
-    ``owner_uid`` is the UID of the Service that it was made for, empty in a slice made by hand: a Service
-    that was deleted and made again has slices of both for a while. ``unlisted`` are the addresses of the others.
+    ``owner_uid`` is the UID of the Service that it was made for, empty in a slice made by hand; ``created`` is when, in
+    UTC by RFC 3339, so that texts compare as times do. ``unlisted`` are the addresses of its other endpoints.
     """
 
     namespace: str
@@ -108,6 +108,7 @@ class Slice:
     endpoints: tuple[Endpoint, ...]
     owner_uid: str = ""
     unlisted: frozenset[str] = frozenset()
+    created: str = ""
 
     def addresses(self) -> Iterator[str]:
         """Of all that it names, listable or not."""
@@ -130,17 +131,31 @@ def parse_slice(obj: Mapping[str, Any]) -> Slice:
         endpoints=endpoints,
         owner_uid=next((r["uid"] for r in meta.get("ownerReferences") or () if r["kind"] == "Service"), ""),
         unlisted=frozenset(map(_address, items)).difference(endpoint.address for endpoint in endpoints),
+        created=meta.get("creationTimestamp") or "",
     )
 
 
-def union(slices: Iterable[Slice], family: str | None = None) -> EndpointSet:
-    """The backends of one Service: all its slices of one address family.
+def of_service(slices: Iterable[Slice], uid: str = "") -> list[Slice]:
+    """Of slices that name one Service, those of the Service that is there now, and those made by hand.
 
-    ``family`` is the Service's first (``IPv4`` or ``IPv6``). Where it is not known, IPv4 is taken if any
-    slice has it. FQDN slices name no pods and are passed over.
+    A Service that was deleted and made again has slices of both for a while. Whoever does not know the ``uid`` goes by
+    the youngest slice: the cluster makes one only for a Service that is there, and the first ended before the second
+    began. Of two that begin in the same second both count, for as long as both have slices.
+    """
+    found = list(slices)
+    youngest = max((one.created for one in found if one.owner_uid), default="")
+    owners = {uid} if uid else {one.owner_uid for one in found if one.created == youngest}
+    return [one for one in found if not one.owner_uid or one.owner_uid in owners]
+
+
+def union(slices: Iterable[Slice]) -> EndpointSet:
+    """The backends of one Service: all its slices of one address family, IPv4 if any is.
+
+    Our own Services have one family only, the cluster's first, and so have their slices. FQDN slices name no pods and
+    are passed over.
     """
     usable = [s for s in slices if s.family in ("IPv4", "IPv6")]
-    wanted = family or min((s.family for s in usable), default="IPv4")
+    wanted = min((s.family for s in usable), default="IPv4")
     return EndpointSet.of(endpoint for s in usable if s.family == wanted for endpoint in s.endpoints)
 
 

@@ -4,12 +4,16 @@
 
     BackendPoolError
     ├── SpecError            a GrpcBackendPool that cannot be acted on
-    ├── SettingsError        a flag or an environment variable that cannot be used
+    ├── SettingsError        a flag, an environment variable or a service config that cannot be used
+    ├── TargetError          a target that names nothing to connect to; a ValueError as well
+    ├── SourceError          what a client's endpoints come from cannot tell them
+    │   └── LookasideError   a lookaside does not answer, or refuses
     ├── NoBackendError       a call, and no backend that could take it
     ├── LeadershipLost       this process was the leader, and must not write any more
     └── ClusterError         the API server could not do what was asked
         ├── Unreachable      no answer: connection refused, cut or timed out
-        ├── Stalled          a watch that is open, and brings nothing of what a list shows
+        ├── Malformed        an answer that is not to be understood
+        ├── Stalled          a watch that is open, and brings nothing
         ├── NotLeading       a write that was not sent, for this process does not lead
         └── ApiError         an answer with a status of 400 or more
             ├── Unauthorized      401
@@ -38,7 +42,23 @@ class SpecError(BackendPoolError):
 
 
 class SettingsError(BackendPoolError):
-    """A flag or an environment variable that cannot be used; the message names it."""
+    """A flag, an environment variable or a service config that cannot be used; the message names it."""
+
+
+class TargetError(BackendPoolError, ValueError):
+    """A target that names nothing to connect to; the message says what to write."""
+
+
+class SourceError(BackendPoolError):
+    """What a client's endpoints come from cannot tell them at the moment; the message says why."""
+
+
+class LookasideError(SourceError):
+    """A lookaside that does not answer, or refuses: the gRPC ``status`` by its name, and a sentence."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
 
 
 class NoBackendError(BackendPoolError):
@@ -54,11 +74,15 @@ class ClusterError(BackendPoolError):
 
 
 class Unreachable(ClusterError):
-    """No answer from the API server: refused, cut, timed out, or not to be understood."""
+    """No answer from the API server: refused, cut or timed out."""
+
+
+class Malformed(ClusterError):
+    """An answer that the API server cannot have meant: it was cut, or something between us and it wrote it."""
 
 
 class Stalled(ClusterError):
-    """A watch that is open, and brings nothing of what a list shows."""
+    """A watch that is open and brings nothing: not even bookmarks, or nothing of what a list shows."""
 
 
 class NotLeading(ClusterError):

@@ -3,6 +3,7 @@
 They stand in one place because manifests, clients and other people's dashboards depend on them.
 """
 
+import re
 from typing import Final
 
 GROUP: Final = "backendpool.io"
@@ -33,11 +34,10 @@ PORT_NAME: Final = "grpc"
 LOOKASIDE_PORT: Final = 50055
 METRICS_PORT: Final = 9090
 
-MAX_POOL_NAME: Final = 53
-"""Characters: a Service name has at most 63 (RFC 1035), and ``-lookaside`` takes ten."""
-
 MAX_STATUS_ENDPOINTS: Final = 1000
 """The status lists no more: about 250 bytes each, well under etcd's 1.5 MiB; the lookaside serves all."""
+
+_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def lookaside_name(pool: str) -> str:
@@ -45,6 +45,16 @@ def lookaside_name(pool: str) -> str:
     return f"{pool}-lookaside"
 
 
+def xds_name(pool: str) -> str:
+    """The name of the ConfigMap with the bootstrap of a pool's xDS clients."""
+    return f"{pool}-xds"
+
+
 def reader_name(pool: str) -> str:
     """The name of the Role and RoleBinding that let ``spec.readers`` read the pool."""
     return f"{pool}-reader"
+
+
+def is_label(text: str) -> bool:
+    """Whether a namespace or a Service can be named so (RFC 1123)."""
+    return _LABEL.fullmatch(text) is not None

@@ -8,32 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
+from backendpool.balancing import DEFAULT, Balancing, parse_balancing
 from backendpool.errors import SpecError
+from backendpool.fields import integer, mapping
 from backendpool.names import LOOKASIDE_PORT
-
-E = TypeVar("E", bound=StrEnum)
 
 MAX_PORT: Final = 65535
 MAX_REPLICAS: Final = 100
-
-
-class Policy(StrEnum):
-    """How a client spreads its calls."""
-
-    ROUND_ROBIN = "RoundRobin"
-    RANDOM = "Random"
-
-
-class EmptyPolicy(StrEnum):
-    """What a client does when no endpoint is left."""
-
-    FAIL = "Fail"
-    """Fail calls at once."""
-    KEEP_LAST = "KeepLast"
-    """Go on with the last endpoints that were known."""
 
 
 def default_resources() -> dict[str, Any]:
@@ -49,6 +32,8 @@ class LookasideSpec:
     port: int = LOOKASIDE_PORT
     resources: Mapping[str, Any] = field(default_factory=default_resources)
     """``requests`` and ``limits`` of each container, as in a pod; empty for neither."""
+    tls_secret: str = ""
+    """Name of the Secret with the server's certificate; empty where it serves without TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +45,7 @@ class PoolSpec:
 
     selector: Mapping[str, str]
     port: int | str
-    policy: Policy = Policy.ROUND_ROBIN
-    empty_policy: EmptyPolicy = EmptyPolicy.FAIL
+    balancing: Balancing = DEFAULT
     lookaside: LookasideSpec = field(default_factory=LookasideSpec)
     readers: tuple[str, ...] = ()
     """Names of service accounts in the pool's namespace."""
@@ -69,19 +53,18 @@ class PoolSpec:
 
 def parse_spec(spec: object) -> PoolSpec:
     """Read ``spec``; raises :class:`SpecError` with the field where it cannot be acted on."""
-    fields = _mapping("spec", spec)
+    fields = mapping("spec", spec)
     return PoolSpec(
         selector=_selector(fields.get("selector")),
         port=_port(fields.get("port")),
-        policy=_choice(Policy, "spec.policy", fields.get("policy", Policy.ROUND_ROBIN)),
-        empty_policy=_choice(EmptyPolicy, "spec.emptyPolicy", fields.get("emptyPolicy", EmptyPolicy.FAIL)),
-        lookaside=_lookaside(_mapping("spec.lookaside", fields.get("lookaside"))),
+        balancing=parse_balancing(fields),
+        lookaside=_lookaside(mapping("spec.lookaside", fields.get("lookaside"))),
         readers=_readers(fields.get("readers")),
     )
 
 
 def _selector(value: object) -> dict[str, str]:
-    selector = _mapping("spec.selector", value)
+    selector = mapping("spec.selector", value)
     if not selector or not all(isinstance(label, str) for label in selector.values()):
         raise SpecError("spec.selector", "name at least one pod label and its value, as in a Service")
     return selector
@@ -96,42 +79,30 @@ def _port(value: object) -> int | str:
 
 
 def _lookaside(fields: Mapping[str, Any]) -> LookasideSpec:
-    default = LookasideSpec()
+    path, default = "spec.lookaside", LookasideSpec()
     resources = fields.get("resources", default.resources)
     return LookasideSpec(
-        replicas=_integer(fields, "replicas", default.replicas, 0, MAX_REPLICAS),
-        port=_integer(fields, "port", default.port, 1, MAX_PORT),
-        resources=_mapping("spec.lookaside.resources", resources),
+        replicas=integer(path, fields, "replicas", default.replicas, 0, MAX_REPLICAS),
+        port=integer(path, fields, "port", default.port, 1, MAX_PORT),
+        resources=mapping("spec.lookaside.resources", resources),
+        tls_secret=_tls_secret(fields.get("tls")),
     )
+
+
+def _tls_secret(value: object) -> str:
+    if value is None:
+        return ""
+    name = mapping("spec.lookaside.tls", value).get("secretName")
+    if not isinstance(name, str) or not name:
+        raise SpecError("spec.lookaside.tls.secretName", "name the Secret that holds tls.crt and tls.key")
+    return name
 
 
 def _readers(value: object) -> tuple[str, ...]:
     readers = [] if value is None else value
     if not isinstance(readers, list):
         raise SpecError("spec.readers", "give a list of {serviceAccount: <name>}")
-    names = [_mapping("spec.readers", reader).get("serviceAccount") for reader in readers]
+    names = [mapping("spec.readers", reader).get("serviceAccount") for reader in readers]
     if not all(isinstance(name, str) and name for name in names):
         raise SpecError("spec.readers", "give each reader the serviceAccount that may read the pool")
     return tuple(str(name) for name in names)
-
-
-def _mapping(field_path: str, value: object) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise SpecError(field_path, f"give a map of fields, not {value!r}")
-    return dict(value)
-
-
-def _integer(fields: Mapping[str, Any], name: str, default: int, low: int, high: int) -> int:
-    value = fields.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise SpecError(f"spec.lookaside.{name}", f"give a whole number from {low} to {high}, not {value!r}")
-    return value
-
-
-def _choice(kind: type[E], field_path: str, value: object) -> E:
-    for choice in kind:
-        if choice == value:
-            return choice
-    raise SpecError(field_path, f"this version knows {', '.join(kind)}, not {value!r}")
