@@ -11,16 +11,17 @@ from typing import Final
 
 from aiohttp import web
 
-from backendpool.apply import CHILDREN
 from backendpool.cluster.api import Api
-from backendpool.cluster.resources import ENDPOINT_SLICES, EVENTS, POOLS, Resource
-from backendpool.errors import ApiError, Forbidden, NotFound
+from backendpool.cluster.call import APPLY
+from backendpool.cluster.resources import ENDPOINT_SLICES, EVENTS, LEASES, POOLS, Resource
+from backendpool.errors import ApiError, Forbidden, Gone, NotFound, Unauthorized
+from backendpool.writer import CHILDREN
 from tests.unit.fake_api import Document, FakeApi
 
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace")
 """Never read, but kopf waits until it is discovered."""
 
-RESOURCES: Final = (POOLS, ENDPOINT_SLICES, EVENTS, NAMESPACES, *CHILDREN.values())
+RESOURCES: Final = (POOLS, ENDPOINT_SLICES, EVENTS, LEASES, NAMESPACES, *CHILDREN.values())
 
 KUBECONFIG = """
 apiVersion: v1
@@ -35,8 +36,10 @@ users: [{{name: fake, user: {{token: none}}}}]
 class ApiServer(FakeApi):
     """The objects of a :class:`FakeApi`, over HTTP.
 
-    While ``away`` every request fails, and counts in ``refused``. A resource in ``unserved`` has no CRD. A list
-    whose path is in ``held`` waits for its event. Nothing is listed or watched in a namespace that is ``forbidden``.
+    While ``away`` every request fails, and counts in ``refused``. A resource in ``unserved`` has no CRD; of one in
+    ``expired`` every version is too old to be watched from. A list whose path is in ``held`` waits for its event.
+    Nothing is listed or watched in a namespace that is ``forbidden``; what is ``unwatchable`` may be listed only. Who
+    has not the ``token`` is refused, if there is one.
     ``selected`` is what each list and watch asked for, ``pages`` how many whole objects each page of a list had.
     """
 
@@ -45,8 +48,11 @@ class ApiServer(FakeApi):
         self.url = ""
         self.away = False
         self.refused = 0
+        self.token = ""
         self.unserved: set[Resource] = set()
+        self.expired: set[Resource] = set()
         self.forbidden: set[str] = set()
+        self.unwatchable: set[Resource] = set()
         self.held: dict[str, asyncio.Event] = {}
         self.selected: list[tuple[Resource, str, str]] = []
         self.pages: list[tuple[Resource, int]] = []
@@ -89,10 +95,11 @@ class ApiServer(FakeApi):
             self.refused += 1
             return web.Response(status=503, text="away")
         try:
+            if self.token and request.headers["Authorization"] != f"Bearer {self.token}":
+                raise Unauthorized(401, "Unauthorized", "Unauthorized")
             return await self._served(request)
         except ApiError as error:
-            status = {"kind": "Status", "code": error.status, "reason": error.reason, "message": error.message}
-            return web.json_response(status, status=error.status)
+            return web.json_response(_status(error), status=error.status)
 
     async def _served(self, request: web.Request) -> web.StreamResponse:
         if discovered := self._discovery().get(request.path):
@@ -106,6 +113,8 @@ class ApiServer(FakeApi):
         self.selected.append((resource, namespace, selector))
         if namespace in self.forbidden:
             raise Forbidden(403, "Forbidden", f'cannot list {resource.plural} in the namespace "{namespace}"')
+        if "watch" in request.query and resource in self.unwatchable:
+            raise Forbidden(403, "Forbidden", f"cannot watch {resource.plural}")
         if "watch" in request.query:
             return await self._watch(request, resource, namespace, selector)
         return await self._list(request, resource, namespace, selector)
@@ -139,9 +148,9 @@ class ApiServer(FakeApi):
             return await self.get(resource, namespace, name)
         body = await request.json()
         if request.method == "PATCH":
-            return await self.apply(resource, body)
+            return await (self.apply if request.content_type == APPLY else self.merge)(resource, body)
         if request.method == "PUT":
-            return await self.replace_status(resource, body)
+            return await (self.replace_status if request.path.endswith("/status") else self.replace)(resource, body)
         await self.delete(resource, namespace, name, uid=body["preconditions"]["uid"])
         return {"kind": "Status", "status": "Success"}
 
@@ -163,6 +172,8 @@ class ApiServer(FakeApi):
     async def _watch(
         self, request: web.Request, resource: Resource, namespace: str, selector: str
     ) -> web.StreamResponse:
+        if resource in self.expired:
+            return web.json_response({"type": "ERROR", "object": _status(Gone(410, "Expired", "too old"))})
         seen = int(request.query["resourceVersion"])
         news = asyncio.Event()
         self._watches.add(news)
@@ -187,6 +198,10 @@ class ApiServer(FakeApi):
     def _wake(self) -> None:
         for news in self._watches:
             news.set()
+
+
+def _status(error: ApiError) -> Document:
+    return {"kind": "Status", "code": error.status, "reason": error.reason, "message": error.message}
 
 
 def _group(one: Resource) -> Document:

@@ -3,9 +3,14 @@
 import logging
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.unit.wall_clock import WallClock
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from backendpool.cluster.resources import Resource
-from backendpool.errors import ClusterError, Conflict, NotFound
+from backendpool.cluster.resources import EVENTS, Resource
+from backendpool.errors import ApiError, ClusterError, Conflict, NotFound
+from backendpool.names import FIELD_MANAGER
+
+_CREATED = {"manager": FIELD_MANAGER, "operation": "Update", "fieldsV1": {}}
+_APPLIED = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {}}
 
 Document = dict[str, Any]
 Ref = tuple[str, str, str]
@@ -48,21 +52,39 @@ class FakeApi:
         self._allowed("get", resource)
         return copy.deepcopy(self._held(resource, namespace, name))
 
+    async def list_page(self, resource: Resource, namespace: str, *, label_selector: str) -> Document:
+        wanted = dict(label.split("=") for label in label_selector.split(",")).items()
+        found = [obj for (kind, place, _), obj in self.objects.items() if (kind, place) == (resource.kind, namespace)]
+        return {"items": [copy.deepcopy(obj) for obj in found if wanted <= obj["metadata"]["labels"].items()]}
+
     async def apply(self, resource: Resource, obj: Document) -> Document:
+        """Refused where the object says that it was created by us, for then its fields are not the applier's."""
         self._write("apply", resource, obj["metadata"]["name"])
-        return self.put(obj)
+        self._bound(resource, obj)
+        if _CREATED in self.managed(_ref(obj)):
+            raise ApiError(422, "Invalid", "fields of the creator stand beside those of the applier")
+        return self.put({**obj, "metadata": {**obj["metadata"], "managedFields": [_APPLIED]}})
+
+    async def merge(self, resource: Resource, obj: Document) -> Document:
+        self._write("merge", resource, obj["metadata"]["name"])
+        held = self._bound(resource, obj)
+        return self.put({**held, **obj, "metadata": {**held["metadata"], **obj["metadata"]}})
 
     async def create(self, resource: Resource, obj: Document) -> Document:
-        self._write("create", resource, obj["reason"])
-        return obj
+        """An event is not kept: nobody reads any."""
+        if resource is EVENTS:
+            self._write("create", resource, obj["reason"])
+            return obj
+        if _ref(obj) in self.objects:
+            raise Conflict(409, "AlreadyExists", f"{resource.plural} {obj['metadata']['name']} already exists")
+        self._write("create", resource, obj["metadata"]["name"])
+        return self.put({**obj, "metadata": {**obj["metadata"], "managedFields": [_CREATED]}})
+
+    async def replace(self, resource: Resource, obj: Document) -> Document:
+        return self._replace("update", resource, obj, obj)
 
     async def replace_status(self, resource: Resource, obj: Document) -> Document:
-        meta = obj["metadata"]
-        held = self._held(resource, meta["namespace"], meta["name"])
-        self._write("status", resource, meta["name"])
-        if meta["resourceVersion"] != held["metadata"]["resourceVersion"]:
-            raise Conflict(409, "Conflict", "the object has been modified")
-        return self.put({**held, "status": obj["status"]})
+        return self._replace("status", resource, obj, {"status": obj["status"]})
 
     async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
         held = self._held(resource, namespace, name)
@@ -70,6 +92,27 @@ class FakeApi:
         if held["metadata"]["uid"] != uid:
             raise Conflict(409, "Conflict", "the uid is another")
         self.remove(resource.kind, namespace, name)
+
+    def managed(self, ref: Ref) -> list[Document]:
+        """Who has set which fields of the object."""
+        found: list[Document] = self.objects[ref]["metadata"].get("managedFields", []) if ref in self.objects else []
+        return found
+
+    def _bound(self, resource: Resource, obj: Document) -> Document:
+        """What is there; raises where ``obj`` names another uid, or another version, than those."""
+        meta = obj["metadata"]
+        held = self.objects.get((resource.kind, meta["namespace"], meta["name"]), {"metadata": {}})
+        if any(held["metadata"].get(key) != meta[key] for key in ("uid", "resourceVersion") if key in meta):
+            raise Conflict(409, "Conflict", "the object has been modified")
+        return held
+
+    def _replace(self, verb: str, resource: Resource, obj: Document, fields: Document) -> Document:
+        meta = obj["metadata"]
+        held = self._held(resource, meta["namespace"], meta["name"])
+        self._write(verb, resource, meta["name"])
+        if meta["resourceVersion"] != held["metadata"]["resourceVersion"]:
+            raise Conflict(409, "Conflict", "the object has been modified")
+        return self.put({**held, **fields})
 
     def _held(self, resource: Resource, namespace: str, name: str) -> Document:
         try:

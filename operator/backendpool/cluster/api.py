@@ -6,24 +6,22 @@ since parsing thousands of EndpointSlices into them costs more time and memory t
 
 from __future__ import annotations
 
-import asyncio
-import json
 import random
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 from typing import Self
 
 import aiohttp
-from kubernetes.aio.client import ApiClient
 
 from backendpool import __version__
-from backendpool.cluster.call import JSON, METADATA, Call, Document, object_path, selection
+from backendpool.cluster.call import APPLY, JSON, MERGE, METADATA, Call, Document, object_path, selection
 from backendpool.cluster.credentials import Access, Credentials
-from backendpool.cluster.failures import refusal, translated
 from backendpool.cluster.resources import Resource
+from backendpool.cluster.shape import list_in, names_in, object_in
 from backendpool.cluster.stream import decode_event, lines
-from backendpool.errors import NotFound, Unreachable
+from backendpool.cluster.transport import Fence, Transport
+from backendpool.errors import NotFound, Stalled
 from backendpool.names import FIELD_MANAGER
 
 _WATCH_SECONDS = (240, 360)
@@ -39,15 +37,15 @@ class Api:
     Every method raises the :class:`~backendpool.errors.ClusterError` that fits, and no other.
     """
 
-    def __init__(
-        self, client: ApiClient, credentials: Credentials, timeout: float, guard: Callable[[], None] | None = None
-    ) -> None:
-        self.requests: Counter[str] = Counter()
+    def __init__(self, transport: Transport, credentials: Credentials) -> None:
+        self.requests = transport.requests
         """Requests sent so far, by verb."""
-        self._client = client
+        self.user_agent = transport.user_agent
+        """By what the API server tells this process from others."""
+        self.namespace = credentials.namespace
+        """The pod's own, or that of the kubeconfig's context: where something is whose namespace is not named."""
+        self._transport = transport
         self._credentials = credentials
-        self._timeout = timeout
-        self._guard = guard
 
     @classmethod
     async def connect(
@@ -56,27 +54,28 @@ class Api:
         context: str | None = None,
         *,
         timeout: float = 10.0,
+        program: str = "client",
         instance: str = "",
-        guard: Callable[[], None] | None = None,
+        fence: Fence = nullcontext,
     ) -> Self:
         """Find the cluster; no request is sent yet. ``timeout`` is in seconds, for each request.
 
-        ``instance`` tells this process from others in the API server's audit log. ``guard`` is called just
-        before each request that writes; what it raises is raised, and nothing is sent.
+        ``program`` and ``instance`` (by default the host's name, which in a pod is the pod's) tell this process from
+        others in the API server's audit log. ``fence`` is put around each request that writes; what it raises as it
+        is entered is raised, and nothing is sent.
 
         Taken is the kubeconfig or the context named here; else the pod's service account; else ``$KUBECONFIG``.
         Raises :class:`~backendpool.errors.SettingsError` where there is no cluster to be found.
         """
         credentials = await Credentials.find(kubeconfig, context)
-        client = credentials.client()
-        client.user_agent = f"{FIELD_MANAGER}/{__version__}" + (f" ({instance})" if instance else "")
-        return cls(client, credentials, timeout, guard)
+        user_agent = f"{FIELD_MANAGER}/{__version__} {program} ({instance or socket.gethostname()})"
+        return cls(Transport(credentials, user_agent, timeout, fence), credentials)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+        await self._transport.close()
 
     async def access(self) -> Access:
         """Where the API server is and who we are to it, read again, for another client in this process."""
@@ -84,18 +83,18 @@ class Api:
 
     async def serves(self, resource: Resource) -> bool:
         """Whether the kind is there by now, in the list of groups and in its group: the two are not one write."""
-        groups = await self._document(Call("GET", "/apis"))
-        if resource.group not in [group["name"] for group in groups.get("groups") or ()]:
+        groups = await self._transport.document(Call("GET", "/apis"))
+        if resource.group not in names_in(groups.get("groups")):
             return False
         try:
-            kinds = await self._document(Call("GET", f"/apis/{resource.api_version}"))
+            kinds = await self._transport.document(Call("GET", f"/apis/{resource.api_version}"))
         except NotFound:
             return False
-        return resource.plural in [kind["name"] for kind in kinds.get("resources") or ()]
+        return resource.plural in names_in(kinds.get("resources"))
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Document:
         """One object."""
-        return await self._document(Call("GET", resource.path(namespace, name)))
+        return await self._object(Call("GET", resource.path(namespace, name)))
 
     async def list_page(
         self,
@@ -118,37 +117,36 @@ class Api:
         if continue_token:
             query["continue"] = continue_token
         call = Call("GET", resource.path(namespace), query, accept=METADATA if metadata_only else JSON)
-        page = await self._document(call)
-        if "resourceVersion" not in (page.get("metadata") or {}):
-            raise Unreachable(f"{call.method} {call.path}: the answer is not a list")
-        page["items"] = [
-            {"apiVersion": resource.api_version, "kind": resource.kind} | item for item in page.get("items") or ()
-        ]
+        page = await self._transport.document(call, list_in)
+        page["items"] = [{"apiVersion": resource.api_version, "kind": resource.kind} | item for item in page["items"]]
         return page
+
+    async def create(self, resource: Resource, obj: Document) -> Document:
+        """Create the object; :class:`~backendpool.errors.Conflict` where there is one of its name.
+
+        The name may be left to the server by ``generateName``.
+        """
+        return await self._written("POST", resource.path(obj["metadata"]["namespace"]), obj)
 
     async def apply(self, resource: Resource, obj: Document) -> Document:
         """Make the object so, as far as ``obj`` says, by server-side apply (KEP-555).
 
-        Forced: what a controller is the owner of is not to be argued about with another field manager.
+        Forced: what a controller is the owner of is not to be argued about with another field manager. Where ``obj``
+        names a uid and a resourceVersion, :class:`~backendpool.errors.Conflict` unless they are those of its name.
         """
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        return await self._document(
-            Call("PATCH", object_path(resource, obj), query, obj, "application/apply-patch+yaml")
-        )
+        return await self._written("PATCH", object_path(resource, obj), obj, APPLY, force="true")
 
-    async def create(self, resource: Resource, obj: Document) -> Document:
-        """Create the object; its name may be left to the server by ``generateName``."""
-        path = resource.path(obj["metadata"]["namespace"])
-        return await self._document(Call("POST", path, {"fieldManager": FIELD_MANAGER}, obj))
+    async def merge(self, resource: Resource, obj: Document) -> Document:
+        """Change the fields that ``obj`` has (RFC 7396), bound to its resourceVersion as an apply is."""
+        return await self._written("PATCH", object_path(resource, obj), obj, MERGE)
 
     async def replace(self, resource: Resource, obj: Document) -> Document:
         """Write all of ``obj``; :class:`~backendpool.errors.Conflict` unless its resourceVersion is the latest."""
-        return await self._document(Call("PUT", object_path(resource, obj), {"fieldManager": FIELD_MANAGER}, obj))
+        return await self._written("PUT", object_path(resource, obj), obj)
 
     async def replace_status(self, resource: Resource, obj: Document) -> Document:
         """Write ``obj``'s status; :class:`~backendpool.errors.Conflict` unless its resourceVersion is the latest."""
-        path = object_path(resource, obj, "status")
-        return await self._document(Call("PUT", path, {"fieldManager": FIELD_MANAGER}, obj))
+        return await self._written("PUT", object_path(resource, obj, "status"), obj)
 
     async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
         """Delete the object with this ``uid``; :class:`~backendpool.errors.Conflict` if it is another one by now.
@@ -161,7 +159,7 @@ class Api:
             "preconditions": {"uid": uid},
             "propagationPolicy": "Background",
         }
-        await self._document(Call("DELETE", resource.path(namespace, name), body=options))
+        await self._transport.document(Call("DELETE", resource.path(namespace, name), body=options))
 
     async def watch(
         self,
@@ -175,11 +173,11 @@ class Api:
     ) -> AsyncGenerator[Document, None]:
         """The events after ``resource_version``, until the server ends the watch after some minutes.
 
-        The first event is our own: a bookmark at ``resource_version`` as soon as the server took the watch, for
-        a reader who wants to know that it is connected. Raises :class:`~backendpool.errors.Gone` where that
-        version is too old, and :class:`~backendpool.errors.Unreachable` also where nothing, not even a bookmark
-        (the server sends one a minute, KEP-956), came for ``stall_seconds``: a connection can be dead
-        without either end having been told. Close it (:func:`contextlib.aclosing`) to end the request.
+        The first event is our own: a bookmark at ``resource_version`` as soon as the watch was taken, be it by
+        something between us and the API server: it proves nothing. Raises :class:`~backendpool.errors.Gone` where
+        that version is too old, and :class:`~backendpool.errors.Stalled` where nothing, not even a bookmark (the
+        server sends one a minute, KEP-956), came for ``stall_seconds``: a connection can be dead without either
+        end having been told. Close it (:func:`contextlib.aclosing`) to end the request.
         """
         query = selection(label_selector, field_selector) | {
             "watch": "1",
@@ -188,55 +186,16 @@ class Api:
             "timeoutSeconds": str(random.randint(*_WATCH_SECONDS)),
         }
         timeout = aiohttp.ClientTimeout(total=None, sock_read=stall_seconds)
-        async with self._answer(Call("GET", resource.path(namespace), query), timeout) as response:
+        async with self._transport.answer(Call("GET", resource.path(namespace), query), timeout) as response:
             yield {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": resource_version}}}
-            async for line in lines(response.content.iter_any()):
-                yield decode_event(line)
-
-    async def _document(self, call: Call) -> Document:
-        async with self._answer(call, aiohttp.ClientTimeout(total=self._timeout)) as response:
-            body = await response.read()
-        try:
-            document = json.loads(body)
-        except ValueError:
-            document = None
-        if not isinstance(document, dict):
-            raise Unreachable(f"{call.method} {call.path}: the answer is not a JSON document: {body[:80]!r}")
-        return document
-
-    @asynccontextmanager
-    async def _answer(self, call: Call, timeout: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer to ``call``, if it is not a refusal; closed at the end, read or not."""
-        with translated(f"{call.method} {call.path}"):
-            async with asyncio.timeout(self._timeout):
-                response = await self._authorized(call, timeout)
             try:
-                if response.status >= 400:
-                    raise await refusal(response)
-                yield response
-            finally:
-                response.close()
+                async for line in lines(response.content.iter_any()):
+                    yield decode_event(line)
+            except TimeoutError as error:
+                raise Stalled(f"nothing came for {stall_seconds:.0f} s") from error
 
-    async def _authorized(self, call: Call, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
-        """Send, and send again if the token was refused and there is a newer one: 401 means that nothing was done."""
-        response, authorization = await self._send(call, timeout)
-        if response.status == 401 and await self._credentials.renew(authorization):
-            response.close()
-            response, _ = await self._send(call, timeout)
-        return response
+    async def _written(self, method: str, path: str, obj: Document, form: str = JSON, **query: str) -> Document:
+        return await self._object(Call(method, path, {"fieldManager": FIELD_MANAGER, **query}, obj, form))
 
-    async def _send(self, call: Call, timeout: aiohttp.ClientTimeout) -> tuple[aiohttp.ClientResponse, str | None]:
-        """The response, and what was sent as Authorization."""
-        method, url, headers, _, _ = await self._client.param_serialize(
-            call.method,
-            call.path,
-            query_params=dict(call.query),
-            header_params={"Accept": call.accept, "Content-Type": call.content_type},
-            auth_settings=["BearerToken"],
-        )
-        if self._guard and call.method != "GET":
-            self._guard()
-        self.requests[call.verb] += 1
-        # The body goes around param_serialize, which walks through all of it for models and dates that are not there.
-        answer = await self._client.rest_client.request(method, url, headers, call.body, _request_timeout=timeout)
-        return answer.response, headers.get("authorization")
+    async def _object(self, call: Call) -> Document:
+        return await self._transport.document(call, object_in)

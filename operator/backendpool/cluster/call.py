@@ -11,6 +11,8 @@ from backendpool.cluster.resources import Resource
 Document = dict[str, Any]
 
 JSON: Final = "application/json"
+APPLY: Final = "application/apply-patch+yaml"
+MERGE: Final = "application/merge-patch+json"
 METADATA: Final = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 """A list of objects without spec and status."""
 
@@ -30,10 +32,14 @@ class Call:
 
     @property
     def verb(self) -> str:
-        """What Kubernetes calls it in rules, audit logs and metrics; ``list`` is each page of a list."""
-        if self.method == "GET":
-            return "watch" if "watch" in self.query else "list" if "limit" in self.query else "get"
-        return _VERBS[self.method]
+        return verb_of(self.method, self.query)
+
+
+def verb_of(method: str, query: Mapping[str, str]) -> str:
+    """What Kubernetes calls it in rules, audit logs and metrics; ``list`` is each page of a list."""
+    if method == "GET":
+        return "watch" if "watch" in query else "list" if "limit" in query else "get"
+    return _VERBS[method]
 
 
 def selection(label_selector: str, field_selector: str) -> dict[str, str]:

@@ -6,17 +6,29 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 from urllib.request import getproxies
 
 import yaml
 from kubernetes.aio.client import ApiClient, Configuration
-from kubernetes.aio.config import ConfigException, kube_config, load_incluster_config, load_kube_config
+from kubernetes.aio.config import (
+    ConfigException,
+    incluster_config,
+    kube_config,
+    load_incluster_config,
+    load_kube_config,
+)
 
 from backendpool.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
-Load = Callable[[Configuration], Awaitable[None]]
+Load = Callable[[Configuration], Awaitable[str]]
+"""Fills a configuration, and gives the namespace that is meant where none is named."""
+
+_DEFAULT_NAMESPACE: Final = "default"
+"""As kubectl and client-go have it, where neither the pod nor the kubeconfig's context names one."""
 
 # The client takes the shape of a kubeconfig for granted: one that has another fails in any of these ways.
 _UNUSABLE = (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError)
@@ -38,9 +50,13 @@ class Access:
 
 
 class Credentials:
-    """A client configuration that can be loaded again: tokens rotate, and plugins make new ones."""
+    """A client configuration that can be loaded again: tokens rotate, and plugins make new ones.
 
-    def __init__(self, configuration: Configuration, load: Load) -> None:
+    ``namespace`` is the pod's own, or that of the kubeconfig's context.
+    """
+
+    def __init__(self, configuration: Configuration, load: Load, namespace: str) -> None:
+        self.namespace = namespace
         self._configuration = configuration
         self._load = load
         self._renewing = asyncio.Lock()
@@ -52,10 +68,11 @@ class Credentials:
         Raises :class:`SettingsError` where there are none to be used.
         """
 
-        async def load_kubeconfig(configuration: Configuration) -> None:
-            await load_kube_config(kubeconfig, context, configuration, persist_config=False)
+        async def load_kubeconfig(configuration: Configuration) -> str:
+            loaded = await load_kube_config(kubeconfig, context, configuration, persist_config=False)
             # A token file that was written by hand ends its line; a header must not.
             configuration.api_key = {name: key.strip() for name, key in configuration.api_key.items()}
+            return loaded.current_context["context"].get("namespace") or _DEFAULT_NAMESPACE
 
         sources: dict[str, Load] = {} if kubeconfig or context else {"service account": _load_service_account}
         sources[f"kubeconfig {kubeconfig or kube_config.KUBE_CONFIG_DEFAULT_LOCATION}"] = load_kubeconfig
@@ -63,8 +80,7 @@ class Credentials:
         for name, load in sources.items():
             configuration = _configuration()
             try:
-                await load(configuration)
-                return cls(configuration, load)
+                return cls(configuration, load, await load(configuration))
             except _UNUSABLE as error:
                 problems.append(f"{name}: {str(error).rstrip('.')}")
         raise SettingsError(
@@ -116,8 +132,10 @@ class Credentials:
         return value
 
 
-async def _load_service_account(configuration: Configuration) -> None:
+async def _load_service_account(configuration: Configuration) -> str:
     load_incluster_config(configuration)
+    file = Path(incluster_config.SERVICE_TOKEN_FILENAME).with_name("namespace")
+    return file.read_text().strip() if file.is_file() else _DEFAULT_NAMESPACE
 
 
 def _configuration() -> Configuration:

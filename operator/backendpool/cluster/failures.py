@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,12 +9,15 @@ from typing import Any
 import aiohttp
 from kubernetes.aio.config import ConfigException
 
+from backendpool.cluster.shape import document_in
 from backendpool.errors import (
     ApiError,
     Conflict,
     Forbidden,
     Gone,
+    Malformed,
     NotFound,
+    Stalled,
     TooManyRequests,
     Unauthorized,
     Unreachable,
@@ -30,13 +32,19 @@ _BY_STATUS: Mapping[int, type[ApiError]] = {
     429: TooManyRequests,
 }
 _LONGEST_TEXT = 200  # characters of an answer that is no Status document
+_LONGEST_WAIT = 30.0  # seconds: no server knows better than that for how long to leave it alone
 
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Raise :class:`Unreachable` for all that keeps an answer from coming; ``what`` was being tried."""
+    """Raise :class:`Unreachable` for all that keeps an answer from coming; ``what`` was being tried.
+
+    What is wrong with an answer that did begin says so as well.
+    """
     try:
         yield
+    except (Malformed, Stalled) as error:
+        raise type(error)(f"{what}: {error}") from error
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise unreachable(what, error) from error
     except ConfigException as error:
@@ -53,28 +61,29 @@ async def refusal(response: aiohttp.ClientResponse) -> ApiError:
     """The error for an answer with a status of 400 or more."""
     body = await response.read()
     try:
-        document = json.loads(body)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
+        document = document_in(body)
+    except Malformed:
         # A proxy wrote it, or the API server has no such path: the kind's CRD is not installed, as a rule.
         text = body.decode(errors="replace").strip()[:_LONGEST_TEXT]
         document = {"message": f"{response.method} {response.url.path}: {text}"}
-    return error_of(document, response.status, response.reason or "", _seconds(response.headers.get("Retry-After")))
+    return error_of(document, response.status, response.reason or "", response.headers.get("Retry-After"))
 
 
-def error_of(document: Mapping[str, Any], status: int, reason: str = "", retry_after: float | None = None) -> ApiError:
+def error_of(document: Mapping[str, Any], status: int, reason: str = "", retry_after: str | None = None) -> ApiError:
     """The error that a ``Status`` document speaks of, with defaults for what it leaves out."""
     kind = _BY_STATUS.get(status, ApiError)
-    hint = (document.get("details") or {}).get("retryAfterSeconds")
+    details = document.get("details")
+    hint = details.get("retryAfterSeconds") if isinstance(details, dict) else None
+    wish = _seconds(retry_after)
     return kind(
         status,
-        document.get("reason") or reason or "Unknown",
-        document.get("message") or "the answer gives no reason",
-        hint if retry_after is None else retry_after,
+        str(document.get("reason") or reason or "Unknown"),
+        str(document.get("message") or "the answer gives no reason"),
+        _seconds(hint) if wish is None else wish,
     )
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    """The header's number of seconds; its other form, a date, is one that no API server sends."""
-    return float(retry_after) if retry_after and retry_after.isdecimal() else None
+def _seconds(wish: object) -> float | None:
+    """A number of seconds, within reason; the header's other form, a date, is one that no API server sends."""
+    text = str(wish)
+    return min(float(text), _LONGEST_WAIT) if text.isdecimal() else None

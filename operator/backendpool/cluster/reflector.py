@@ -1,9 +1,13 @@
 """A view of a part of the cluster that keeps itself current: list once, then watch, for ever.
 
 The rules are those of the API's own clients. A watch goes on from the last resource version that was seen, and
-bookmarks keep that version young. A version that is too old (410) means listing again, and only what then differs
-from the view is told. Between a view that is old and none, the old one is kept: whatever fails, the view stays
-as it was until a complete list replaces it.
+bookmarks keep that version young. An outage is gone on from as well. Where something may have been lost, all is listed
+again, and only what then differs from the view is told: when the version is too old (410), when a watch is silent for
+too long, carries what is no event, or brings nothing time after time, and after all refusals but 429.
+
+Between a view that is old and none, the old one is kept: whatever fails, the view stays as it was until a complete
+list replaces it. It is current as of the last list, event or bookmark. That a watch was taken proves nothing: it may be
+anything between us and the API server that took it.
 """
 
 from __future__ import annotations
@@ -12,21 +16,26 @@ import asyncio
 import logging
 import math
 import random
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Generic, NoReturn, Protocol, TypeVar
 
+from backendpool.backoff import longest_pause
+from backendpool.clock import since_boot
 from backendpool.cluster.api import Api
 from backendpool.cluster.call import Document
 from backendpool.cluster.resources import Resource
-from backendpool.cluster.view import Change, Key, View
+from backendpool.cluster.view import Change, Key, View, version_of
 from backendpool.errors import ApiError, ClusterError, Gone, TooManyRequests, Unreachable
+from backendpool.outage import Outage
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_FRUITLESS = 3
+"""So many watches in a row may be taken and bring nothing; then only a list can tell what is true."""
 
 __all__ = ["Change", "Key", "Reflector", "ReflectorMetrics", "ReflectorTiming"]
 
@@ -36,9 +45,9 @@ class ReflectorTiming:
     """All in seconds.
 
     ``stall`` is how long a watch may be silent: the API server sends a bookmark about once a minute.
-    ``settled`` is how long one must live for its end to be no failure. Failures in a row are followed
-    by pauses of up to ``backoff``, twice that, and so on up to ``longest_backoff``, with full jitter: so much
-    longer than the API server itself may a view be stale.
+    ``settled`` is how long one must live, and have brought something, for its end to be no failure. Failures in a row
+    are followed by pauses of up to ``backoff``, twice that, and so on up to ``longest_backoff``, with full jitter: so
+    much longer than the API server itself may a view be stale.
     """
 
     stall: float = 90.0
@@ -50,7 +59,7 @@ class ReflectorTiming:
 
     def pause(self, failures: int) -> float:
         """Seconds to wait after so many failures in a row."""
-        return self.jitter(0.0, min(self.backoff * 2.0 ** min(failures - 1, 16), self.longest_backoff))
+        return self.jitter(0.0, longest_pause(failures, self.backoff, self.longest_backoff))
 
 
 class ReflectorMetrics(Protocol):
@@ -100,18 +109,20 @@ class Reflector(Generic[T]):
         self.problem: ClusterError | None = None
         self._api = api
         self._resource = resource
-        self._view = View(parse, on_change)
+        self._view = view = View(parse, on_change)
+        self._takes = {"ADDED": view.put, "MODIFIED": view.put, "DELETED": view.drop, "BOOKMARK": view.mark}
         self._namespace = namespace
         self._label_selector = label_selector
         self._field_selector = field_selector
         self._timing = timing
         self._metrics = metrics or _NoMetrics()
         self._synced = asyncio.Event()
-        self._version = ""  # to watch from; empty where a list is needed first
+        self._must_list = True
         self._current_at = -math.inf
-        self._failures = 0
-        self._settled = False
-        self._reported: tuple[object, ...] | None = None
+        self._fruitless = 0  # watches in a row that were taken and brought nothing
+        self._taken_at = math.inf
+        begin, end = f"{resource.plural} cannot be watched", f"watching {resource.plural} again"
+        self._outage = Outage(log, begin, end, timing.settled)
 
     @property
     def items(self) -> Mapping[Key, T]:
@@ -129,38 +140,34 @@ class Reflector(Generic[T]):
 
     def age(self) -> float:
         """Seconds since the view was last known to be current, infinite before the first list."""
-        return time.monotonic() - self._current_at
+        return since_boot() - self._current_at
 
     async def run(self) -> NoReturn:
         """Keep the view current until cancelled, through every :class:`~backendpool.errors.ClusterError`."""
         while True:
-            resumed = bool(self._version)
             failure = await self._attempt()
-            if not self._is_ordinary(failure, resumed):
-                await self._pause(failure or Unreachable(f"the watch on {self._resource.plural} was closed at once"))
+            if failure:
+                await self._pause(failure)
 
     async def _attempt(self) -> ClusterError | None:
-        """List if need be, then watch to the end; returns what ended it, None if the server just closed it."""
-        self._settled = False
+        """List if need be, then watch to the end; returns what makes that a failure, None where nothing does."""
+        listed = self._must_list or self._fruitless >= _FRUITLESS
+        self._taken_at = math.inf
         try:
-            if not self._version:
+            if listed:
                 await self._list()
-            await self._watch()
+            await self._watch(listed)
         except (Unreachable, TooManyRequests) as error:
+            # Nothing is lost by an outage, and who lists after it does so together with all others.
             return error
         except ClusterError as error:
-            self._version = ""
-            return error
+            self._must_list = True
+            # After an outage the version is too old: no reason to wait.
+            return None if isinstance(error, Gone) and (self._lived() or not listed) else error
         return None
 
-    def _is_ordinary(self, failure: ClusterError | None, resumed: bool) -> bool:
-        """Watches end by time limit, and after an outage the version is too old: no reason to wait."""
-        if failure is None:
-            return self._settled
-        return isinstance(failure, Gone) and (self._settled or resumed)
-
     async def _list(self) -> None:
-        begun = time.monotonic()
+        begun = since_boot()
         found: dict[Key, T | None] = {}
         token = ""
         while True:
@@ -175,56 +182,56 @@ class Reflector(Generic[T]):
             token = page["metadata"].get("continue", "")
             if not token:
                 break
-        self._metrics.listed(self._resource, len(found), time.monotonic() - begun)
-        self._view.replace(found)
-        self._saw(page["metadata"]["resourceVersion"])
+        self._metrics.listed(self._resource, len(found), since_boot() - begun)
+        self._view.replace(found, version_of(page))
+        self._saw(begun)  # all pages are as of the first one
+        self._must_list = False
         self._synced.set()
 
-    async def _watch(self) -> None:
+    async def _watch(self, listed: bool) -> None:
         events = self._api.watch(
             self._resource,
             self._namespace,
             label_selector=self._label_selector,
             field_selector=self._field_selector,
-            resource_version=self._version,
+            resource_version=self._view.version,
             stall_seconds=self._timing.stall,
         )
         async with aclosing(events):
-            self._saw((await anext(events))["object"]["metadata"]["resourceVersion"])
-            self.problem = None
-            settling = asyncio.get_running_loop().call_later(self._timing.settled, self._settle)
-            try:
-                async for event in events:
-                    self._take(event)
-            finally:
-                settling.cancel()
+            await anext(events)
+            self._taken_at = since_boot()
+            self._fruitless += 1
+            if listed:
+                self._works()
+            async for event in events:
+                self._take(event)
+        if self._fruitless or not self._lived():
+            raise Unreachable(f"the watch on {self._resource.plural} was closed before it was of use")
+
+    def _lived(self) -> bool:
+        """Whether the watch was there for long enough for its end to be one by time limit."""
+        return since_boot() - self._taken_at >= self._timing.settled
 
     def _take(self, event: Document) -> None:
         kind, obj = event["type"], event["object"]
         self._metrics.event(self._resource, kind)
-        if kind in ("ADDED", "MODIFIED"):
-            self._view.put(obj)
-        elif kind == "DELETED":
-            self._view.drop(obj)
-        self._saw(obj["metadata"]["resourceVersion"])
+        if self._takes[kind](obj):
+            self._saw(since_boot())
+            self._works()
 
-    def _saw(self, version: str) -> None:
-        self._version = version
-        self._current_at = time.monotonic()
+    def _saw(self, at: float) -> None:
+        """The view is what there was ``at`` that time: the API server itself said so."""
+        self._current_at = at
+        self._fruitless = 0
 
-    def _settle(self) -> None:
-        """The watch has lived long enough to forget the failures before it."""
-        if self._reported:
-            log.info("watching %s again", self._resource.plural)
-        self._settled, self._failures, self._reported = True, 0, None
+    def _works(self) -> None:
+        """A watch was taken, and what is known by then is proved current."""
+        self.problem = None
+        self._outage.worked()
 
     async def _pause(self, error: ClusterError) -> None:
         self.problem = error
-        self._failures += 1
+        self._outage.failed(error)
         self._metrics.failed(self._resource, error)
-        sort = (type(error), error.status if isinstance(error, ApiError) else None)
-        if sort != self._reported:
-            log.warning("%s cannot be watched, trying again: %s", self._resource.plural, error)
-        self._reported = sort
         wish = (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0
-        await self._timing.sleep(wish + self._timing.pause(self._failures))
+        await self._timing.sleep(wish + self._timing.pause(self._outage.failures))

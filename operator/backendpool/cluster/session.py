@@ -1,14 +1,12 @@
 """A session for another client in the same process: by our way to the API server, and with us looking on.
 
-kopf tries again by itself, and tells nobody but its log. A watch that is closed at once it opens again at once,
-without a pause; so it is made to pause here.
+kopf tries again by itself, and tells nobody but its log. After a watch that is closed at once, or that an ERROR event
+ends, it lists or watches again at once; so it is made to pause here.
 """
 
 from __future__ import annotations
 
-import math
 import ssl
-import time
 from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -17,11 +15,15 @@ from urllib.request import getproxies
 import aiohttp
 from yarl import URL
 
+from backendpool.clock import since_boot
+from backendpool.cluster.call import verb_of
 from backendpool.cluster.credentials import Access
 from backendpool.cluster.failures import refusal, unreachable
 from backendpool.cluster.reflector import ReflectorTiming
 from backendpool.errors import ClusterError, Unreachable
 
+Sent = Callable[[str], object]
+"""Told the verb of each request."""
 Failed = Callable[[str, ClusterError], object]
 """Told the path of a request that failed, or of a watch that was closed at once."""
 Watching = Callable[[str], object]
@@ -29,14 +31,14 @@ Watching = Callable[[str], object]
 
 
 def observed_session(
-    access: Access, failed: Failed, watching: Watching, timing: ReflectorTiming
+    access: Access, user_agent: str, sent: Sent, failed: Failed, watching: Watching, timing: ReflectorTiming
 ) -> aiohttp.ClientSession:
     """To be closed by whoever has it opened; tells what it does in the thread that it is used in."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=_tls(access)),
-        headers={"Authorization": access.authorization} if access.authorization else {},
+        headers={"User-Agent": user_agent} | ({"Authorization": access.authorization} if access.authorization else {}),
         trust_env=bool(getproxies()),
-        trace_configs=[_Trace(failed, watching, timing).config()],
+        trace_configs=[_Trace(access.server, sent, failed, watching, timing).config()],
     )
 
 
@@ -53,26 +55,40 @@ def _tls(access: Access) -> ssl.SSLContext:
 
 
 class _Trace:
-    def __init__(self, failed: Failed, watching: Watching, timing: ReflectorTiming) -> None:
+    def __init__(self, server: str, sent: Sent, failed: Failed, watching: Watching, timing: ReflectorTiming) -> None:
+        self._base = URL(server).path.rstrip("/")
+        self._sent = sent
         self._failed = failed
         self._watching = watching
         self._timing = timing
-        self._watching_since: dict[str, float] = {}
+        self._taken_at: dict[str, float] = {}
         self._closed_at_once: Counter[str] = Counter()
 
     def config(self) -> aiohttp.TraceConfig:
         config = aiohttp.TraceConfig()
+        config.on_request_start.append(self._is_sent)
         config.on_request_start.append(self._starts)
         config.on_request_end.append(self._is_answered)
         config.on_request_exception.append(self._is_not_answered)
         return config
 
+    def _path(self, url: URL) -> str:
+        """As the API has it, wherever the server is."""
+        return url.path.removeprefix(self._base)
+
+    async def _is_sent(
+        self, session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestStartParams
+    ) -> None:
+        self._sent(verb_of(params.method, params.url.query))
+
     async def _starts(
         self, session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestStartParams
     ) -> None:
-        path = params.url.path
-        lived = time.monotonic() - self._watching_since.pop(path, -math.inf)
-        if not _is_watch(params.url) or lived > self._timing.settled:
+        path = self._path(params.url)
+        taken_at = self._taken_at.pop(path, None)
+        if taken_at is None:
+            return
+        if since_boot() - taken_at > self._timing.settled:
             del self._closed_at_once[path]
             return
         self._closed_at_once[path] += 1
@@ -82,18 +98,18 @@ class _Trace:
     async def _is_answered(
         self, session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestEndParams
     ) -> None:
-        path = params.url.path
+        path = self._path(params.url)
         if params.response.status >= 400:
             self._failed(path, await refusal(params.response))
         elif _is_watch(params.url):
-            self._watching_since[path] = time.monotonic()
+            self._taken_at[path] = since_boot()
             self._watching(path)
 
     async def _is_not_answered(
         self, session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams
     ) -> None:
         if isinstance(params.exception, Exception):  # and not a cancellation
-            path = params.url.path
+            path = self._path(params.url)
             self._failed(path, unreachable(f"{params.method} {path}", params.exception))
 
 

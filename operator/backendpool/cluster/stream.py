@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterable, AsyncIterator
-from typing import Any
+from typing import Final
 
+from backendpool.cluster.call import Document
 from backendpool.cluster.failures import error_of
-from backendpool.errors import Unreachable
+from backendpool.cluster.shape import document_in, metadata_of, object_in
+from backendpool.errors import ClusterError, Malformed
+
+KINDS: Final = ("ADDED", "MODIFIED", "DELETED", "BOOKMARK")
+"""Of events that tell of something."""
 
 
 async def lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
@@ -26,19 +30,26 @@ async def lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         yield b"".join(begun)
 
 
-def decode_event(line: bytes) -> dict[str, Any]:
-    """One watch event: its ``type``, and its ``object`` with a resource version.
+def decode_event(line: bytes) -> Document:
+    """One watch event: its ``type``, one of :data:`KINDS`, and its ``object``; a bookmark's has a version only.
 
-    Raises the :class:`ApiError` that an ERROR event carries, and :class:`Unreachable` for what is no event:
-    the connection was cut within it, or something between us and the API server wrote it.
+    Raises the :class:`ApiError` that an ERROR event carries, and :class:`Malformed` for what is no event.
     """
-    try:
-        event: dict[str, Any] = json.loads(line)
-        kind, obj = event["type"], event["object"]
-        if kind != "ERROR":
-            obj["metadata"]["resourceVersion"]
-            return event
-        status = int(obj["code"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise Unreachable(f"the watch sent what is no event: {line[:80]!r}") from error
-    raise error_of(obj, status)
+    event = document_in(line)
+    kind, obj = event.get("type"), event.get("object")
+    if kind == "ERROR":
+        raise _error_in(obj)
+    if kind not in KINDS:
+        raise Malformed(f"no watch event: {line[:80]!r}")
+    if kind == "BOOKMARK":
+        metadata_of(obj)
+    else:
+        object_in(obj)
+    return event
+
+
+def _error_in(obj: object) -> ClusterError:
+    code = obj.get("code") if isinstance(obj, dict) else None
+    if not isinstance(obj, dict) or not isinstance(code, int):
+        return Malformed(f"no error in an ERROR event: {str(obj)[:80]}")
+    return error_of(obj, code)

@@ -66,12 +66,13 @@ class ScriptedServer:
         finally:
             await runner.cleanup()
 
-    def kubeconfig(self, folder: Path, user: Mapping[str, Any], **cluster: Any) -> str:
-        """The path of a kubeconfig for this server."""
+    def kubeconfig(self, folder: Path, user: Mapping[str, Any], *, namespace: str = "", **cluster: Any) -> str:
+        """The path of a kubeconfig for this server, whose context names the ``namespace`` if there is one."""
+        named = {"namespace": namespace} if namespace else {}
         path = folder / "kubeconfig"
         document = {
             "current-context": "test",
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", **named}}],
             "clusters": [{"name": "test", "cluster": {"server": self.url} | cluster}],
             "users": [{"name": "test", "user": dict(user)}],
         }
@@ -124,6 +125,12 @@ def _abort(request: web.Request) -> None:
     request.transport.abort()
 
 
+async def drop(request: web.Request) -> web.StreamResponse:
+    """Hang up, as whoever stands before a server that is away."""
+    _abort(request)
+    return web.Response()
+
+
 def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
     """A JSON document."""
 
@@ -171,7 +178,8 @@ def page(*objects: Mapping[str, Any], version: int, more: str = "") -> Answer:
 
 def thing(name: str, value: int | str = 0, version: int = 1) -> dict[str, Any]:
     """An object whose content is ``value``."""
-    return {"metadata": {"namespace": "ns", "name": name, "resourceVersion": str(version)}, "value": value}
+    meta = {"namespace": "ns", "name": name, "uid": f"uid-{name}", "resourceVersion": str(version)}
+    return {"metadata": meta, "value": value}
 
 
 def line(kind: str, obj: Mapping[str, Any]) -> bytes:

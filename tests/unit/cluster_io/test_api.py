@@ -2,20 +2,22 @@
 
 import asyncio
 import socket
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from backendpool import errors
+from backendpool import __version__, errors
 from backendpool.cluster.api import Api
 from backendpool.cluster.resources import DEPLOYMENTS, ENDPOINT_SLICES, EVENTS, POOLS, ROLES, SERVICES
-from tests.unit.cluster_io.scripted import ScriptedServer, Watch, answer, page, raw, refuse, thing
+from tests.unit.cluster_io.scripted import ScriptedServer, Watch, answer, page, raw, refuse, thing, until
 
 POOL: dict[str, Any] = {
-    "metadata": {"namespace": "ns", "name": "greet", "resourceVersion": "7"},
+    "metadata": {"namespace": "ns", "name": "greet", "uid": "u-1", "resourceVersion": "7"},
     "status": {"ready": 3},
 }
 
@@ -47,7 +49,17 @@ async def test_request_says_who_asks(server: ScriptedServer, api: Api) -> None:
     (seen,) = server.requests
     assert (seen.method, seen.path) == ("GET", POOLS.path("ns", "greet"))
     assert seen.headers["Authorization"] == "Bearer secret"
-    assert seen.headers["User-Agent"].startswith("backendpool/")
+    assert seen.headers["User-Agent"] == f"backendpool/{__version__} client ({socket.gethostname()})"
+
+
+async def test_programs_are_told_apart(server: ScriptedServer, tmp_path: Path) -> None:
+    """By the user agent, where the API server or what stands before it has to know whose request it is."""
+    server.script(answer(POOL))
+    kubeconfig = server.kubeconfig(tmp_path, {"token": "secret"})
+    async with await Api.connect(kubeconfig, program="operator", instance="operator-0_1f") as api:
+        await api.get(POOLS, "ns", "greet")
+        assert server.requests[0].headers["User-Agent"] == f"backendpool/{__version__} operator (operator-0_1f)"
+        assert api.user_agent == server.requests[0].headers["User-Agent"]
 
 
 async def test_list_page_selects_and_pages(server: ScriptedServer, api: Api) -> None:
@@ -96,7 +108,7 @@ async def test_apply_is_forced_server_side_apply(server: ScriptedServer, api: Ap
 async def test_create_leaves_the_name_to_the_server(server: ScriptedServer, api: Api) -> None:
     """An object that has only a generateName is posted to its collection."""
     event = {"metadata": {"namespace": "ns", "generateName": "greet."}}
-    server.script(answer(event, 201))
+    server.script(answer(POOL, 201))
     await api.create(EVENTS, event)
     (seen,) = server.requests
     assert (seen.method, seen.path, seen.body) == ("POST", EVENTS.path("ns"), event)
@@ -157,12 +169,15 @@ async def test_refusal_becomes_its_error(
         ({}, {"retryAfterSeconds": 4}, 4.0),
         ({"Retry-After": "3"}, {"retryAfterSeconds": 4}, 3.0),
         ({"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}, {}, None),
+        ({"Retry-After": "31536000"}, {}, 30.0),
+        ({}, {"retryAfterSeconds": 31536000}, 30.0),
+        ({}, {"retryAfterSeconds": "soon"}, None),
     ],
 )
 async def test_refusal_tells_when_to_come_back(
     server: ScriptedServer, api: Api, headers: dict[str, str], details: dict[str, Any], expected: float | None
 ) -> None:
-    """The server's wish stands in a header, or in the Status document."""
+    """The server's wish stands in a header, or in the Status document; one beyond reason counts as half a minute."""
     server.script(refuse(429, "TooManyRequests", headers, **details))
     with pytest.raises(errors.TooManyRequests) as caught:
         await api.get(POOLS, "ns", "greet")
@@ -178,18 +193,65 @@ async def test_refusal_of_a_proxy_is_an_api_error(server: ScriptedServer, api: A
 
 
 @pytest.mark.parametrize("body", [b"<html>log in</html>", b"[]", b'{"cut', b"\xff"])
-async def test_answer_that_is_no_document_counts_as_none(server: ScriptedServer, api: Api, body: bytes) -> None:
+async def test_answer_that_is_no_document_is_malformed(server: ScriptedServer, api: Api, body: bytes) -> None:
     """A success that is not a JSON document was not written by the API server."""
     server.script(raw(body))
-    with pytest.raises(errors.Unreachable, match="not a JSON document"):
+    with pytest.raises(errors.Malformed, match=r"GET /apis/backendpool\.io/.*/greet: no JSON document"):
         await api.get(POOLS, "ns", "greet")
 
 
-async def test_list_that_is_none_counts_as_no_answer(server: ScriptedServer, api: Api) -> None:
-    """A document without a resource version must not be taken for an empty list: all would seem deleted."""
-    server.script(answer({"login": "please"}))
-    with pytest.raises(errors.Unreachable, match="not a list"):
+@pytest.mark.parametrize(
+    "meta",
+    [
+        None,
+        {},
+        {"resourceVersion": 7},
+        {"resourceVersion": "seven"},
+        {"resourceVersion": "7", "namespace": "ns", "uid": "u"},
+        {"resourceVersion": "7", "namespace": "ns", "name": "greet"},
+        {"resourceVersion": "7", "name": "greet", "uid": "u"},
+        {"resourceVersion": "7", "namespace": "ns", "name": "greet", "uid": "u", "labels": ["app"]},
+    ],
+)
+async def test_object_that_is_none_is_malformed(server: ScriptedServer, api: Api, meta: Any) -> None:
+    """Whether read or written, in a list or by itself: what lacks its metadata is no object."""
+    other = {"metadata": meta}
+    listed = {"metadata": {"resourceVersion": "7"}, "items": [POOL, other]}
+    server.script(answer(other), answer(other), answer(listed))
+    with pytest.raises(errors.Malformed):
+        await api.get(POOLS, "ns", "greet")
+    with pytest.raises(errors.Malformed):
+        await api.replace_status(POOLS, POOL)
+    with pytest.raises(errors.Malformed):
         await api.list_page(POOLS)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"login": "please"},
+        {"metadata": {}, "items": []},
+        {"metadata": {"resourceVersion": "7"}, "items": "none"},
+        {"metadata": {"resourceVersion": "7"}, "items": [None]},
+        {"metadata": {"resourceVersion": "7", "continue": 3}, "items": []},
+    ],
+)
+async def test_list_that_is_none_is_malformed(server: ScriptedServer, api: Api, document: Any) -> None:
+    """What is no list must not be taken for an empty one: all would seem deleted."""
+    server.script(answer(document))
+    with pytest.raises(errors.Malformed, match=f"GET {POOLS.path()}: no "):
+        await api.list_page(POOLS)
+
+
+@pytest.mark.parametrize("listed", [None, 3, [None], [{}], [{"name": 3}]])
+async def test_kind_is_not_served_where_nothing_is_to_be_understood(
+    server: ScriptedServer, api: Api, listed: Any
+) -> None:
+    """A discovery that is none says nothing of any kind."""
+    groups = {"groups": [{"name": POOLS.group}]}
+    server.script(answer({"groups": listed}), answer(groups), answer({"resources": listed}))
+    assert not await api.serves(POOLS)
+    assert not await api.serves(POOLS)
 
 
 async def test_nobody_listens(tmp_path: Path) -> None:
@@ -227,7 +289,7 @@ async def test_connections_are_used_again(server: ScriptedServer, api: Api) -> N
     async def note(request: web.Request) -> web.StreamResponse:
         assert request.transport is not None
         peers.append(request.transport.get_extra_info("peername"))
-        return web.json_response({}, status=200 if len(peers) == 1 else 404)
+        return web.json_response(POOL, status=200 if len(peers) == 1 else 404)
 
     server.script(note, note, note)
     await api.get(POOLS, "ns", "greet")
@@ -247,6 +309,72 @@ async def test_requests_are_counted_by_verb(server: ScriptedServer, api: Api) ->
     async with aclosing(api.watch(POOLS, "ns", resource_version="5", stall_seconds=1)) as events:
         await anext(events)
     assert api.requests == {"list": 2, "get": 1, "update": 1, "watch": 1}
+
+
+@contextmanager
+def noting(into: list[str]) -> Iterator[None]:
+    """A fence that notes what passes it, and how that ended."""
+    into.append("sent")
+    try:
+        yield
+    except BaseException:
+        into.append("lost")
+        raise
+    into.append("answered")
+
+
+WRITES: dict[str, Callable[[Api], Awaitable[object]]] = {
+    "create": lambda api: api.create(SERVICES, thing("greet")),
+    "apply": lambda api: api.apply(SERVICES, thing("greet")),
+    "replace": lambda api: api.replace(SERVICES, thing("greet")),
+    "replace_status": lambda api: api.replace_status(POOLS, thing("greet")),
+    "delete": lambda api: api.delete(SERVICES, "ns", "greet", uid="u-1"),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+async def test_every_write_passes_the_fence(server: ScriptedServer, tmp_path: Path, write: str) -> None:
+    """It is left with the answer, be that a refusal; reading is nobody's business."""
+    passed: list[str] = []
+    kubeconfig = server.kubeconfig(tmp_path, {})
+    async with await Api.connect(kubeconfig, fence=partial(noting, passed)) as api:
+        server.script(answer(POOL), answer(POOL), refuse(409, "Conflict"))
+        await api.get(POOLS, "ns", "greet")
+        assert passed == []
+        await WRITES[write](api)
+        with pytest.raises(errors.Conflict):
+            await WRITES[write](api)
+    assert passed == ["sent", "answered"] * 2
+
+
+@pytest.mark.parametrize("write", WRITES)
+async def test_nothing_is_sent_past_a_closed_fence(server: ScriptedServer, tmp_path: Path, write: str) -> None:
+    """What the fence raises is raised, and the API server hears nothing."""
+
+    @contextmanager
+    def closed() -> Iterator[None]:
+        raise errors.NotLeading("another leads")
+        yield
+
+    async with await Api.connect(server.kubeconfig(tmp_path, {}), fence=closed) as api:
+        with pytest.raises(errors.NotLeading):
+            await WRITES[write](api)
+    assert (server.requests, api.requests) == ([], {})
+
+
+async def test_write_without_an_answer_is_told_to_the_fence(server: ScriptedServer, tmp_path: Path) -> None:
+    """Timed out, or cut short by us: nobody knows whether it is done, nor whether it will be."""
+    passed: list[str] = []
+    kubeconfig = server.kubeconfig(tmp_path, {})
+    async with await Api.connect(kubeconfig, timeout=0.2, fence=partial(noting, passed)) as api:
+        server.script(hang, hang)
+        with pytest.raises(errors.Unreachable):
+            await api.apply(SERVICES, thing("greet"))
+        writing = asyncio.create_task(api.apply(SERVICES, thing("greet")))
+        await until(lambda: len(server.requests) == 2)
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+    assert passed == ["sent", "lost"] * 2
 
 
 async def test_proxy_of_the_environment_is_used(

@@ -16,7 +16,7 @@ from backendpool.cluster.api import Api
 from backendpool.cluster.credentials import Credentials
 from backendpool.cluster.resources import POOLS
 from backendpool.errors import SettingsError, Unauthorized, Unreachable
-from tests.unit.cluster_io.scripted import ScriptedServer, answer, refuse
+from tests.unit.cluster_io.scripted import ScriptedServer, answer, refuse, thing
 
 Rotate = Callable[[str], None]
 Wait = Callable[[], None]
@@ -80,6 +80,20 @@ async def test_pod_uses_its_service_account() -> None:
     assert credentials.client().configuration.host == "https://198.18.0.1:443"
 
 
+async def test_pods_own_namespace_is_known(kubelet: Rotate, tmp_path: Path) -> None:
+    """As kubelet has written it; without the file it is that of all Kubernetes clients."""
+    assert (await Credentials.find()).namespace == "default"
+    (tmp_path / "namespace").write_text("shop\n")
+    assert (await Credentials.find()).namespace == "shop"
+
+
+async def test_contexts_namespace_is_known(server: ScriptedServer, tmp_path: Path) -> None:
+    """The one that kubectl uses."""
+    for written, namespace in (("", "default"), ("shop", "shop")):
+        path = server.kubeconfig(tmp_path, {"token": "mine"}, namespace=written)
+        assert (await Credentials.find(path)).namespace == namespace
+
+
 async def test_rotated_token_is_read_at_once_when_the_old_one_is_refused(kubelet: Rotate) -> None:
     """kubelet rotates the token in its file; a refusal does not wait for the next regular reading."""
     credentials = await Credentials.find()
@@ -109,7 +123,7 @@ async def test_request_is_sent_again_with_the_new_token(server: ScriptedServer, 
     """The caller does not notice a rotation: the refused request was not executed, and is safe to repeat."""
     token = tmp_path / "token"
     token.write_text("old\n")
-    server.script(refuse(401, "Unauthorized"), answer({"metadata": {}}))
+    server.script(refuse(401, "Unauthorized"), answer(thing("greet")))
     async with await Api.connect(server.kubeconfig(tmp_path, {"tokenFile": str(token)})) as api:
         token.write_text("new\n")
         await api.apply(POOLS, {"metadata": {"namespace": "ns", "name": "greet"}})
@@ -135,7 +149,7 @@ async def test_many_refusals_load_once(server: ScriptedServer, tmp_path: Path) -
         f"print(json.dumps({credential!r} | {{'status': {{'token': log.read()}}}}))"
     )
     user = {"exec": {"apiVersion": credential["apiVersion"], "command": sys.executable, "args": ["-c", program]}}
-    server.script(*[refuse(401, "Unauthorized")] * 3, *[answer({"metadata": {}})] * 3)
+    server.script(*[refuse(401, "Unauthorized")] * 3, *[answer(thing("greet"))] * 3)
     async with await Api.connect(server.kubeconfig(tmp_path, user)) as api:
         await asyncio.gather(*(api.get(POOLS, "ns", "greet") for _ in range(3)))
     assert runs.read_text() == "xx", "once to connect, once for the three refusals"

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,8 +10,35 @@ import pytest
 from backendpool.cluster.api import Api
 from backendpool.cluster.reflector import Change, ReflectorTiming
 from backendpool.cluster.resources import ENDPOINT_SLICES
+from backendpool.errors import Stalled, Unreachable
 from tests.unit.cluster_io.reflecting import A, B, C, reflecting
-from tests.unit.cluster_io.scripted import ScriptedServer, Watch, added, bookmark, error, page, refuse, thing, until
+from tests.unit.cluster_io.scripted import (
+    ScriptedServer,
+    Watch,
+    added,
+    bookmark,
+    drop,
+    error,
+    line,
+    page,
+    refuse,
+    thing,
+    until,
+)
+
+
+async def test_echo_proves_nothing(server: ScriptedServer, api: Api) -> None:
+    """A watch that brings what is known already, as by a proxy that remembers, changes and proves nothing."""
+    server.script(page(thing("a", 5, 5), version=5), watch := Watch())
+    async with reflecting(api) as run:
+        await watch.opened.wait()
+        await until(lambda: run.reflector.age() > 0.2)
+        watch.send(added("a", 3, 3), added("gone", 4, 4), bookmark(4))
+        await run.noted("BOOKMARK")
+        assert run.contents == {"a": 5}
+        assert run.reflector.age() > 0.2
+        watch.send(bookmark(5))
+        await until(lambda: run.reflector.age() < 0.2)
 
 
 async def test_ended_watch_goes_on_from_the_last_version(server: ScriptedServer, api: Api) -> None:
@@ -29,16 +57,58 @@ async def test_ended_watch_goes_on_from_the_last_version(server: ScriptedServer,
     assert run.pauses == []
 
 
-async def test_watch_that_closes_at_once_backs_off(
+@pytest.mark.parametrize("end", [lambda: Watch().end(), lambda: Watch(b" ").cut()], ids=["ended", "cut"])
+async def test_watch_that_closes_at_once_backs_off_and_lists_again(
+    server: ScriptedServer, api: Api, end: Callable[[], Watch], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where each watch ends as soon as it began, the pauses grow to a limit, and each third is followed by a list."""
+    for version in (1, 2, 3):
+        server.script(page(version=version), *[end() for _ in range(3)])
+    async with reflecting(api) as run:
+        await until(lambda: len(run.pauses) == 9)
+    assert run.pauses == [0.5, 1, 2, 4, 8, 10, 10, 10, 10]
+    assert [seen.query["resourceVersion"] for seen in server.watches] == ["1", "1", "1", "2", "2", "2", "3", "3", "3"]
+    assert [record.levelno for record in caplog.records] == [logging.WARNING], "one line, not nine"
+
+
+async def test_short_watches_that_bring_something_need_no_list(server: ScriptedServer, api: Api) -> None:
+    """However soon they end, nothing is lost between them; they are not asked for as fast as can be."""
+    server.script(page(version=1), *[Watch(added("a", version, version)).end() for version in range(2, 7)])
+    async with reflecting(api) as run:
+        await run.told(5)
+        await until(lambda: len(run.pauses) == 5)
+    assert run.pauses == [0.5, 1, 2, 4, 8]
+    assert len(server.lists) == 1
+
+
+async def test_outage_is_gone_on_from_without_a_list(server: ScriptedServer, api: Api) -> None:
+    """However long the API server is away: all who watch it come back at once, and lists for all were a storm."""
+    server.script(page(version=1), Watch(bookmark(2)).cut(), *[drop] * 20, Watch(added("a", 1, 3)))
+    async with reflecting(api) as run:
+        await run.told(1)
+    assert len(server.lists) == 1
+    assert {seen.query["resourceVersion"] for seen in server.watches[1:]} == {"2"}
+
+
+async def test_watch_that_was_taken_proves_nothing(
     server: ScriptedServer, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server that ends each watch as soon as it began is not asked without pause; the pauses grow to a limit."""
-    server.script(page(version=1), *[Watch().end() for _ in range(9)])
-    async with reflecting(api) as run:
-        await until(lambda: len(server.watches) == 10)
-    assert run.pauses == [0.5, 1, 2, 4, 8, 10, 10, 10, 10]
-    assert len(server.lists) == 1
-    assert [record.levelno for record in caplog.records] == [logging.WARNING], "one line, not nine"
+    """Bytes are not events: until one comes the view ages on, and what was wrong with it is not over."""
+    caplog.set_level(logging.INFO, "backendpool")
+    server.script(page(version=1), first := Watch(bookmark(2)), drop, second := Watch(b" "))
+    async with reflecting(api, settled=0.0) as run:
+        await run.noted("BOOKMARK")
+        await asyncio.sleep(0.2)
+        first.cut()
+        await second.opened.wait()
+        await asyncio.sleep(0.1)
+        assert run.reflector.age() > 0.3
+        assert isinstance(run.reflector.problem, Unreachable)
+        assert "watching endpointslices again" not in caplog.text
+        second.send(bookmark(3))
+        await until(lambda: run.reflector.age() < 0.2)
+        assert run.reflector.problem is None
+        await until(lambda: caplog.messages[-1] == "watching endpointslices again")
 
 
 async def test_watch_that_lives_ends_the_growth_of_pauses(
@@ -46,7 +116,7 @@ async def test_watch_that_lives_ends_the_growth_of_pauses(
 ) -> None:
     """Once a watch has settled, the failures before it are forgotten, and that is worth a line."""
     caplog.set_level(logging.INFO, "backendpool")
-    server.script(page(version=1), Watch().end(), Watch().end(), lives := Watch(), Watch().end())
+    server.script(page(version=1), Watch().end(), Watch().end(), lives := Watch(bookmark(2)), Watch().end())
     async with reflecting(api, settled=0.2) as run:
         await lives.opened.wait()
         await until(lambda: "watching endpointslices again" in caplog.text)
@@ -82,13 +152,12 @@ async def test_version_too_old_lists_again_at_once(
 
 async def test_version_too_old_after_an_outage_lists_at_once(server: ScriptedServer, api: Api) -> None:
     """Failures before it do not delay the list that a 410 asks for."""
-    server.script(
-        page(version=1), *[Watch().cut() for _ in range(5)], refuse(410, "Gone"), page(thing("a", 1), version=9)
-    )
+    server.script(page(version=1), *[drop] * 5, refuse(410, "Gone"), page(thing("a", 1), version=9))
     async with reflecting(api) as run:
         await run.told(1)
-        await until(lambda: len(server.watches) == 7)
-    assert len(run.pauses) == 5
+        await until(lambda: run.reflector.problem is None)
+    assert run.pauses == [0.5, 1, 2, 4, 8][: len(run.pauses)]
+    assert set(run.figures) == {(ENDPOINT_SLICES, figure) for figure in (0, 1, Unreachable)}
 
 
 async def test_version_too_old_right_after_a_list_backs_off(server: ScriptedServer, api: Api) -> None:
@@ -101,13 +170,14 @@ async def test_version_too_old_right_after_a_list_backs_off(server: ScriptedServ
 
 
 async def test_half_open_watch_is_given_up(server: ScriptedServer, api: Api) -> None:
-    """A watch on which nothing comes, not even a bookmark, is left, and goes on where it was."""
-    server.script(page(version=1), silent := Watch(added("a", 1, 2)), Watch(added("b", 2, 3)))
+    """A watch on which nothing comes, not even a bookmark, is left; what it did not bring, a list does."""
+    server.script(page(version=1), silent := Watch(added("a", 1, 2)), page(thing("a", 1), thing("b", 2), version=3))
     async with reflecting(api, stall=0.3) as run:
         assert await run.told(2) == [Change(A, None, 1), Change(B, None, 2)]
         await asyncio.wait_for(silent.left.wait(), 5)
-    assert [seen.query["resourceVersion"] for seen in server.watches[:2]] == ["1", "2"]
-    assert len(server.lists) == 1
+        assert (ENDPOINT_SLICES, Stalled) in run.figures
+    assert [seen.query["resourceVersion"] for seen in server.watches[:2]] == ["1", "3"]
+    assert run.pauses == [0.5]
 
 
 async def test_bookmarks_keep_a_quiet_watch(server: ScriptedServer, api: Api) -> None:
@@ -122,21 +192,32 @@ async def test_bookmarks_keep_a_quiet_watch(server: ScriptedServer, api: Api) ->
         assert len(server.watches) == 1
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        Watch(added("a", 1, 2), added("b", 2, 3)[:-9]).end(),
-        Watch(added("a", 1, 2), b"<html>proxy</html>\n", added("b", 7, 7)),
-        Watch(added("a", 1, 2)).cut(),
-    ],
-    ids=["truncated", "foreign", "cut"],
-)
-async def test_broken_watch_goes_on_from_the_last_whole_event(server: ScriptedServer, api: Api, broken: Any) -> None:
-    """What cannot be decoded ends the watch; what came whole before it counts, and nothing is lost."""
-    server.script(page(version=1), broken, Watch(added("b", 2, 3)))
+async def test_watch_that_is_cut_goes_on_from_the_last_whole_event(server: ScriptedServer, api: Api) -> None:
+    """What came whole before the cut counts, and nothing is lost."""
+    server.script(page(version=1), Watch(added("a", 1, 2)).cut(), Watch(added("b", 2, 3)))
     async with reflecting(api) as run:
         assert await run.told(2) == [Change(A, None, 1), Change(B, None, 2)]
     assert [seen.query["resourceVersion"] for seen in server.watches[:2]] == ["1", "2"]
+    assert run.pauses == [0.5]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        added("b", 2, 3)[:-9],
+        b"<html>proxy</html>\n" + added("b", 7, 7),
+        line("ADDED", {"metadata": {"resourceVersion": "3"}}),
+        line("ERROR", {"metadata": {}}),
+    ],
+    ids=["truncated", "foreign", "nameless", "no error"],
+)
+async def test_what_cannot_be_decoded_lists_again(server: ScriptedServer, api: Api, broken: bytes) -> None:
+    """Whoever wrote it may have left out more; what came whole before it counts."""
+    server.script(page(version=1), Watch(added("a", 1, 2), broken).end(), page(thing("a", 1), thing("b", 2), version=9))
+    async with reflecting(api) as run:
+        assert await run.told(2) == [Change(A, None, 1), Change(B, None, 2)]
+        await until(lambda: len(server.watches) == 2)
+    assert server.watches[1].query["resourceVersion"] == "9"
     assert run.pauses == [0.5]
 
 

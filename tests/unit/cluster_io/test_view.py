@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backendpool.cluster.view import Change, Key, View
@@ -25,7 +25,6 @@ def objects(contents: Contents) -> list[dict[str, Any]]:
 contents = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 3))
 
 
-@settings(deadline=None)
 @given(st.lists(contents))
 def test_changes_lead_from_list_to_list(lists: list[Contents]) -> None:
     """Who applies all changes to what they had has what the view has, and no change is without a difference."""
@@ -40,8 +39,8 @@ def test_changes_lead_from_list_to_list(lists: list[Contents]) -> None:
             mirror[change.key] = change.new
 
     view = View(value_of, mirrored)
-    for each in lists:
-        view.replace(view.read(objects(each)))
+    for version, each in enumerate(lists):
+        view.replace(view.read(objects(each)), str(version))
         assert mirror == dict(view.items) == {("ns", name): value for name, value in each.items()}
 
 
@@ -49,7 +48,7 @@ def test_list_is_in_place_before_it_is_told() -> None:
     """At the first change of a list, the view already shows the whole list."""
     seen: list[int] = []
     view = View(value_of, lambda change: seen.append(len(view.items)))
-    view.replace(view.read(objects({"a": 1, "b": 2, "c": 3})))
+    view.replace(view.read(objects({"a": 1, "b": 2, "c": 3})), "1")
     assert seen == [3, 3, 3]
 
 
@@ -77,18 +76,46 @@ def test_equal_object_is_taken_and_not_told() -> None:
     assert view.items["ns", "a"].version == "6"
 
 
+def test_event_of_before_the_list_changes_nothing() -> None:
+    """What was made, changed or deleted before the list, and is told after it, is in the list already."""
+    view = View(value_of, lambda change: None)
+    view.replace(view.read([thing("a", 1, version=5)]), "10")
+    before = dict(view.items)
+    assert not view.put(thing("a", 9, version=4))
+    assert not view.put(thing("gone", 2, version=9))
+    assert not view.drop(thing("a", 1, version=10))
+    assert (view.items, view.version) == (before, "10")
+    assert view.drop(thing("a", 1, version=11))
+
+
+def test_versions_are_numbers() -> None:
+    """And not texts, by which 9 would be newer than 10 (KEP-5504)."""
+    view = View(value_of, lambda change: None)
+    assert view.put(thing("a", 9, version=9))
+    assert view.put(thing("a", 10, version=10))
+    assert not view.put(thing("a", 9, version=9))
+
+
+def test_bookmark_may_say_the_same_again() -> None:
+    """Where nothing happened since, it says so; one of before says nothing."""
+    view = View(value_of, lambda change: None)
+    view.replace({}, "10")
+    assert [view.mark(thing("", version=version)) for version in (10, 12, 12, 11)] == [True, True, True, False]
+    assert view.version == "12"
+
+
 def test_unparsable_object_stays_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
     """It keeps its earlier version through events and lists, is logged once, and its next good one counts."""
     changes: list[Change[int]] = []
     view = View(value_of, changes.append)
-    view.replace(view.read(objects({"a": 1})))
-    view.put(thing("a", "bad"))
-    view.replace(view.read([thing("a", "bad"), thing("b", 2)]))
+    view.replace(view.read(objects({"a": 1})), "1")
+    view.put(thing("a", "bad", version=2))
+    view.replace(view.read([thing("a", "bad"), thing("b", 2)]), "3")
     assert dict(view.items) == {("ns", "a"): 1, ("ns", "b"): 2}
-    view.put(thing("a", 3))
+    view.put(thing("a", 3, version=4))
     assert changes[1:] == [Change(("ns", "b"), None, 2), Change(("ns", "a"), 1, 3)]
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    view.put(thing("a", "bad again"))
+    view.put(thing("a", "bad again", version=5))
     assert len(caplog.records) == 2, "after a good version, a bad one is news"
 
 
@@ -96,11 +123,11 @@ def test_unparsable_object_goes_like_any_other(caplog: pytest.LogCaptureFixture)
     """An object that could never be read is not in the view, is said once, and its end is no change."""
     changes: list[Change[int]] = []
     view = View(value_of, changes.append)
-    view.put(thing("a", "bad"))
-    view.replace(view.read([thing("a", "bad")]))
+    view.put(thing("a", "bad", version=1))
+    view.replace(view.read([thing("a", "bad")]), "2")
     assert len(caplog.records) == 1
-    view.drop(thing("a", "bad"))
-    view.drop(thing("never", "seen"))
+    view.drop(thing("a", "bad", version=3))
+    view.drop(thing("never", "seen", version=4))
     assert (changes, dict(view.items)) == ([], {})
 
 
