@@ -1,44 +1,26 @@
 """The children of a pool, brought to what its spec asks for: the writing half of a reconcile.
 
-What to do is decided by ``drift.plan``; here it is done, by server-side apply with one field manager
-(KEP-555), so that what others add to a child stands and what we set is ours.
+What to do is decided by ``drift.plan``; here it is done, and told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from backendpool.assessment import ChildrenView
 from backendpool.cache import Cache, Live
 from backendpool.children import children
 from backendpool.cluster.api import Api
-from backendpool.cluster.resources import (
-    DEPLOYMENTS,
-    POD_DISRUPTION_BUDGETS,
-    POOLS,
-    ROLE_BINDINGS,
-    ROLES,
-    SERVICE_ACCOUNTS,
-    SERVICES,
-    Resource,
-)
+from backendpool.cluster.resources import POOLS
 from backendpool.conditions import ConditionType, Reason
-from backendpool.drift import Plan, Ref, plan, ref_of
-from backendpool.errors import ApiError, Conflict, NotFound
-from backendpool.metrics import OperatorMetrics
+from backendpool.drift import Plan, Ref, belongs_to, plan, ref_of
+from backendpool.errors import ApiError, NotFound
 from backendpool.names import DIGEST_ANNOTATION, lookaside_name
 from backendpool.pool import Pool
 from backendpool.recorder import EventRecorder, Notice
 from backendpool.spec import PoolSpec
-from backendpool.status import ChildrenView
-
-CHILDREN: Final[Mapping[str, Resource]] = {
-    resource.kind: resource
-    for resource in (SERVICES, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS, DEPLOYMENTS, POD_DISRUPTION_BUDGETS)
-}
-"""The kinds that a pool's children are of."""
+from backendpool.writer import ChildWriter
 
 _LOOK_AGAIN = 15.0
 """Seconds: no watch tells when a foreign object goes away, for only our own children are watched."""
@@ -46,125 +28,137 @@ _LOOK_AGAIN = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """How the children stand: ``view`` for the status, ``error`` to come back for, or when to look again."""
+    """How the children stand: ``view`` for the status, ``error`` to come back for, or when to look again.
 
+    ``live`` are the objects themselves: also those that no watch has brought yet.
+    """
+
+    live: Mapping[Ref, Live]
     view: ChildrenView
     error: ApiError | None = None
     look_again: float | None = None
 
 
-class ChildApplier:
-    """Applies, repairs and removes the children of pools."""
+@dataclass(slots=True)
+class _Done:
+    """What became of a plan, and the children as they then stand."""
 
-    def __init__(
-        self, api: Api, cache: Cache, recorder: EventRecorder, metrics: OperatorMetrics, lookaside_image: str
-    ) -> None:
+    live: dict[Ref, Live]
+    applied: list[Live] = field(default_factory=list)
+    deleted: list[Ref] = field(default_factory=list)
+    conflicts: list[Ref] = field(default_factory=list)
+    refusals: list[ApiError] = field(default_factory=list)
+
+
+class ChildApplier:
+    """Applies, repairs and removes the children of pools, by ``writer``; ``image`` is what lookaside pods run."""
+
+    def __init__(self, api: Api, cache: Cache, recorder: EventRecorder, writer: ChildWriter, image: str) -> None:
         self._api = api
         self._cache = cache
         self._recorder = recorder
-        self._metrics = metrics
-        self._image = lookaside_image
+        self._writer = writer
+        self._image = image
 
     async def ensure(self, pool: Pool) -> Applied:
         """Make the children of ``pool`` stand as desired.
 
         Raises :class:`NotFound` where the pool itself is gone, and ``Unreachable`` where the cluster is.
         """
+        before = dict(self._cache.children(pool.key))
         if not isinstance(pool.spec, PoolSpec):
-            return Applied(self._view(pool))
+            return Applied(before, _view(pool, before))
         desired = children(pool, self._image)
-        live = dict(self._cache.children(pool.key))
-        unseen = [ref for ref in map(ref_of, desired) if ref not in live]
-        if unseen:
+        if pool.status and any(ref_of(child) not in before for child in desired):
             await self._confirm(pool)
-        try:
-            live |= await self._find(pool, unseen)
-        except ApiError as refusal:
-            return self._refused(pool, refusal)
-        todo = plan(pool, desired, live)
+        todo = plan(pool, desired, before)
         if todo.conflicts:
-            return Applied(self._view(pool, conflict=_conflict(pool, todo.conflicts)), look_again=_LOOK_AGAIN)
-        first = await self._carry_out(pool, todo, live)
-        return self._refused(pool, first) if first else Applied(self._view(pool, applied=True))
+            return _in_conflict(pool, before, todo.conflicts)
+        done = await self._carry_out(pool, todo, before)
+        for notice in _notices(pool, done, before):
+            self._recorder.record(pool, notice)
+        if done.conflicts:
+            return _in_conflict(pool, done.live, done.conflicts)
+        if done.refusals:
+            return _refused(pool, done.live, done.refusals[0])
+        return Applied(done.live, _view(pool, done.live, applied=True))
 
     async def _confirm(self, pool: Pool) -> None:
-        """One that was deleted while nobody watched must not get new children: raises :class:`NotFound`."""
+        """One that was deleted while nobody watched must not get new children: raises :class:`NotFound`.
+
+        One that never had any gets a status with its children, and what the API server says to that is as good.
+        """
         held = await self._api.get(POOLS, pool.namespace, pool.name)
         if held["metadata"]["uid"] != pool.uid:
             raise NotFound(404, "NotFound", f"{pool.namespace}/{pool.name} is another pool of that name by now")
 
-    async def _find(self, pool: Pool, unseen: Iterable[Ref]) -> dict[Ref, Live]:
-        """Objects of desired names that the watches do not show: somebody else's, or just made."""
-        found: dict[Ref, Live] = {}
-        for kind, name in unseen:
-            with suppress(NotFound):
-                found[kind, name] = await self._api.get(CHILDREN[kind], pool.namespace, name)
-        return found
+    async def _carry_out(self, pool: Pool, todo: Plan, before: Mapping[Ref, Live]) -> _Done:
+        """Do it, up to the first foreign object. What one child is refused is no reason to withhold the others."""
+        done = _Done(dict(before))
+        for child in todo.apply:
+            try:
+                await self._put(pool, child, done)
+            except ApiError as refusal:
+                done.refusals.append(refusal)
+            if done.conflicts:
+                return done
+        for ref in todo.delete:
+            try:
+                if await self._writer.delete(pool, ref, before[ref]["metadata"]["uid"]):
+                    done.deleted.append(ref)
+            except ApiError as refusal:
+                done.refusals.append(refusal)
+        return done
 
-    async def _carry_out(self, pool: Pool, todo: Plan, live: Mapping[Ref, Live]) -> ApiError | None:
-        """Do all of it and return the first refusal: what one child is refused is no reason to withhold the others."""
-        refusals: list[ApiError] = []
-        applied = [child for child in todo.apply if await _tried(self._apply(child), refusals)]
-        deleted = [ref for ref in todo.delete if await _tried(self._delete(pool, ref, live[ref]), refusals)]
-        for notice in _notices(pool, applied, deleted, live):
-            self._recorder.record(pool, notice)
-        return next(iter(refusals), None)
-
-    async def _apply(self, child: Live) -> None:
-        kind, _ = ref_of(child)
-        self._cache.note_child(await self._api.apply(CHILDREN[kind], dict(child)))
-        self._metrics.child_writes.labels(kind, "apply").inc()
-
-    async def _delete(self, pool: Pool, ref: Ref, child: Live) -> None:
-        kind, name = ref
-        # It went before, or another has its name: the watch is about to tell.
-        with suppress(NotFound, Conflict):
-            await self._api.delete(CHILDREN[kind], pool.namespace, name, uid=child["metadata"]["uid"])
-            self._metrics.child_writes.labels(kind, "delete").inc()
-
-    def _refused(self, pool: Pool, refusal: ApiError) -> Applied:
-        failure = f"The API server refused a child ({refusal.reason}): {refusal.message}"
-        return Applied(self._view(pool, failure=failure), error=refusal)
-
-    def _view(self, pool: Pool, *, applied: bool = False, conflict: str = "", failure: str = "") -> ChildrenView:
-        deployment = self._cache.children(pool.key).get(("Deployment", lookaside_name(pool.name)), {})
-        return ChildrenView(
-            applied=applied,
-            conflict=conflict,
-            failure=failure,
-            lookaside_available=(deployment.get("status") or {}).get("availableReplicas") or 0,
-        )
+    async def _put(self, pool: Pool, child: Live, done: _Done) -> None:
+        ref = ref_of(child)
+        there, written = await self._writer.put(pool, child, known=ref in done.live)
+        if not belongs_to(there, pool):
+            done.conflicts.append(ref)
+            return
+        done.live[ref] = there
+        self._cache.note_child(there)
+        if written:
+            done.applied.append(child)
 
 
-def _conflict(pool: Pool, conflicts: tuple[Ref, ...]) -> str:
-    return (
-        f"Left alone, for they are not this pool's: {_names(conflicts)} in namespace {pool.namespace}. "
-        "Delete what is there, or give the pool another name."
+def _view(
+    pool: Pool, live: Mapping[Ref, Live], *, applied: bool = False, conflict: str = "", failure: str = ""
+) -> ChildrenView:
+    deployment = live.get(("Deployment", lookaside_name(pool.name)), {})
+    return ChildrenView(
+        applied=applied,
+        conflict=conflict,
+        failure=failure,
+        lookaside_available=(deployment.get("status") or {}).get("availableReplicas") or 0,
     )
 
 
-async def _tried(step: Awaitable[None], refusals: list[ApiError]) -> bool:
-    """Whether ``step`` was done; what the API server said against it goes to ``refusals``."""
-    try:
-        await step
-    except ApiError as error:
-        refusals.append(error)
-        return False
-    return True
+def _refused(pool: Pool, live: Mapping[Ref, Live], refusal: ApiError) -> Applied:
+    failure = f"The API server refused a child ({refusal.reason}): {refusal.message}"
+    return Applied(live, _view(pool, live, failure=failure), error=refusal)
 
 
-def _notices(pool: Pool, applied: Sequence[Live], deleted: Sequence[Ref], live: Mapping[Ref, Live]) -> Iterator[Notice]:
+def _in_conflict(pool: Pool, live: Mapping[Ref, Live], conflicts: Sequence[Ref]) -> Applied:
+    sentence = (
+        f"Left alone, for they are not this pool's: {_names(conflicts)} in namespace {pool.namespace}. "
+        "Delete what is there, or give the pool another name."
+    )
+    return Applied(live, _view(pool, live, conflict=sentence), look_again=_LOOK_AGAIN)
+
+
+def _notices(pool: Pool, done: _Done, before: Mapping[Ref, Live]) -> Iterator[Notice]:
     """One event for all that was made, one for all that was repaired, one for all that was removed."""
     settled = _is_settled(pool)
-    repaired = [ref_of(child) for child in applied if _was_ours(child, live.get(ref_of(child)), settled)]
-    made = [ref for ref in map(ref_of, applied) if ref not in repaired]
+    repaired = [ref_of(child) for child in done.applied if _was_ours(child, before.get(ref_of(child)), settled)]
+    made = [ref for ref in map(ref_of, done.applied) if ref not in repaired]
     if made:
         yield Notice("ChildrenApplied", f"Applied {_names(made)}.", action="Apply")
     if repaired:
         note = f"Put right {_names(repaired)}: somebody else had changed or deleted what this pool needs."
         yield Notice("DriftRepaired", note, warning=True, action="Apply")
-    if deleted:
-        yield Notice("Removed", f"Removed {_names(deleted)}, which the spec no longer asks for.", action="Delete")
+    if done.deleted:
+        yield Notice("Removed", f"Removed {_names(done.deleted)}, which the spec no longer asks for.", action="Delete")
 
 
 def _was_ours(child: Live, before: Live | None, settled: bool) -> bool:
@@ -179,11 +173,11 @@ def _is_settled(pool: Pool) -> bool:
     """Whether the status says that this very spec was applied in full before."""
     return any(
         c["type"] == ConditionType.RECONCILING
-        and c["reason"] == Reason.APPLIED
+        and c["reason"] in (Reason.APPLIED, Reason.WATCH_REFUSED)
         and c.get("observedGeneration") == pool.generation
         for c in pool.status.get("conditions") or ()
     )
 
 
-def _names(refs: Iterable[Ref]) -> str:
+def _names(refs: Sequence[Ref]) -> str:
     return ", ".join(f"{kind} {name}" for kind, name in refs)

@@ -21,16 +21,11 @@ Ref: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do about a pool's children. Where ``conflicts`` are, nothing else is to be done."""
+    """What to do about a pool's children, nothing where they are as desired; where ``conflicts`` are, nothing else."""
 
     apply: tuple[Mapping[str, Any], ...] = ()
     delete: tuple[Ref, ...] = ()
     conflicts: tuple[Ref, ...] = ()
-
-    @property
-    def is_done(self) -> bool:
-        """Everything stands as desired."""
-        return not (self.apply or self.delete or self.conflicts)
 
 
 def plan(pool: Pool, desired: Sequence[Mapping[str, Any]], live: Mapping[Ref, Mapping[str, Any]]) -> Plan:

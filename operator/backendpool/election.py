@@ -6,36 +6,28 @@ candidate *saw* the last renewal. Clocks are never compared across machines: eac
 own, which nobody sets and which goes on in a suspended machine, the holder from before it sent the renewal, a
 candidate from after it saw it, so the holder always stops first.
 
-What kopf's peering and the clients' leader election lack is the fence: :meth:`Elector.check` is asked before each
-write is sent, and answers no once the Lease might end before the write arrives. A process that was paused past its
-Lease therefore never writes again; it ends.
+What kopf's peering and the clients' leader election lack is the fence: :meth:`Elector.writing` stands around each
+write, and lets none be sent that might arrive when the Lease has ended. A process that was paused past its Lease
+therefore never writes again; it ends. Nor is the Lease given back while a write that nobody answered may be under way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, NoReturn
 
+from backendpool.clock import since_boot
 from backendpool.cluster.api import Api
-from backendpool.cluster.reflector import Change, Reflector
+from backendpool.cluster.reflector import Change, Reflector, ReflectorTiming
 from backendpool.cluster.resources import LEASES
 from backendpool.errors import ClusterError, Conflict, LeadershipLost, NotFound, NotLeading
+from backendpool.lease import Claim, LeaseLock
 
 log = logging.getLogger(__name__)
-
-
-_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Linux stops its monotonic clock in a suspended machine: a leader that slept would find its Lease to hold."""
-
-
-def _since_boot() -> float:
-    """Seconds, of which only differences mean anything."""
-    return time.clock_gettime(_CLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,34 +36,21 @@ class ElectionTiming:
 
     ``duration`` is how long a Lease holds from its last renewal, which is tried each ``renewal``, and after a failure
     each ``retry``. A write is sent only while the Lease holds for another ``arrival``: the longest that a request
-    may be under way.
+    may be under way. A watch on the Lease that says nothing for ``stall``, in which three renewals are due, is
+    begun anew: the connection may be dead, and not the holder.
     """
 
     duration: int = 15
     renewal: float = 2.0
     retry: float = 1.0
     arrival: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a Lease says, and ``seen``: when we first saw it say so, on our own clock."""
-
-    holder: str
-    duration: int
-    transitions: int
-    version: str
-    seen: float
-
-    def free_at(self) -> float:
-        """From when on it may be taken: at once where nobody holds it."""
-        return self.seen + self.duration if self.holder else self.seen
+    stall: float = 6.0
 
 
 class Elector:
     """One candidate: ``identity`` must not be used by another process, nor by this one after a restart.
 
-    ``api`` is the elector's own, with a timeout of at most ``timing.arrival`` and without a guard.
+    ``api`` is the elector's own, with a timeout of at most ``timing.arrival`` and without a fence.
     """
 
     def __init__(
@@ -81,21 +60,23 @@ class Elector:
         name: str,
         identity: str,
         timing: ElectionTiming = ElectionTiming(),
-        clock: Callable[[], float] = _since_boot,
+        clock: Callable[[], float] = since_boot,
     ) -> None:
         self.identity = identity
-        self._api = api
-        self._namespace = namespace
-        self._name = name
+        self._lock = LeaseLock(api, namespace, name, timing.duration)
         self._timing = timing
         self._clock = clock
         self._changed = asyncio.Event()
-        self._version = ""
-        self._transitions = 0
-        self._acquired = ""
-        self._until = float("-inf")
-        self._lease: Reflector[Claim] = Reflector(
-            api, LEASES, self._parse, self._on_change, namespace=namespace, field_selector=f"metadata.name={name}"
+        self._claim: Claim | None = None
+        self._until = self._in_doubt_until = float("-inf")
+        self._view: Reflector[Claim] = Reflector(
+            api,
+            LEASES,
+            self._parse,
+            self._on_change,
+            namespace=namespace,
+            field_selector=f"metadata.name={name}",
+            timing=ReflectorTiming(stall=timing.stall),
         )
 
     @property
@@ -106,23 +87,33 @@ class Elector:
     def check(self) -> None:
         """Raises :class:`NotLeading` unless a write that is sent now arrives while the Lease holds."""
         if self._clock() + self._timing.arrival >= self._until:
-            raise NotLeading(f"{self.identity} does not hold the Lease {self._name} for long enough to write")
+            raise NotLeading(f"{self.identity} does not hold the Lease {self._lock.name} for long enough to write")
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """The fence around the sending of a write: :meth:`check`, and a note of what is left without an answer."""
+        self.check()
+        arrived = self._clock() + self._timing.arrival
+        try:
+            yield
+        except BaseException:
+            self._in_doubt_until = max(self._in_doubt_until, arrived)
+            raise
 
     async def watch(self) -> NoReturn:
         """Follow the Lease; to be run beside :meth:`win` and :meth:`hold`."""
-        await self._lease.run()
+        await self._view.run()
 
     async def win(self) -> None:
         """Wait until the Lease is ours."""
-        await self._lease.wait_synced()
-        log.info("%s stands by for the Lease %s/%s", self.identity, self._namespace, self._name)
+        await self._view.wait_synced()
+        log.info("%s stands by for the Lease %s/%s", self.identity, *self._lock.key)
         while not self.leading:
             self._changed.clear()
-            claim = self._lease.items.get((self._namespace, self._name))
-            wait = claim.free_at() - self._clock() if claim else 0.0
+            wait = self._claim.free_at(self.identity) - self._clock() if self._claim else 0.0
             if wait > 0:
                 await self._change_within(wait)
-            elif not await self._take(claim):
+            elif not await self._take(self._claim):
                 await self._change_within(self._timing.retry)
         log.info("%s leads", self.identity)
 
@@ -132,68 +123,83 @@ class Elector:
             await asyncio.sleep(self._timing.renewal)
             while not await self._renew():
                 if not self.leading:
-                    raise LeadershipLost(f"{self.identity} could not renew the Lease {self._name} in time")
+                    raise LeadershipLost(f"{self.identity} could not renew the Lease {self._lock.name} in time")
                 await asyncio.sleep(self._timing.retry)
 
     async def release(self) -> None:
-        """Give the Lease back, so that another can take it at once. Nothing may be written after that."""
+        """Give the Lease back, so that another can take it at once. Nothing may be written after that.
+
+        Where a write may still arrive that was not answered, the Lease is left to end by itself.
+        """
         if not self.leading:
             return
         self._until = float("-inf")
+        if self._clock() < self._in_doubt_until:
+            log.warning("a write may still be under way: the Lease is not given back, and ends by itself")
+            return
         try:
-            await self._api.replace(LEASES, self._document(holder="", version=self._version))
+            await self._write(holder="")
             log.info("%s gave the Lease back", self.identity)
-        except ClusterError as error:
+        except (ClusterError, LeadershipLost) as error:
             log.warning("the Lease could not be given back, and ends by itself: %s", error)
 
     async def _take(self, claim: Claim | None) -> bool:
         """Try to become the holder; whoever writes first wins, for the write is bound to what was seen."""
         begun = self._clock()
-        self._transitions = claim.transitions + 1 if claim else 0
-        self._acquired = _now()
         try:
-            if claim is None:
-                answer = await self._api.create(LEASES, self._document(self.identity))
-            else:
-                answer = await self._api.replace(LEASES, self._document(self.identity, claim.version))
+            await self._lock.take(self.identity, claim)
         except ClusterError as error:
             log.debug("the Lease could not be taken: %s", error)
+            if isinstance(error, Conflict):
+                await self._look()
             return False
-        self._won(answer, begun)
+        self._holds_from(begun)
         return True
+
+    async def _look(self) -> None:
+        """The Lease is not what the watch has brought of it, and may never bring: read it."""
+        try:
+            self._claim = self._parse(await self._lock.read())
+        except NotFound:
+            self._claim = None
+        except ClusterError as error:
+            log.debug("the Lease could not be read: %s", error)
 
     async def _renew(self) -> bool:
         """Whether the Lease was renewed; raises :class:`LeadershipLost` where somebody else has it."""
         begun = self._clock()
         if not self.leading:
             # Time passed unseen: the process was paused. Another may lead by now.
-            raise LeadershipLost(f"{self.identity} held the Lease {self._name} and let it end")
+            raise LeadershipLost(f"{self.identity} held the Lease {self._lock.name} and let it end")
         try:
-            answer = await self._api.replace(LEASES, self._document(self.identity, self._version))
-        except (Conflict, NotFound):
-            return await self._reclaim()
+            await self._write(self.identity)
         except ClusterError as error:
             log.warning("the Lease could not be renewed, trying on: %s", error)
             return False
-        self._won(answer, begun)
+        self._holds_from(begun)
         return True
 
-    async def _reclaim(self) -> bool:
-        """Somebody wrote to our Lease. If it still names us, go on from there; else it is lost."""
+    async def _write(self, holder: str) -> None:
+        """Write to the Lease that is ours; raises :class:`LeadershipLost` where it is not any more."""
         try:
-            lease = await self._api.get(LEASES, self._namespace, self._name)
-        except NotFound:
-            raise LeadershipLost(f"the Lease {self._name} was deleted") from None
-        except ClusterError:
-            return False
-        if lease["spec"].get("holderIdentity") != self.identity:
-            raise LeadershipLost(f"the Lease {self._name} was taken by {lease['spec'].get('holderIdentity')}")
-        self._version = lease["metadata"]["resourceVersion"]
-        return False
+            await self._lock.write(holder)
+        except (Conflict, NotFound):
+            # Somebody touched it, or a renewal of ours arrived that was cut short before its answer.
+            await self._reclaim()
+            await self._lock.write(holder)
 
-    def _won(self, answer: dict[str, Any], begun: float) -> None:
+    async def _reclaim(self) -> None:
+        """Go on from what the Lease is by now, if that still names us."""
+        try:
+            lease = await self._lock.read()
+        except NotFound:
+            raise LeadershipLost(f"the Lease {self._lock.name} was deleted") from None
+        if (holder := self._parse(lease).holder) != self.identity:
+            raise LeadershipLost(f"the Lease {self._lock.name} was taken by {holder}")
+        self._lock.go_on_from(lease)
+
+    def _holds_from(self, begun: float) -> None:
         """Ours from before the request was sent: no candidate can have seen it earlier than that."""
-        self._version = answer["metadata"]["resourceVersion"]
         self._until = begun + self._timing.duration
 
     async def _change_within(self, seconds: float) -> None:
@@ -204,40 +210,11 @@ class Elector:
             return
 
     def _on_change(self, change: Change[Claim]) -> None:
+        self._claim = change.new
         self._changed.set()
 
     def _parse(self, lease: dict[str, Any]) -> Claim:
-        held = self._lease.items.get((self._namespace, self._name))
+        held = self._claim
         if held and held.version == lease["metadata"]["resourceVersion"]:
             return held  # read again, not renewed again
-        spec = lease.get("spec") or {}
-        return Claim(
-            holder=spec.get("holderIdentity") or "",
-            duration=spec.get("leaseDurationSeconds") or self._timing.duration,
-            transitions=spec.get("leaseTransitions") or 0,
-            version=lease["metadata"]["resourceVersion"],
-            seen=self._clock(),
-        )
-
-    def _document(self, holder: str, version: str = "") -> dict[str, Any]:
-        return {
-            "apiVersion": LEASES.api_version,
-            "kind": LEASES.kind,
-            "metadata": {
-                "namespace": self._namespace,
-                "name": self._name,
-                **({"resourceVersion": version} if version else {}),
-            },
-            "spec": {
-                "holderIdentity": holder,
-                "leaseDurationSeconds": self._timing.duration,
-                "leaseTransitions": self._transitions,
-                "acquireTime": self._acquired,
-                "renewTime": _now(),
-            },
-        }
-
-
-def _now() -> str:
-    """For people to read: no decision is taken by it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return self._lock.claim(lease, self._clock())

@@ -9,13 +9,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from backendpool.apply import Applied, ChildApplier
-from backendpool.cache import Cache
+from backendpool.cache import Cache, Live
 from backendpool.cluster.api import Api
 from backendpool.errors import Forbidden, NotFound, TooManyRequests, Unreachable
 from backendpool.metrics import OperatorMetrics
 from backendpool.names import API_VERSION, KIND
 from backendpool.pool import Pool, parse_pool
 from backendpool.recorder import EventRecorder, Notice
+from backendpool.writer import ChildWriter
 from tests.unit.fake_api import FakeApi
 from tests.unit.pools import document
 from tests.unit.timers import Timers
@@ -46,7 +47,7 @@ class World:
             cast("Api", self.api),
             self.cache,
             self.recorder,
-            OperatorMetrics(self.registry),
+            ChildWriter(cast("Api", self.api), OperatorMetrics(self.registry)),
             "backendpool/operator:test",
         )
 
@@ -62,6 +63,15 @@ class World:
         """Let the watches tell of all children."""
         for child in self.api.children().values():
             self.cache.put_child(None, child)
+
+    def child(self, kind: str, name: str) -> Live:
+        """As the watch brought it."""
+        return self.cache.children(("default", "greetserver"))[kind, name]
+
+    def change(self, kind: str, name: str, **fields: Any) -> None:
+        """Have somebody else write it, and the watch tell of that."""
+        before = self.child(kind, name)
+        self.cache.put_child(before, self.api.put({**before, **fields}))
 
     def reasons(self) -> list[str]:
         return [notice.reason for notice in self.recorder.notices]
@@ -86,7 +96,7 @@ async def test_everything_made_is_told_once() -> None:
     (notice,) = world.recorder.notices
     assert (notice.reason, notice.warning) == ("ChildrenApplied", False)
     assert "Service greetserver, ServiceAccount greetserver-lookaside" in notice.note
-    assert world.writes("apply", "Service") == 2
+    assert world.writes("create", "Service") == 2
 
 
 async def test_children_not_brought_by_the_watch_are_found() -> None:
@@ -100,7 +110,7 @@ async def test_children_not_brought_by_the_watch_are_found() -> None:
 async def test_refused_child_withholds_no_other() -> None:
     """Where a quota refuses the Deployment, readers still get their rights; the refusal comes back to be retried."""
     world = World()
-    world.api.refusals["apply", "Deployment"] = QUOTA
+    world.api.refusals["create", "Deployment"] = QUOTA
     outcome = await world.ensure(world.pool(readers=[{"serviceAccount": "gateway"}]))
     assert outcome.error is QUOTA
     assert outcome.view.failure == "The API server refused a child (Forbidden): exceeded quota: pods"
@@ -110,9 +120,9 @@ async def test_refused_child_withholds_no_other() -> None:
     assert "Deployment" not in world.recorder.notices[0].note, "told is what was done"
 
 
-async def test_refused_look_is_told_like_a_refused_write() -> None:
+async def test_refused_look_is_told_like_a_refused_write(world: World) -> None:
     """Without the right to get a child the pool says so, instead of failing in silence."""
-    world = World()
+    world.change("Service", "greetserver", spec={"type": "NodePort"})
     world.api.refusals["get", "Service"] = QUOTA
     assert (await world.ensure()).view.failure.endswith("exceeded quota: pods")
     assert world.api.writes == []
@@ -121,15 +131,15 @@ async def test_refused_look_is_told_like_a_refused_write() -> None:
 async def test_first_refusal_is_the_one_told() -> None:
     """Later refusals often follow from the first."""
     world = World()
-    world.api.refusals["apply", "Role"] = QUOTA
-    world.api.refusals["apply", "RoleBinding"] = TooManyRequests(429, "TooManyRequests", "slow down", 1.0)
+    world.api.refusals["create", "Role"] = QUOTA
+    world.api.refusals["create", "RoleBinding"] = TooManyRequests(429, "TooManyRequests", "slow down", 1.0)
     assert (await world.ensure()).error is QUOTA
 
 
 async def test_outage_is_raised_at_once() -> None:
     """An API server that does not answer is not asked for each child in turn."""
     world = World()
-    world.api.refusals["apply", "Service"] = Unreachable("timed out")
+    world.api.refusals["create", "Service"] = Unreachable("timed out")
     with pytest.raises(Unreachable):
         await world.ensure()
     assert len(world.api.writes) == 1
@@ -163,12 +173,11 @@ async def test_another_object_of_a_removed_name_is_spared(world: World) -> None:
 @pytest.mark.parametrize("change", ["edited", "deleted"])
 async def test_repair_is_a_warning(world: World, change: str) -> None:
     """Who edits or deletes a child of a settled pool finds in the events that it was put right, and why."""
-    service = world.cache.children(("default", "greetserver"))["Service", "greetserver"]
     if change == "edited":
-        world.cache.put_child(service, world.api.put({**service, "spec": {"type": "NodePort"}}))
+        world.change("Service", "greetserver", spec={"type": "NodePort"})
     else:
         world.api.remove("Service", "default", "greetserver")
-        world.cache.put_child(service, None)
+        world.cache.put_child(world.child("Service", "greetserver"), None)
     applied = {"type": "Reconciling", "reason": "Applied", "observedGeneration": 3}
     await world.ensure(replace(world.pool(), status={"conditions": [applied]}))
     (notice,) = world.recorder.notices
@@ -185,15 +194,30 @@ async def test_pool_made_anew_takes_its_children_over(world: World) -> None:
     assert (await world.ensure()).view.applied
     owners = [child["metadata"]["ownerReferences"][0]["uid"] for child in world.api.children().values()]
     assert set(owners) == {"pool-anew"}
-    assert {verb for verb, _, _ in world.api.writes} == {"apply"}
+    assert {verb for verb, _, _ in world.api.writes} == {"merge", "apply"}
 
 
 async def test_nothing_is_made_for_a_pool_that_another_replaced() -> None:
     """A deletion that no watch told of, and a new pool of the name: children would be owned by a ghost."""
     world = World()
     with pytest.raises(NotFound, match="default/greetserver is another pool of that name by now"):
-        await world.ensure(replace(world.pool(), uid="ghost"))
+        await world.ensure(replace(world.pool(), uid="ghost", status={"observedGeneration": 3}))
     assert world.api.writes == []
+
+
+async def test_foreign_object_that_the_watch_does_not_show_ends_it() -> None:
+    """Where a name turns out to be somebody else's nothing that comes after it is made, and no pod runs."""
+    world = World()
+    account = {"kind": "ServiceAccount", "metadata": {"namespace": "default", "name": "greetserver-lookaside"}}
+    foreign = world.api.put(account)
+    outcome = await world.ensure()
+    assert "ServiceAccount greetserver-lookaside in namespace default" in outcome.view.conflict
+    assert outcome.look_again
+    assert world.api.children() == {
+        ("Service", "greetserver"): world.api.children()["Service", "greetserver"],
+        ("ServiceAccount", "greetserver-lookaside"): foreign,
+    }
+    assert world.reasons() == ["ChildrenApplied"]
 
 
 async def test_bad_spec_touches_nothing(world: World) -> None:
@@ -206,6 +230,5 @@ async def test_bad_spec_touches_nothing(world: World) -> None:
 async def test_available_replicas_are_the_deployments(world: World) -> None:
     """The lookaside's availability is what the cluster says of the Deployment."""
     assert (await world.ensure()).view.lookaside_available == 0
-    deployment = world.cache.children(("default", "greetserver"))["Deployment", "greetserver-lookaside"]
-    world.cache.put_child(deployment, world.api.put({**deployment, "status": {"availableReplicas": 2}}))
+    world.change("Deployment", "greetserver-lookaside", status={"availableReplicas": 2})
     assert (await world.ensure()).view.lookaside_available == 2

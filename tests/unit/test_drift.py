@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from backendpool.children import Child, children
+from backendpool.children import children
 from backendpool.drift import Plan, Ref, belongs_to, covers, owned_by, plan, ref_of
+from backendpool.manifest import Child
 from tests.unit.pools import pool
 
 IMAGE = "backendpool/operator:dev"
@@ -62,14 +63,11 @@ def container(deployment: dict[str, Any]) -> dict[str, Any]:
 def test_children_as_stored_need_nothing() -> None:
     """What the API server fills in is not drift."""
     assert plan(POOL, DESIRED, stored()) == Plan()
-    assert plan(POOL, DESIRED, stored()).is_done
 
 
 def test_missing_children_are_applied_in_order() -> None:
     """An empty namespace gets everything."""
-    todo = plan(POOL, DESIRED, {})
-    assert todo == Plan(apply=DESIRED)
-    assert not todo.is_done
+    assert plan(POOL, DESIRED, {}) == Plan(apply=DESIRED)
 
 
 DRIFT: dict[str, tuple[Ref, Change]] = {
@@ -140,7 +138,7 @@ ADDED: dict[str, tuple[Ref, Change]] = {
 @pytest.mark.parametrize(("ref", "change"), ADDED.values(), ids=ADDED)
 def test_what_others_add_stands(ref: Ref, change: Change) -> None:
     """What an apply would leave alone is not drift, or it would be applied for ever."""
-    assert plan(POOL, DESIRED, changed(ref, change)).is_done
+    assert plan(POOL, DESIRED, changed(ref, change)) == Plan()
 
 
 @pytest.mark.parametrize(
@@ -223,9 +221,7 @@ def test_foreign_object_stops_everything() -> None:
     """One name that is taken, and nothing of the pool is touched."""
     live = changed(HEADLESS, lambda it: it["metadata"].pop("ownerReferences"))
     del live[DEPLOYMENT]
-    todo = plan(POOL, DESIRED, live)
-    assert todo == Plan(conflicts=(HEADLESS,))
-    assert not todo.is_done
+    assert plan(POOL, DESIRED, live) == Plan(conflicts=(HEADLESS,))
 
 
 def test_child_of_another_pool_is_foreign() -> None:

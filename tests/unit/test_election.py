@@ -8,6 +8,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -23,14 +24,22 @@ TIMING = ElectionTiming(duration=1, renewal=0.1, retry=0.02, arrival=0.2)
 
 
 class LeaseServer:
-    """An API server that has one Lease, as far as electors use one. ``away`` fails each request."""
+    """An API server that has one Lease, as far as electors use one.
+
+    ``away`` fails each request. A write that ``mute`` is set for is done, and not answered while that lasts.
+    """
 
     def __init__(self) -> None:
         self.lease: dict[str, Any] | None = None
         self.away = False
+        self.mute = False
         self.requests = 0
-        self._versions = itertools.count(1)
+        self._versions = itertools.count(2)
         self._watchers: list[asyncio.Queue[dict[str, Any]]] = []
+
+    def go_silent(self) -> None:
+        """Have no watch of now bring anything any more, without ending it: a connection that is half open."""
+        self._watchers.clear()
 
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
         self._reached()
@@ -42,30 +51,46 @@ class LeaseServer:
         self._reached()
         if self.lease is not None:
             raise Conflict(409, "AlreadyExists", "it is there")
-        return self._store("ADDED", obj)
+        return await self._written("ADDED", obj)
 
     async def replace(self, resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
         held = await self.get(resource, "ops", "lease")
         if held["metadata"]["resourceVersion"] != obj["metadata"]["resourceVersion"]:
             raise Conflict(409, "Conflict", "it has changed")
-        return self._store("MODIFIED", obj)
+        return await self._written("MODIFIED", obj)
 
     async def list_page(self, resource: Resource, namespace: str, **_: object) -> dict[str, Any]:
         self._reached()
         items = [copy.deepcopy(self.lease)] if self.lease else []
-        return {"items": items, "metadata": {"resourceVersion": "1"}}
+        version = self.lease["metadata"]["resourceVersion"] if self.lease else "0"
+        return {"items": items, "metadata": {"resourceVersion": version}}
 
-    async def watch(self, resource: Resource, namespace: str, **_: object) -> AsyncIterator[dict[str, Any]]:
+    async def watch(
+        self, resource: Resource, namespace: str, *, resource_version: str, stall_seconds: float, **_: object
+    ) -> AsyncIterator[dict[str, Any]]:
         self._reached()
         events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._watchers.append(events)
-        yield {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "1"}}}
+        yield {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": resource_version}}}
+        if self.lease and int(self.lease["metadata"]["resourceVersion"]) > int(resource_version):
+            yield {"type": "MODIFIED", "object": copy.deepcopy(self.lease)}
         while True:
-            yield await events.get()
+            try:
+                async with asyncio.timeout(stall_seconds):
+                    event = await events.get()
+            except TimeoutError:
+                raise Unreachable("no answer in time") from None
+            yield event
 
     @property
     def holder(self) -> str:
         return str(self.lease["spec"]["holderIdentity"]) if self.lease else ""
+
+    async def _written(self, kind: str, obj: dict[str, Any]) -> dict[str, Any]:
+        answer = self._store(kind, obj)
+        while self.mute:
+            await asyncio.sleep(0.01)
+        return answer
 
     def _store(self, kind: str, obj: dict[str, Any]) -> dict[str, Any]:
         self.lease = copy.deepcopy(obj)
@@ -148,6 +173,107 @@ async def test_lease_given_back_is_taken_at_once(server: LeaseServer) -> None:
         assert server.holder == "b"
         with pytest.raises(NotLeading):
             a.check()
+
+
+async def test_renewal_cut_short_does_not_cost_the_hand_over(server: LeaseServer) -> None:
+    """Asked to end between a renewal and its answer, the holder gives back what that renewal made of the Lease."""
+    async with candidate(server, "a") as a, candidate(server, "b") as b:
+        await within(0.5, a)
+        winning, holding = asyncio.create_task(b.win()), asyncio.create_task(a.hold())
+        server.mute = True
+        await asyncio.sleep(1.5 * TIMING.renewal)
+        holding.cancel()
+        await asyncio.gather(holding, return_exceptions=True)
+        server.mute = False
+        await a.release()
+        await asyncio.wait_for(winning, 0.3)
+        assert server.holder == "b"
+
+
+async def test_lost_lease_is_not_given_back(server: LeaseServer) -> None:
+    """Who has it by now keeps it, whatever the former holder believed as it ended."""
+    async with candidate(server, "a") as a:
+        await within(0.5, a)
+        assert server.lease is not None
+        taken = copy.deepcopy(server.lease)
+        taken["spec"]["holderIdentity"] = "b"
+        await server.replace(cast("Resource", None), taken)
+        await a.release()
+        assert server.holder == "b"
+
+
+async def test_lease_is_not_given_back_while_a_write_may_be_under_way(server: LeaseServer) -> None:
+    """A write that was cut short may still arrive: nobody else leads until it cannot any more."""
+    clock = Clock()
+    async with candidate(server, "a", clock) as a:
+        await within(0.5, a)
+        with pytest.raises(Unreachable), a.writing():
+            raise Unreachable("no answer in time")
+        await a.release()
+        assert server.holder == "a"
+        with pytest.raises(NotLeading):
+            a.check()
+
+
+async def test_lease_is_given_back_after_what_was_answered_or_is_long_ago(server: LeaseServer) -> None:
+    """Writes that ended well do not hold a hand-over up, nor does one that cannot arrive any more."""
+    clock = Clock()
+    async with candidate(server, "a", clock) as a:
+        await within(0.5, a)
+        with pytest.raises(Unreachable), a.writing():
+            raise Unreachable("no answer in time")
+        clock.ahead = 1.1 * TIMING.arrival
+        with a.writing():
+            pass
+        await a.release()
+        assert server.holder == ""
+
+
+async def test_closed_fence_lets_nothing_through(server: LeaseServer) -> None:
+    """Without the Lease, what stands behind the fence is not even begun."""
+    async with candidate(server, "a") as a:
+        with pytest.raises(NotLeading), a.writing():
+            pytest.fail("begun")
+
+
+async def test_lease_taken_without_an_answer_is_known_for_ones_own(server: LeaseServer) -> None:
+    """A candidate whose winning write was not answered leads as soon as it sees that it has won."""
+    async with candidate(server, "a") as a:
+        server.mute = True
+        with pytest.raises(TimeoutError):
+            await within(0.1, a)
+        assert server.holder == "a"
+        server.mute = False
+        await within(0.5 * TIMING.duration, a)
+
+
+async def test_candidate_whose_watch_is_dead_takes_over(server: LeaseServer) -> None:
+    """What it knows of the Lease is old: refused for that, it reads what the Lease is and counts from there."""
+    async with candidate(server, "a") as a, candidate(server, "b") as b:
+        await within(0.5, a)
+        winning, holding = asyncio.create_task(b.win()), asyncio.create_task(a.hold())
+        await asyncio.sleep(0.5 * TIMING.renewal)
+        server.go_silent()
+        await asyncio.sleep(0.5 * TIMING.duration)
+        holding.cancel()
+        await asyncio.wait_for(winning, 2.5 * TIMING.duration)
+        assert server.holder == "b"
+
+
+async def test_silent_watch_on_the_lease_is_begun_anew(server: LeaseServer) -> None:
+    """The holder renews every few moments: silence says that the connection is dead, long before a bookmark is due."""
+    electors = [
+        Elector(cast("Api", server), "ops", "lease", identity, replace(TIMING, duration=60, stall=0.2))
+        for identity in ("a", "b")
+    ]
+    async with following(electors):
+        a, b = electors
+        await within(0.5, a)
+        winning = asyncio.create_task(b.win())
+        await asyncio.sleep(0.05)
+        server.go_silent()
+        await a.release()
+        await asyncio.wait_for(winning, 5)
 
 
 async def test_dead_holder_is_succeeded_when_its_lease_ends(server: LeaseServer) -> None:
