@@ -35,11 +35,13 @@ class Reason(StrEnum):
     NO_ENDPOINTS = "NoEndpoints"
     LOOKASIDE_READY = "LookasideReady"
     LOOKASIDE_STARTING = "LookasideStarting"
+    LOOKASIDE_DEGRADED = "LookasideDegraded"
     LOOKASIDE_UNAVAILABLE = "LookasideUnavailable"
     DISABLED = "Disabled"
     APPLYING = "Applying"
     APPLIED = "Applied"
     APPLY_FAILED = "ApplyFailed"
+    WATCH_REFUSED = "WatchRefused"
     NOT_STALLED = "NotStalled"
     CONFLICT = "Conflict"
     INVALID_SPEC = "InvalidSpec"
@@ -55,8 +57,10 @@ _WARNINGS: Final = frozenset(
         Reason.ENDPOINTS_STALE,
         Reason.ALL_DRAINING,
         Reason.NO_ENDPOINTS,
+        Reason.LOOKASIDE_DEGRADED,
         Reason.LOOKASIDE_UNAVAILABLE,
         Reason.APPLY_FAILED,
+        Reason.WATCH_REFUSED,
         Reason.CONFLICT,
         Reason.INVALID_SPEC,
     }

@@ -18,6 +18,10 @@ GRACE_SECONDS: Final = 30
 """For streams to end and for clients to find another replica."""
 
 
+_TLS_VOLUME: Final = "tls"
+_TLS_FOLDER: Final = "/var/run/secrets/backendpool.io/tls"
+
+
 def selector_labels(pool: Pool) -> dict[str, str]:
     """The labels by which a pool's lookaside pods are found.
 
@@ -52,6 +56,7 @@ def pod_template(pool: Pool, lookaside: LookasideSpec, image: str) -> dict[str, 
                 _spread(pool, "topology.kubernetes.io/zone"),
             ],
             "containers": [_container(pool, lookaside, image)],
+            **({"volumes": [_tls_volume(lookaside.tls_secret)]} if lookaside.tls_secret else {}),
         },
     }
 
@@ -62,7 +67,9 @@ def _container(pool: Pool, lookaside: LookasideSpec, image: str) -> dict[str, An
         "POOL_NAMESPACE": pool.namespace,
         "LOOKASIDE_PORT": str(lookaside.port),
         "METRICS_PORT": str(METRICS_PORT),
+        **({"LOOKASIDE_TLS_FOLDER": _TLS_FOLDER} if lookaside.tls_secret else {}),
     }
+    mounts = [{"name": _TLS_VOLUME, "mountPath": _TLS_FOLDER, "readOnly": True}] if lookaside.tls_secret else []
     resources = {kind: dict(amounts) for kind, amounts in lookaside.resources.items() if amounts}
     return {
         "name": "lookaside",
@@ -73,16 +80,31 @@ def _container(pool: Pool, lookaside: LookasideSpec, image: str) -> dict[str, An
             {"name": PORT_NAME, "containerPort": lookaside.port, "protocol": "TCP"},
             {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
         ],
-        # The delay is about what the program takes to start: a first probe that fails would be a Warning.
-        "readinessProbe": {"grpc": {"port": lookaside.port}, "initialDelaySeconds": 2, "periodSeconds": 2},
+        # Not by gRPC, for kubelet speaks it without TLS alone. The delay is about what the program takes to start: a
+        # first probe that fails would be a Warning.
+        "readinessProbe": {
+            "httpGet": {"path": "/readyz", "port": "metrics"},
+            "initialDelaySeconds": 2,
+            "periodSeconds": 2,
+        },
         "livenessProbe": {"httpGet": {"path": "/healthz", "port": "metrics"}, "periodSeconds": 10},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
+        # Why it ended, for the pool's conditions.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        **({"volumeMounts": mounts} if mounts else {}),
         **({"resources": resources} if resources else {}),
     }
+
+
+def _tls_volume(secret: str) -> dict[str, Any]:
+    """As cert-manager lays it out. Without certificate and key no pod starts; without ``ca.crt`` clients need none."""
+    needed = {"name": secret, "items": [{"key": key, "path": key} for key in ("tls.crt", "tls.key")]}
+    wished = {"name": secret, "items": [{"key": "ca.crt", "path": "ca.crt"}], "optional": True}
+    return {"name": _TLS_VOLUME, "projected": {"sources": [{"secret": needed}, {"secret": wished}]}}
 
 
 def _spread(pool: Pool, topology_key: str) -> dict[str, Any]:

@@ -7,22 +7,24 @@ so a lost or doubled event does no harm. Where nothing differs nothing is writte
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from backendpool.apply import ChildApplier
-from backendpool.cache import Cache, PoolKey
+from backendpool.apply import Applied, ChildApplier
+from backendpool.cache import Cache, Live, PoolKey
 from backendpool.cluster.api import Api
 from backendpool.cluster.resources import POOLS
 from backendpool.conditions import transitions
 from backendpool.drift import belongs_to
-from backendpool.endpoints import EndpointSet, union
+from backendpool.endpoints import EndpointSet, of_service, union
 from backendpool.errors import Conflict, NotFound
+from backendpool.examiner import Examiner
 from backendpool.metrics import OperatorMetrics
-from backendpool.names import API_VERSION, KIND
+from backendpool.names import API_VERSION, KIND, lookaside_name
 from backendpool.pool import Pool, parse_pool
 from backendpool.recorder import EventRecorder, Notice
-from backendpool.status import ChildrenView, build_status
+from backendpool.status import build_status
 
 
 def _utc_now() -> datetime:
@@ -32,7 +34,7 @@ def _utc_now() -> datetime:
 class Reconciler:
     """Brings pools' children and status to what their specs and EndpointSlices say.
 
-    ``refused`` says why a pool's EndpointSlices may not be watched, empty where they may.
+    ``refused`` says of which kinds nothing may be watched where a pool is, and why.
     """
 
     def __init__(
@@ -40,14 +42,16 @@ class Reconciler:
         api: Api,
         cache: Cache,
         applier: ChildApplier,
+        examiner: Examiner,
         recorder: EventRecorder,
         metrics: OperatorMetrics,
-        refused: Callable[[PoolKey], str],
+        refused: Callable[[PoolKey], Mapping[str, str]],
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._api = api
         self._cache = cache
         self._applier = applier
+        self._examiner = examiner
         self._recorder = recorder
         self._metrics = metrics
         self._refused = refused
@@ -57,18 +61,26 @@ class Reconciler:
         """Returns the seconds after which to look again unasked, or None; raises ``ClusterError``."""
         pool = self._cache.pool(key)
         if pool is None or pool.deleting:
+            self._examiner.forget(key)
             return None
         try:
-            applied = await self._applier.ensure(pool)
-            await self._write_status(pool, applied.view)
+            applied = await self._examined(pool, await self._applier.ensure(pool))
+            await self._write_status(pool, applied)
         except (Conflict, NotFound):
             return await self._read_again(pool)
         if applied.error:
             raise applied.error
         return applied.look_again
 
-    async def _write_status(self, pool: Pool, view: ChildrenView) -> None:
-        status = build_status(pool, self._endpoints(pool), view, self._clock(), self._refused(pool.key))
+    async def _examined(self, pool: Pool, applied: Applied) -> Applied:
+        """With what ails the lookaside, if anything, and when to look at it again."""
+        problem, due = await self._examiner.examine(pool, applied.live.get(("Deployment", lookaside_name(pool.name))))
+        view = replace(applied.view, lookaside_problem=problem)
+        return replace(applied, view=view, look_again=min(filter(None, (applied.look_again, due)), default=None))
+
+    async def _write_status(self, pool: Pool, applied: Applied) -> None:
+        endpoints = self._endpoints(pool, applied.live.get(("Service", pool.name)))
+        status = build_status(pool, endpoints, applied.view, self._clock(), self._refused(pool.key))
         if status == pool.status:
             return
         answer = await self._api.replace_status(POOLS, _with_status(pool, status))
@@ -77,19 +89,17 @@ class Reconciler:
         for news in transitions(pool.status.get("conditions") or (), status["conditions"]):
             self._recorder.record(pool, Notice(news.reason, news.message, warning=news.reason.is_warning))
 
-    def _endpoints(self, pool: Pool) -> EndpointSet | None:
+    def _endpoints(self, pool: Pool, service: Live | None) -> EndpointSet | None:
         """The union of the slices of the pool's own Service; None while the cluster has made none.
 
         A Service that has a selector always has a slice, be it an empty one. So no slice means that nothing
         is known yet, as after somebody deleted the Service: the last list stands until the new one is there.
         A Service of the pool's name and label that is not the pool's does not tell where its calls go.
         """
-        service = self._cache.children(pool.key).get(("Service", pool.name))
         if service is None or not belongs_to(service, pool):
             return None
-        uid, families = service["metadata"]["uid"], service["spec"].get("ipFamilies") or [None]
-        slices = [one for one in self._cache.slices(pool.key) if one.owner_uid in (uid, "")]
-        return union(slices, families[0]) if slices else None
+        slices = of_service(self._cache.slices(pool.key), service["metadata"]["uid"])
+        return union(slices) if slices else None
 
     async def _read_again(self, pool: Pool) -> float | None:
         """The pool changed or went while it was worked on: go on from how it is, without waiting for the watch."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from backendpool.endpoints import Endpoint, EndpointState, Slice
+from backendpool.endpoints import EndpointState, Slice
 
 SETTLE_SECONDS: Final = 0.05
 
@@ -76,11 +76,8 @@ class SettledSlices:
             self._changed()
 
 
-def _content(slices: Iterable[Slice | None]) -> frozenset[tuple[str, str, Endpoint | None]]:
-    """What is listed, and of which family and Service there is a slice at all, be it an empty one."""
+def _content(slices: Iterable[Slice | None]) -> frozenset[tuple[str, str, object]]:
+    """What is listed, and of which family, Service and age there is a slice at all, be it an empty one."""
     return frozenset(
-        (one.family, one.owner_uid, endpoint)
-        for one in slices
-        if one is not None
-        for endpoint in (None, *one.endpoints)
+        (one.family, one.owner_uid, told) for one in slices if one is not None for told in (one.created, *one.endpoints)
     )

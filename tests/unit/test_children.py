@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
 
-from backendpool.children import Child, children, digest
+from backendpool.bootstrap import bootstrap
+from backendpool.children import children
 from backendpool.errors import SpecError
-from backendpool.names import DIGEST_ANNOTATION, MAX_POOL_NAME, POOL_LABEL
-from tests.unit.pools import SELECTOR, pool
+from backendpool.manifest import Child, digest
+from backendpool.names import DIGEST_ANNOTATION, POOL_LABEL
+from tests.unit.pools import CRD_FILE, SELECTOR, pool
 
 IMAGE = "backendpool/operator:dev"
 
@@ -20,7 +24,9 @@ LOOKASIDE = {
     ("Deployment", "greetserver-lookaside"),
     ("Service", "greetserver-lookaside"),
     ("PodDisruptionBudget", "greetserver-lookaside"),
+    ("ConfigMap", "greetserver-xds"),
 }
+TLS = {"tls": {"secretName": "greet-tls"}}
 READER = {("Role", "greetserver-reader"), ("RoleBinding", "greetserver-reader")}
 
 
@@ -117,7 +123,10 @@ def test_lookaside_service_leads_to_its_pods() -> None:
         "maxUnavailable": 1,
         "selector": {"matchLabels": labels},
     }
-    assert [(port["name"], port["port"], port["targetPort"]) for port in service["ports"]] == [("grpc", 6000, "grpc")]
+    assert service["clusterIP"] == "None", "clients are to know each server's address"
+    (port,) = service["ports"]
+    assert (port["name"], port["port"], port["targetPort"]) == ("grpc", 6000, "grpc")
+    assert port["appProtocol"] == "kubernetes.io/h2c"
 
 
 @pytest.mark.parametrize(
@@ -154,8 +163,37 @@ def test_lookaside_program_is_told_what_to_serve() -> None:
         "METRICS_PORT": "9090",
     }
     assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"grpc": 6000, "metrics": 9090}
-    assert container["readinessProbe"]["grpc"] == {"port": 6000}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
+
+
+def test_bootstrap_lies_ready_for_xds_clients() -> None:
+    """A pod that mounts the ConfigMap has a file that leads it to the lookaside."""
+    data = made(lookaside={"port": 6000})["ConfigMap", "greetserver-xds"]["data"]
+    assert json.loads(data["bootstrap.json"]) == bootstrap(pool(lookaside={"port": 6000}))
+    assert data.keys() == {"bootstrap.json"}
+
+
+def test_certificate_is_mounted_and_told_of() -> None:
+    """The Secret's certificate and key must be there, its CA may be; the program is told where."""
+    container = container_of(lookaside=TLS)
+    (mount,) = container["volumeMounts"]
+    (volume,) = pod_of(lookaside=TLS)["spec"]["volumes"]
+    needed, wished = (source["secret"] for source in volume["projected"]["sources"])
+    assert (mount["name"], mount["readOnly"]) == (volume["name"], True)
+    assert {"name": "LOOKASIDE_TLS_FOLDER", "value": mount["mountPath"]} in container["env"]
+    assert {needed["name"], wished["name"]} == {"greet-tls"}
+    assert [item["path"] for item in needed["items"]] == ["tls.crt", "tls.key"]
+    assert ([item["path"] for item in wished["items"]], wished["optional"]) == (["ca.crt"], True)
+
+
+def test_clients_of_a_tls_lookaside_are_told_so() -> None:
+    """The bootstraps follow, with and without a certificate of the client; no mesh takes the port for plain HTTP/2."""
+    these = made(lookaside=TLS)
+    data = these["ConfigMap", "greetserver-xds"]["data"]
+    assert json.loads(data["bootstrap.json"]) == bootstrap(pool(lookaside=TLS))
+    assert json.loads(data["bootstrap-without-certificate.json"]) == bootstrap(pool(lookaside=TLS), certificate=False)
+    assert "appProtocol" not in these["Service", "greetserver-lookaside"]["spec"]["ports"][0]
 
 
 def test_pod_meets_the_restricted_standard() -> None:
@@ -203,11 +241,17 @@ def test_resources_are_the_authors() -> None:
     assert "resources" not in container_of(lookaside={"resources": {}})
 
 
-def test_lookaside_may_read_slices_and_nothing_else() -> None:
-    """Its one rule is what its watch needs."""
+def test_lookaside_may_read_slices_and_its_pool() -> None:
+    """Its rules are what its watches need."""
     these = made()
     assert these["Role", "greetserver-lookaside"]["rules"] == [
-        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+        {
+            "apiGroups": ["backendpool.io"],
+            "resources": ["grpcbackendpools"],
+            "resourceNames": ["greetserver"],
+            "verbs": ["list", "watch"],
+        },
     ]
     binding = these["RoleBinding", "greetserver-lookaside"]
     assert binding["roleRef"]["name"] == "greetserver-lookaside"
@@ -233,7 +277,9 @@ def test_readers_may_read_this_one_pool() -> None:
 
 def test_longest_pool_name_leaves_room_for_the_childrens() -> None:
     """A name that the CRD lets through makes no name or label that the API server refuses."""
-    for (_, name), child in made("p" * MAX_POOL_NAME, readers=[{"serviceAccount": "a"}]).items():
+    limit = re.search(r"self\.metadata\.name\.size\(\) <= (\d+) ", CRD_FILE.read_text())
+    assert limit
+    for (_, name), child in made("p" * int(limit[1]), readers=[{"serviceAccount": "a"}]).items():
         assert len(name) <= 63
         assert all(len(value) <= 63 for value in child["metadata"]["labels"].values())
 

@@ -14,17 +14,22 @@ from backendpool.cache import Cache, PoolKey
 from backendpool.cluster.api import Api
 from backendpool.endpoints import Endpoint, Slice
 from backendpool.errors import Forbidden, Unreachable
+from backendpool.examiner import Examiner
+from backendpool.lookaside_pod import selector_labels
 from backendpool.metrics import OperatorMetrics
 from backendpool.names import API_VERSION, KIND, POOL_LABEL
 from backendpool.pool import parse_pool
 from backendpool.reconcile import Reconciler
 from backendpool.recorder import EventRecorder
 from backendpool.settle import SETTLE_SECONDS
+from backendpool.writer import ChildWriter
 from tests.unit.fake_api import FakeApi
 from tests.unit.timers import Timers
 
 KEY = ("shop", "greetserver")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+STARTING = 10.0
+"""Seconds after which a lookaside that has no server yet is looked at."""
 
 
 @dataclass
@@ -40,10 +45,18 @@ class World:
         self.timers = Timers()
         self.cache = Cache(self.enqueued.append, self.timers.later)
         recorder = EventRecorder(api, "operator-0")
-        applier = ChildApplier(api, self.cache, recorder, metrics, "backendpool/operator:test")
-        self.refused = ""
+        applier = ChildApplier(api, self.cache, recorder, ChildWriter(api, metrics), "backendpool/operator:test")
+        self.refused: dict[str, str] = {}
+        self.seconds = 0.0
         self.reconciler = Reconciler(
-            api, self.cache, applier, recorder, metrics, refused=lambda _: self.refused, clock=lambda: NOW
+            api,
+            self.cache,
+            applier,
+            Examiner(api, clock=lambda: self.seconds),
+            recorder,
+            metrics,
+            refused=lambda _: self.refused,
+            clock=lambda: NOW,
         )
         self.seen: dict[Any, Any] = {}
         self.pool = self.api.put(_pool())
@@ -93,11 +106,12 @@ def world() -> World:
 
 
 async def test_new_pool_gets_its_children_and_a_status(world: World) -> None:
-    """The first reconcile applies every child once and writes the status once."""
-    assert await world.reconcile() is None
-    applied = [(kind, name) for verb, kind, name in world.api.writes if verb == "apply"]
-    assert applied[0] == ("Service", "greetserver")
-    assert len(applied) == len(set(applied)) == 7
+    """The first reconcile makes every child once, what runs pods last, and writes the status once."""
+    assert await world.reconcile() == STARTING
+    made = [(kind, name) for verb, kind, name in world.api.writes if verb == "create"]
+    assert made[0] == ("Service", "greetserver")
+    assert made[-1] == ("Deployment", "greetserver-lookaside")
+    assert len(made) == len(set(made)) == 8
     assert [w for w in world.api.writes if w[0] == "status"] == [("status", KIND, "greetserver")]
 
 
@@ -114,6 +128,21 @@ async def test_own_writes_do_not_bring_the_pool_back(world: World) -> None:
     world.enqueued.clear()
     world.deliver()
     assert world.enqueued == []
+
+
+async def test_what_ails_the_lookaside_reaches_the_status(world: World) -> None:
+    """A pod that does not start tells why in the pool's condition, and is looked at again."""
+    await world.reconcile()
+    waiting = {"reason": "ErrImagePull", "message": "no such image"}
+    labels = selector_labels(parse_pool(world.pool))
+    metadata = {"namespace": KEY[0], "name": "greetserver-lookaside-1", "labels": labels}
+    statuses = [{"name": "lookaside", "state": {"waiting": waiting}}]
+    world.api.put({"kind": "Pod", "metadata": metadata, "status": {"containerStatuses": statuses}})
+    world.seconds += STARTING
+    assert await world.reconcile() == 15.0
+    condition = world.condition("LookasideAvailable")
+    assert condition["reason"] == "LookasideUnavailable"
+    assert "pod greetserver-lookaside-1 does not start (ErrImagePull): no such image" in condition["message"]
 
 
 async def test_endpoints_reach_the_status(world: World) -> None:
@@ -165,7 +194,7 @@ async def test_deleted_service_keeps_the_last_endpoints(world: World) -> None:
     world.cache.put_slice(old, None)
     world.deliver()
     await world.reconcile()
-    assert ("apply", "Service", "greetserver") in world.api.writes
+    assert ("create", "Service", "greetserver") in world.api.writes
     assert [e["address"] for e in world.status["endpoints"]] == ["10.0.0.1"]
     assert world.condition("EndpointsAvailable")["status"] == "Unknown"
 
@@ -210,7 +239,7 @@ async def test_conflict_ends_with_the_foreign_object(world: World) -> None:
     world.api.put({"kind": "Service", "metadata": {"namespace": KEY[0], "name": KEY[1]}, "spec": {}})
     await world.reconcile()
     del world.api.objects["Service", *KEY]
-    assert await world.reconcile() is None
+    assert await world.reconcile() == STARTING
     assert world.condition("Stalled")["status"] == "False"
 
 
@@ -221,7 +250,7 @@ async def test_changed_child_is_put_right(world: World) -> None:
     world.api.put({**service, "spec": {**service["spec"], "selector": {"run": "other"}}})
     world.deliver()
     await world.reconcile()
-    assert world.api.writes == [("apply", "Service", "greetserver")]
+    assert world.api.writes == [("merge", "Service", "greetserver"), ("apply", "Service", "greetserver")]
     assert world.api.objects["Service", *KEY]["spec"]["selector"] == {"run": "greetserver"}
 
 
@@ -239,7 +268,7 @@ async def test_children_no_longer_asked_for_are_removed(world: World) -> None:
 
 async def test_refused_child_is_told_and_retried(world: World) -> None:
     """A refusal stands in the status with the server's sentence, and the pool comes back."""
-    world.api.refusals["apply", "Deployment"] = Forbidden(403, "Forbidden", "exceeded quota: pods")
+    world.api.refusals["create", "Deployment"] = Forbidden(403, "Forbidden", "exceeded quota: pods")
     with pytest.raises(Forbidden):
         await world.reconcile()
     assert world.condition("Ready")["reason"] == "ApplyFailed"
@@ -261,16 +290,35 @@ async def test_status_conflict_reads_again_and_comes_back(world: World) -> None:
     """A pool that changed under the write is read anew without waiting for its watch."""
     world.api.put(world.api.objects[KIND, *KEY])
     assert await world.reconcile() == 0.0
-    assert await world.reconcile() is None
+    assert await world.reconcile() == STARTING
     assert world.condition("Ready")["status"] == "False"
 
 
 async def test_pool_deleted_unseen_gets_no_new_children(world: World) -> None:
     """A pool whose deletion nobody saw is found to be gone before anything is made for it."""
+    await world.reconcile()
     del world.api.objects[KIND, *KEY]
+    world.api.remove("Service", *KEY)
+    world.deliver()
     assert await world.reconcile() is None
     assert world.api.writes == []
     assert world.cache.pool(KEY) is None
+
+
+async def test_new_pool_deleted_unseen_is_served_once(world: World) -> None:
+    """What is made for a pool before its first status is the cluster's to collect, and is not made a second time."""
+    del world.api.objects[KIND, *KEY]
+    assert await world.reconcile() is None
+    assert world.cache.pool(KEY) is None
+    assert await world.reconcile() is None
+    assert world.api.writes == []
+
+
+async def test_first_status_has_the_endpoints_that_are_there(world: World) -> None:
+    """What the API server answers to the making of the Service is known at once, though not yet by the watch."""
+    world.cache.put_slice(None, Slice(KEY[0], "s1", KEY[1], "IPv4", (Endpoint("10.0.0.1", 50051),)))
+    await world.reconciler.reconcile(KEY)
+    assert [e["address"] for e in world.status["endpoints"]] == ["10.0.0.1"]
 
 
 async def test_pool_in_deletion_is_left_alone(world: World) -> None:
@@ -291,7 +339,7 @@ async def test_spec_of_an_unknown_policy_stalls(world: World) -> None:
     world.deliver()
     await world.reconcile()
     assert world.condition("Stalled")["reason"] == "InvalidSpec"
-    assert len(world.api.children()) == 7
+    assert len(world.api.children()) == 8
 
 
 async def test_pool_made_anew_while_its_end_is_noticed_is_kept(world: World) -> None:
@@ -305,7 +353,7 @@ async def test_pool_made_anew_while_its_end_is_noticed_is_kept(world: World) -> 
     world.cache.put_child(world.seen.pop(("Service", KEY[1])), None)
     assert await world.reconcile() == 0.0
     assert world.api.writes == []
-    assert await world.reconcile() is None
+    assert await world.reconcile() == STARTING
     (owner,) = world.api.objects["Service", *KEY]["metadata"]["ownerReferences"]
     assert owner["uid"] == "pool-2"
 

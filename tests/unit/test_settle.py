@@ -127,6 +127,15 @@ def test_address_in_another_pod_takes_the_place(listing: Listing) -> None:
     assert listing.news() == ({replace(successor, port=50052), B, C}, 1)
 
 
+def test_port_that_leaves_while_its_address_stays_is_told_at_once(listing: Listing) -> None:
+    """What is named is an address: one that a slice names has not vanished, and its ports are those that are listed."""
+    second = replace(A, port=50052, pod_uid="u9")
+    listing.put("two", C, second)
+    assert listing.news() == ({A, B, C, second}, 1)
+    listing.put("two", C)
+    assert listing.news() == ({A, B, C}, 1)
+
+
 def test_slice_that_goes_takes_its_endpoints_later(listing: Listing) -> None:
     """A slice may be emptied into another by being deleted; an empty one has nothing to wait for."""
     listing.put("empty")

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backendpool.assessment import ChildrenView
 from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.names import MAX_STATUS_ENDPOINTS
 from backendpool.pool import Pool
-from backendpool.status import ChildrenView, build_status, endpoints_of
+from backendpool.status import build_status, endpoints_of
 from tests.unit.pools import crd_schema, pool
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -65,7 +66,10 @@ def test_whole_document() -> None:
     assert status == {
         "observedGeneration": 3,
         "serviceName": "greetserver",
-        "lookaside": {"target": "greetserver-lookaside.default.svc:50055"},
+        "lookaside": {
+            "target": "greetserver-lookaside.default.svc:50055",
+            "xdsTarget": "xds:///greetserver.default",
+        },
         "revision": EndpointSet.of([ONE, GOING]).revision,
         "ready": 1,
         "draining": 1,
@@ -266,10 +270,37 @@ def test_conflict_keeps_the_last_endpoints() -> None:
 def test_endpoints_that_cannot_be_followed_are_told_as_old() -> None:
     """Nobody knows that they are wrong, so they stand; nobody knows that they are right, so nobody says so."""
     before = status_of(pool())
-    after = build_status(replace(pool(), status=before), BOTH, DONE, NOW, refused="403 Forbidden")
+    after = build_status(replace(pool(), status=before), BOTH, DONE, NOW, refused={"EndpointSlice": "403 Forbidden"})
     assert endpoints_of(after) == BOTH
     assert told(after)["EndpointsAvailable"] == told(after)["Ready"] == ("Unknown", "EndpointsStale")
     assert "403 Forbidden" in message(after, "Ready")
+
+
+def test_kinds_that_may_not_be_watched_are_told() -> None:
+    """There is work left that cannot be seen (kstatus: Reconciling), and calls go on as they did."""
+    refused = {"Service": "403 Forbidden", "Role": "403 Forbidden: no"}
+    status = build_status(pool(), BOTH, DONE, NOW, refused=refused)
+    assert told(status)["Reconciling"] == ("True", "WatchRefused")
+    assert told(status)["Ready"] == ("True", "PoolReady")
+    assert message(status, "Reconciling").startswith(
+        "The operator may not watch objects of the kind Role: 403 Forbidden: no. Nor may it watch Service. "
+    )
+
+
+@pytest.mark.parametrize(
+    ("children", "reason"),
+    [
+        (ChildrenView(), "Applying"),
+        (ChildrenView(failure="No."), "ApplyFailed"),
+        (ChildrenView(conflict="X."), "Conflict"),
+    ],
+)
+def test_what_holds_the_pool_back_goes_before_a_kind_that_may_not_be_watched(
+    children: ChildrenView, reason: str
+) -> None:
+    """It is what somebody waits for."""
+    status = build_status(pool(), BOTH, children, NOW, refused={"Service": "403 Forbidden"})
+    assert told(status)["Reconciling"][1] == told(status)["Ready"][1] == reason
 
 
 def test_unknown_endpoints_of_a_new_pool_are_not_none() -> None:
@@ -285,13 +316,14 @@ def test_bad_spec_keeps_what_was_good() -> None:
     bad = replace(pool(policy="Newer"), generation=4, status=before)
     after = status_of(bad, BOTH)
     assert after["observedGeneration"] == 4
-    assert after["lookaside"] == {"target": "greetserver-lookaside.default.svc:6000"}
+    assert after["lookaside"]["target"] == "greetserver-lookaside.default.svc:6000"
     assert after["serviceName"] == "greetserver"
     assert endpoints_of(after) == BOTH
     assert told(after)["Stalled"] == ("True", "InvalidSpec")
     assert told(after)["Ready"] == ("False", "InvalidSpec")
     assert message(after, "Stalled") == (
-        "The spec cannot be acted on; spec.policy: this version knows RoundRobin, Random, not 'Newer'. "
+        "The spec cannot be acted on; spec.policy: this version knows "
+        "RoundRobin, Random, LeastRequest, WeightedRoundRobin, ConsistentHash, not 'Newer'. "
         "Change it, or update the operator and its CRD."
     )
 

@@ -1,0 +1,71 @@
+"""Why a lookaside is not available, as its pods tell it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from backendpool.diagnosis import why_unavailable
+
+SAID = "2026-11-25 INFO starting\nbackendpool lookaside: tls.crt and tls.key cannot be used (x): give a chain"
+
+
+def pod(name: str = "lookaside-1", *, state: Any = None, last: Any = None, **status: Any) -> dict[str, Any]:
+    container = {"name": "lookaside", "state": state or {}, "lastState": last or {}}
+    return {"metadata": {"name": name}, "status": {"containerStatuses": [container], **status}}
+
+
+ENDED = pod(state={"waiting": {"reason": "CrashLoopBackOff"}}, last={"terminated": {"exitCode": 2, "message": SAID}})
+UNPULLED = pod("lookaside-2", state={"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling x"}})
+UNMADE = pod("lookaside-3", state={"waiting": {"reason": "ContainerCreating"}})
+UNSCHEDULED = {
+    "metadata": {"name": "lookaside-4"},
+    "status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}]},
+}
+RUNNING = pod("lookaside-5", state={"running": {}})
+
+
+@pytest.mark.parametrize(
+    ("pods", "sentence"),
+    [
+        (
+            [RUNNING, UNSCHEDULED, UNPULLED, ENDED],
+            "pod lookaside-1 ended with 2: backendpool lookaside: tls.crt and tls.key cannot be used (x): give a chain",
+        ),
+        ([UNSCHEDULED, UNPULLED], "pod lookaside-2 does not start (ImagePullBackOff): Back-off pulling x"),
+        ([UNMADE, UNSCHEDULED], "pod lookaside-4 has no node: 0/3 nodes are available"),
+        (
+            [UNMADE],
+            "pod lookaside-3 waits for its volumes: see that there is a Secret greet-tls with tls.crt and tls.key",
+        ),
+        ([RUNNING], ""),
+        ([], ""),
+    ],
+)
+def test_who_knows_best_is_quoted(pods: list[dict[str, Any]], sentence: str) -> None:
+    """A program's own last words, then what kubelet says, then the scheduler; nothing is guessed."""
+    assert why_unavailable({}, pods, "greet-tls") == sentence
+
+
+def test_pod_without_a_secret_is_only_being_made() -> None:
+    """Where nothing is mounted that may be missing, a pod that is being made is no problem."""
+    assert why_unavailable({}, [UNMADE], "") == ""
+
+
+def test_pods_that_are_refused_are_told_of() -> None:
+    """A quota leaves no pod to ask; the Deployment says it."""
+    failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: few"}
+    assert why_unavailable({"status": {"conditions": [failure]}}, [], "") == "no pod can be made: exceeded quota: few"
+
+
+def test_pods_that_go_are_not_asked() -> None:
+    """What a rollout replaces is no reason any more."""
+    going = {**ENDED, "metadata": {"name": "old", "deletionTimestamp": "2026-11-25T00:00:00Z"}}
+    assert why_unavailable({}, [going], "") == ""
+
+
+def test_long_messages_are_cut() -> None:
+    """A condition is to be read."""
+    long = pod(state={"waiting": {"reason": "ErrImagePull", "message": "x" * 5000}})
+    assert len(why_unavailable({}, [long], "")) < 600
