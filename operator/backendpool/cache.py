@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
+from backendpool.cluster.view import is_newer, version_of
 from backendpool.endpoints import Slice
 from backendpool.names import POOL_LABEL
 from backendpool.pool import Pool
@@ -118,14 +119,14 @@ class Cache:
             self._changed(_pool_of(old))
         if new is not None:
             held = self._held(new)
-            if held is None or not is_newer(_version_of(held), _version_of(new)):
+            if held is None or not is_newer(version_of(held), version_of(new)):
                 self._children[_pool_of(new)][_ref_of(new)] = new
             self._changed(_pool_of(new))
 
     def note_child(self, child: Live) -> None:
         """Take a child as the API server answered to an apply, before the watch brings it."""
         held = self._held(child)
-        if held is not None and is_newer(_version_of(child), _version_of(held)):
+        if held is not None and is_newer(version_of(child), version_of(held)):
             self._children[_pool_of(child)][_ref_of(child)] = child
 
     def _slices_changed(self, key: PoolKey) -> None:
@@ -143,11 +144,6 @@ class Cache:
         return self.children(_pool_of(child)).get(_ref_of(child))
 
 
-def is_newer(version: str, than: str) -> bool:
-    """Resource versions of one kind compare as integers (KEP-5504)."""
-    return int(version) > int(than)
-
-
 def _service_of(one: Slice) -> PoolKey:
     return (one.namespace, one.service)
 
@@ -159,8 +155,3 @@ def _pool_of(child: Live) -> PoolKey:
 
 def _ref_of(child: Live) -> ChildKey:
     return (child["kind"], child["metadata"]["name"])
-
-
-def _version_of(child: Live) -> str:
-    version: str = child["metadata"]["resourceVersion"]
-    return version

@@ -1,46 +1,25 @@
-"""The command ``backendpool``: one program, one sub-command for each of its parts.
-
-Settings come from the environment, for that is what a pod has; flags override them. Exit codes: 0 ended as
-asked, 1 failed, 2 wrong usage or settings.
-"""
+"""The command ``backendpool``: one program, one sub-command for each of its parts."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import gc
-import os
-import signal
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
-from typing import NoReturn
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-from backendpool import __version__
-from backendpool.errors import BackendPoolError, SettingsError
+from backendpool import __version__, command
+from backendpool.command import add_flag, add_log_flags, set_up_log
+from backendpool.extras import extra
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sub-command that ``argv`` names, and return the exit code."""
-    args = _parser().parse_args(argv)
-    env = {**os.environ, **{name: value for name, value in vars(args).items() if name.isupper() and value is not None}}
-    # Until a command has handlers of its own: its imports take a second, and the first process of a container
-    # does not even die of a signal that it has no handler for.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
-    try:
-        return _COMMANDS[args.command](env)
-    except SettingsError as error:
-        print(f"backendpool {args.command}: {error}", file=sys.stderr)
-        return 2
-    except BackendPoolError as error:
-        print(f"backendpool {args.command}: {error}", file=sys.stderr)
-        return 1
-
-
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(0)
+    commands = {"operator": _operator, "lookaside": _lookaside, "bootstrap": _bootstrap, "endpoints": _endpoints}
+    return command.main(_parser(), commands, argv)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,64 +30,102 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     operator = commands.add_parser("operator", help="watch GrpcBackendPools and make what they ask for")
-    _flag(operator, "--lookaside-image", "LOOKASIDE_IMAGE", "image that lookaside pods run (required)")
-    _flag(operator, "--namespaces", "WATCH_NAMESPACES", "namespaces to serve, by commas (default: all)")
+    add_flag(operator, "--lookaside-image", "LOOKASIDE_IMAGE", "image that lookaside pods run (required)")
+    add_flag(operator, "--namespaces", "WATCH_NAMESPACES", "namespaces to serve, by commas (default: all)")
     lease = "namespace of the Lease by which one of several operators leads (default: none)"
-    _flag(operator, "--lease-namespace", "LEASE_NAMESPACE", lease)
+    add_flag(operator, "--lease-namespace", "LEASE_NAMESPACE", lease)
     _common(operator)
 
     lookaside = commands.add_parser("lookaside", help="answer gRPC clients with a pool's endpoints")
-    _flag(lookaside, "--pool", "POOL_NAME", "name of the pool (required)")
-    _flag(lookaside, "--namespace", "POOL_NAMESPACE", "namespace of the pool (required)")
-    _flag(lookaside, "--port", "LOOKASIDE_PORT", "gRPC port (default: 50055)")
+    add_flag(lookaside, "--pool", "POOL_NAME", "name of the pool (required)")
+    add_flag(lookaside, "--namespace", "POOL_NAMESPACE", "namespace of the pool (required)")
+    add_flag(lookaside, "--port", "LOOKASIDE_PORT", "gRPC port (default: 50055)")
+    tls = "folder with tls.crt, tls.key and, for mutual TLS, ca.crt (default: none)"
+    add_flag(lookaside, "--tls-folder", "LOOKASIDE_TLS_FOLDER", tls)
     _common(lookaside)
+
+    _bootstrap_arguments(commands.add_parser("bootstrap", help="print what an xDS client needs to follow a pool"))
+    _endpoints_arguments(commands.add_parser("endpoints", help="print what a client sees of a pool"))
     return parser
 
 
+def _bootstrap_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Print the bootstrap file of gRPC's xDS clients for a pool that is in the cluster."
+    parser.add_argument("pool", help="name of the pool")
+    parser.add_argument("--namespace", "-n", default="default", help="its namespace (default: %(default)s)")
+    parser.add_argument("--zone", default="", help="the clients' zone, where the pool prefers zones (default: none)")
+    without = "the clients show no certificate of their own to a lookaside with TLS"
+    parser.add_argument("--without-certificate", action="store_true", help=without)
+
+
+def _endpoints_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print a pool as a client on this machine sees it: its backends, whether they can be connected to, and how old "
+        "that knowledge is."
+    )
+    forms = "pool:///namespace/name, lookaside://host:port/namespace/name or file:///path"
+    parser.add_argument("target", help=forms)
+    parser.add_argument("--watch", "-w", action="store_true", help="go on, and print them anew at each change")
+    patience = "seconds to wait for them and their connections, without --watch (default: %(default)s)"
+    parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help=patience)
+    tls = "for a lookaside with TLS: folder with ca.crt and, for mutual TLS, tls.crt and tls.key (default: none)"
+    parser.add_argument("--tls-folder", type=Path, metavar="FOLDER", help=tls)
+
+
 def _common(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "--metrics-port", "METRICS_PORT", "port of /healthz, /readyz and /metrics (default: 9090)")
-    _flag(parser, "--log-level", "LOG_LEVEL", "debug, info, warning or error (default: info)")
-    _flag(parser, "--log-format", "LOG_FORMAT", "text or json (default: text)")
+    add_flag(parser, "--metrics-port", "METRICS_PORT", "port of /healthz, /readyz and /metrics (default: 9090)")
+    add_log_flags(parser)
 
 
-def _flag(parser: argparse.ArgumentParser, flag: str, variable: str, text: str) -> None:
-    parser.add_argument(flag, dest=variable, metavar=variable.rpartition("_")[2], help=f"{text} [${variable}]")
-
-
-def _operator(env: dict[str, str]) -> int:
-    with _extra("operator"):
+def _operator(args: argparse.Namespace, env: dict[str, str]) -> None:
+    with extra("operator"):
         from backendpool import controller
-        from backendpool.observability import configure_logging
         from backendpool.settings import OperatorSettings
 
+        set_up_log(env)
     settings = OperatorSettings.from_env(env)
-    configure_logging(env.get("LOG_LEVEL") or "info", env.get("LOG_FORMAT") or "text")
     # A list makes containers by the hundred thousand, and no garbage: to look for some after every 700 of them, as
     # Python does, took a quarter of the CPU of a start with a thousand pools.
     gc.set_threshold(20_000)
     asyncio.run(controller.run(settings))
-    return 0
 
 
-def _lookaside(env: dict[str, str]) -> int:
-    with _extra("lookaside"):
+def _lookaside(args: argparse.Namespace, env: dict[str, str]) -> None:
+    with extra("lookaside"):
         from backendpool.lookaside import server
         from backendpool.lookaside.settings import LookasideSettings
-        from backendpool.observability import configure_logging
 
+        set_up_log(env)
     settings = LookasideSettings.from_env(env)
-    configure_logging(env.get("LOG_LEVEL") or "info", env.get("LOG_FORMAT") or "text")
+    gc.set_threshold(20_000)
     server.run(settings)
-    return 0
 
 
-@contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """Imports that need the extra ``name``: the base install is the light client, and has none of them."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise SettingsError(f"{error.name} is not installed: pip install 'backendpool[{name}]'") from error
+def _bootstrap(args: argparse.Namespace, env: dict[str, str]) -> None:
+    with extra("status"):
+        from backendpool.cluster.api import Api
+        from backendpool.cluster.resources import POOLS
+    from backendpool.bootstrap import bootstrap
+    from backendpool.pool import parse_pool
+
+    async def found() -> dict[str, Any]:
+        async with await Api.connect(program="bootstrap") as api:
+            return await api.get(POOLS, args.namespace, args.pool)
+
+    document = bootstrap(parse_pool(asyncio.run(found())), args.zone, certificate=not args.without_certificate)
+    print(json.dumps(document, indent=2))
 
 
-_COMMANDS = {"operator": _operator, "lookaside": _lookaside}
+def _endpoints(args: argparse.Namespace, env: dict[str, str]) -> None:
+    from backendpool.client import connect, listing
+    from backendpool.client.tls import credentials_in
+
+    credentials = credentials_in(args.tls_folder) if args.tls_folder else None
+
+    async def printed() -> None:
+        async with connect(args.target, lookaside_credentials=credentials) as channel:
+            if args.watch:
+                await listing.follow(channel, partial(print, flush=True))
+            print(await listing.look(channel, timeout=args.timeout))
+
+    asyncio.run(printed())

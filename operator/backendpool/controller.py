@@ -6,10 +6,11 @@ kopf (pools), reflectors (EndpointSlices, children) -> cache -> queue -> reconci
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import Coroutine, Mapping
+from contextlib import AsyncExitStack, nullcontext
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -19,17 +20,19 @@ from backendpool import observability
 from backendpool.apply import ChildApplier
 from backendpool.cache import Cache, PoolKey
 from backendpool.cluster.api import Api
-from backendpool.cluster.resources import ENDPOINT_SLICES, POOLS
+from backendpool.cluster.resources import POOLS
 from backendpool.election import ElectionTiming, Elector
 from backendpool.errors import LeadershipLost
+from backendpool.examiner import Examiner
 from backendpool.handlers import PoolWatch
 from backendpool.metrics import OperatorMetrics
 from backendpool.reconcile import Reconciler
 from backendpool.recorder import EventRecorder
-from backendpool.refusal import Refusal, RefusalTiming
+from backendpool.refusal import Refusals, RefusalTiming
 from backendpool.scope import Scope, reflectors
 from backendpool.settings import OperatorSettings
 from backendpool.work import WorkQueue
+from backendpool.writer import ChildWriter
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,11 @@ TIMING = ElectionTiming()
 REFUSALS = RefusalTiming()
 _WORKERS = 8
 
+LONGEST_SILENCE = 60.0
+"""Seconds for which the thread of kopf may give no sign of life."""
+LONGEST_RUN = 600.0
+"""Seconds that one look at a pool may take: half of that is what all its requests together may take at worst."""
+
 
 async def run(settings: OperatorSettings) -> None:
     """Serve pools until the process is told to stop; raises ``LeadershipLost`` where another leads by then."""
@@ -45,15 +53,28 @@ async def run(settings: OperatorSettings) -> None:
     identity = f"{settings.instance}_{uuid4().hex[:8]}"
     async with AsyncExitStack() as stack:
         elector = await _candidate(stack, settings, identity) if settings.lease_namespace else None
-        guard = elector.check if elector else None
-        connecting = Api.connect(timeout=TIMING.arrival, instance=identity, guard=guard)
+        fence = elector.writing if elector else nullcontext
+        connecting = Api.connect(timeout=TIMING.arrival, program="operator", instance=identity, fence=fence)
         operator = Operator(await stack.enter_async_context(await connecting), settings, elector)
         await stack.enter_async_context(
             observability.serve(
-                settings.metrics_port, operator.registry, healthy=lambda: None, ready=operator.not_ready
+                settings.metrics_port, operator.registry, healthy=operator.hangs, ready=operator.not_ready
             )
         )
+        stack.callback(asyncio.create_task(_spare_what_stays(operator)).cancel)
         await until_told(operator.run())
+
+
+async def _spare_what_stays(operator: Operator) -> None:
+    """Have Python never again look for garbage in what is there once all is known.
+
+    Nearly all of that stays. With a thousand pools, to look through it took a tenth of a second and more, in which
+    nothing else was done. Once and not again and again: what ends later, as kopf does, can be garbage by then.
+    """
+    while operator.not_ready():  # noqa: ASYNC110 (whoever asks for it asks, as kubelet does)
+        await asyncio.sleep(1)
+    gc.collect()
+    gc.freeze()
 
 
 async def until_told(work: Coroutine[Any, Any, None]) -> None:
@@ -69,7 +90,7 @@ async def until_told(work: Coroutine[Any, Any, None]) -> None:
 
 async def _candidate(stack: AsyncExitStack, settings: OperatorSettings, identity: str) -> Elector:
     """With a connection of its own: renewals must not wait behind other requests, nor be fenced themselves."""
-    connecting = Api.connect(timeout=TIMING.duration - TIMING.arrival, instance=identity)
+    connecting = Api.connect(timeout=TIMING.duration - TIMING.arrival, program="operator", instance=identity)
     api = await stack.enter_async_context(await connecting)
     return Elector(api, settings.lease_namespace, LEASE, identity, TIMING)
 
@@ -80,6 +101,7 @@ class Operator:
     def __init__(self, api: Api, settings: OperatorSettings, elector: Elector | None = None) -> None:
         self.registry = observability.new_registry()
         self._elector = elector
+        self._serving = False
         metrics = OperatorMetrics(self.registry)
         self._queue: WorkQueue[PoolKey] = WorkQueue(metrics, describe="/".join)
         self._cache = Cache(self._changed, asyncio.get_running_loop().call_later)
@@ -87,14 +109,15 @@ class Operator:
             self._cache, settings.namespaces, settings.instance, api, partial(metrics.failed, POOLS)
         )
         self._recorder = EventRecorder(api, settings.instance)
-        applier = ChildApplier(api, self._cache, self._recorder, metrics, settings.lookaside_image)
-        self._reconciler = Reconciler(api, self._cache, applier, self._recorder, metrics, self._refused)
+        writer = ChildWriter(api, metrics)
+        applier = ChildApplier(api, self._cache, self._recorder, writer, settings.lookaside_image)
+        self._reconciler = Reconciler(api, self._cache, applier, Examiner(api), self._recorder, metrics, self._refused)
         self._scopes = {
             namespace: Scope(namespace, view, reflectors(api, self._cache, metrics, namespace))
             for namespace, view in self._pools.views.items()
         }
         self._refusals = {
-            namespace: Refusal(scope.reflectors[ENDPOINT_SLICES], partial(self._work_on, scope), REFUSALS)
+            namespace: Refusals(scope.by_kind(), partial(self._work_on, scope), REFUSALS)
             for namespace, scope in self._scopes.items()
         }
         metrics.gauge("backendpool_pools", "Pools known.", lambda: len(self._cache.pools()))
@@ -115,6 +138,14 @@ class Operator:
         if not awaited and len(behind) < len(self._scopes):
             return None
         return f"waiting for the first list of {', '.join(chain.from_iterable(s.behind() for s in awaited or behind))}"
+
+    def hangs(self) -> str | None:
+        """None unless something stands still that nothing but a new process can help, whoever else may be away."""
+        if (silent := self._pools.thread.silent()) > LONGEST_SILENCE:
+            return f"the thread that watches pools has given no sign of life for {silent:.0f} s"
+        if (running := self._queue.longest_run()) > LONGEST_RUN:
+            return f"a pool has been worked on for {running:.0f} s"
+        return None
 
     def _leads(self) -> bool:
         return self._elector is None or self._elector.leading
@@ -138,6 +169,9 @@ class Operator:
                     group.create_task(self._elector.watch())
                     await self._elector.win()
                     group.create_task(self._elector.hold())
+                self._serving = True
+                for scope in self._scopes.values():
+                    self._work_on(scope)
                 group.create_task(self._queue.run(self._reconciler.reconcile, _WORKERS))
         # Not by except*: before Python 3.11.4 it puts what is raised there into a group again.
         except BaseExceptionGroup as failed:
@@ -150,7 +184,7 @@ class Operator:
                 await self._elector.release()
 
     async def _begin(self, scope: Scope) -> None:
-        """Have what is known of a scope worked on as soon as it is all that there is."""
+        """Have the pools of a scope worked on as soon as all is known of them."""
         await scope.wait_known()
         log.info("all watches on %s have their first list: %d pools known", scope, len(self._pools_of(scope)))
         self._work_on(scope)
@@ -158,16 +192,18 @@ class Operator:
     def _pools_of(self, scope: Scope) -> list[PoolKey]:
         return [key for key in self._cache.pools() if scope.namespace in (None, key[0])]
 
+    def _may_work_on(self, scope: Scope) -> bool:
+        """Not before all is known that concerns a pool, nor on a standby: what is due is what leading begins with."""
+        return self._serving and scope.known
+
     def _work_on(self, scope: Scope) -> None:
-        if scope.known:
+        if self._may_work_on(scope):
             for key in self._pools_of(scope):
                 self._queue.add(key)
 
-    def _refused(self, key: PoolKey) -> str:
-        return (self._refusals.get(key[0]) or self._refusals[None]).reason
+    def _refused(self, key: PoolKey) -> Mapping[str, str]:
+        return (self._refusals.get(key[0]) or self._refusals[None]).reasons
 
     def _changed(self, key: PoolKey) -> None:
-        """Until all is known that concerns a pool, no change of it is a reason to write."""
-        scope = self._scopes.get(key[0]) or self._scopes[None]
-        if scope.known:
+        if self._may_work_on(self._scopes.get(key[0]) or self._scopes[None]):
             self._queue.add(key)

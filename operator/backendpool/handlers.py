@@ -3,18 +3,16 @@
 ``@kopf.on.event`` on purpose: kopf's create and update handlers would add annotations, finalizers and PATCHes
 of their own to a resource whose every write we want to know (see docs/adr/0002-kopf-only-watches.md).
 
-kopf ends on a refused token, an ERROR event, half a line or a CRD that is gone, and cancels all tasks of its event
-loop as it does. So it has a thread and a loop of its own, and is started again; what is known stays. Where the CRD is
-missing as it starts, it would never look again: it is started only where the kind is served.
+kopf ends on a refused token, an ERROR event, half a line or a CRD that is gone, and cancels all tasks of its loop as it
+does. So it has a thread and a loop of its own, and is started again, where the kind is served: it looks for it once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
-from itertools import count
 from typing import Any, NoReturn
 
 import kopf
@@ -22,13 +20,15 @@ from kopf._cogs.clients.errors import APIError  # exported nowhere, as the next 
 from kopf._cogs.structs.credentials import Vault
 from kopf._core.engines.peering import Identity
 
+from backendpool.aside import Aside
 from backendpool.cache import Cache
-from backendpool.cluster.api import PAGE, Api
+from backendpool.cluster.api import Api
 from backendpool.cluster.credentials import Access
-from backendpool.cluster.reflector import ReflectorTiming
 from backendpool.cluster.resources import POOLS
 from backendpool.cluster.session import observed_session
-from backendpool.errors import ClusterError, Stalled
+from backendpool.cluster.shape import object_in
+from backendpool.errors import ClusterError, Malformed, Stalled
+from backendpool.kopf_settings import quiet_settings
 from backendpool.names import GROUP, PLURAL, VERSION
 from backendpool.outage import Outage
 from backendpool.pool import parse_pool
@@ -37,8 +37,6 @@ from backendpool.sweep import Sweep, SweepTiming, not_installed
 log = logging.getLogger(__name__)
 
 TIMING = SweepTiming()
-_WATCH_SECONDS = 300
-"""The server ends a watch after that time, so that its watches spread over all API servers again."""
 
 
 class PoolWatch:
@@ -46,6 +44,7 @@ class PoolWatch:
 
     ``api`` says where the API server is, asked anew after each refusal. ``failed`` is told each request that failed,
     and what else ended kopf. ``views`` say of each namespace (None: of all) how current what is known of it is.
+    ``thread`` is kopf's.
     """
 
     def __init__(
@@ -61,6 +60,8 @@ class PoolWatch:
             namespace: Sweep(api, cache, namespace, failed, self._restart, timing)
             for namespace in namespaces or (None,)
         }
+        self._by_path = {POOLS.path(namespace): view for namespace, view in self.views.items()}
+        self.thread = Aside()
         self._events: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
         self._cache = cache
         self._namespaces = namespaces
@@ -88,7 +89,11 @@ class PoolWatch:
         """Outside of kopf, which would log what goes wrong here, and go on without the pool."""
         while True:
             event = await self._events.get()
-            pool = parse_pool(event["object"])
+            try:
+                pool = parse_pool(object_in(event["object"]))
+            except Malformed as error:
+                self._fails("an event", error)
+                continue
             if event["type"] == "DELETED":
                 self._cache.drop_pool(pool)
             else:
@@ -117,10 +122,13 @@ class PoolWatch:
 
     def _fails(self, what: str, error: Exception) -> None:
         self._failed(error)
+        if isinstance(error, ClusterError) and what in self._by_path:
+            self._by_path[what].watch_problem = error
         outage = Outage(log, f"{PLURAL} cannot be watched", f"watching {PLURAL} again", self._timing.settled)
         self._outages.setdefault(what, outage).failed(error)
 
     def _watches(self, path: str) -> None:
+        self._by_path[path].watch_problem = None
         for what, outage in self._outages.items():
             # The watches of other namespaces may fail on; what comes before a watch does not.
             if what == path or not what.endswith(f"/{PLURAL}"):
@@ -135,19 +143,17 @@ class PoolWatch:
         registry = kopf.OperatorRegistry()
         self._register(registry, asyncio.get_running_loop())
         try:
-            await asyncio.to_thread(
-                asyncio.run,
-                _operate(
-                    stop,
-                    registry=registry,
-                    settings=_settings(self._timing),
-                    standalone=True,
-                    # Else kopf asks the system for the user's name, and the one of an image has none.
-                    identity=Identity(self._instance),
-                    clusterwide=not self._namespaces,
-                    namespaces=self._namespaces,
-                ),
+            operating = _operate(
+                stop,
+                registry=registry,
+                settings=quiet_settings(self._timing),
+                standalone=True,
+                # Else kopf asks the system for the user's name, and the one of an image has none.
+                identity=Identity(self._instance),
+                clusterwide=not self._namespaces,
+                namespaces=self._namespaces,
             )
+            await self.thread.run(operating)
         # Whatever kopf's watch met: it has no errors of its own for most of it.
         except Exception as error:  # noqa: BLE001
             return error
@@ -167,6 +173,8 @@ class PoolWatch:
             if access not in known:
                 session = observed_session(
                     access,
+                    self._api.user_agent,
+                    lambda verb: there(self._api.requests.update, (verb,)),
                     lambda path, error: there(self._fails, path, error),
                     lambda path: there(self._watches, path),
                     self._timing,
@@ -196,47 +204,3 @@ async def _operate(stop: Future[Exception], **kwargs: Any) -> None:
     finally:
         stop.cancel()
         await vault.close()  # its connections, which kopf closes only where it ends in good order
-
-
-class _ForEver:
-    """Seconds between kopf's attempts to reach the API server; endless, else an outage ends kopf.
-
-    kopf iterates over it anew for each request, so it is an iterable and not an iterator.
-    """
-
-    def __init__(self, timing: ReflectorTiming) -> None:
-        self._timing = timing
-
-    def __iter__(self) -> Iterator[float]:
-        return map(self._timing.pause, count(1))
-
-
-class _NoDiffBase(kopf.DiffBaseStorage):
-    """Nothing to compare with: kopf copies all of an object at each event, to tell handlers what changed in it."""
-
-    def build(self, *, body: kopf.Body, extra_fields: object = None) -> kopf.BodyEssence:
-        return kopf.BodyEssence({})
-
-    def fetch(self, *, body: kopf.Body) -> None:
-        return None
-
-    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
-        return None
-
-
-def _settings(timing: ReflectorTiming) -> kopf.OperatorSettings:
-    settings = kopf.OperatorSettings()
-    settings.scanning.disabled = True  # no right to watch CRDs and namespaces is asked for
-    settings.posting.enabled = False  # our own events carry our own reasons
-    settings.networking.error_backoffs = _ForEver(timing)
-    settings.networking.request_timeout = 30
-    settings.networking.connect_timeout = 10
-    settings.networking.enforce_retry_after = True
-    settings.watching.server_timeout = _WATCH_SECONDS
-    settings.watching.client_timeout = _WATCH_SECONDS + timing.stall
-    settings.watching.inactivity_timeout = timing.stall
-    settings.watching.chunk_size = PAGE
-    # So long kopf holds on to each object after its last event: at a start, to all of them.
-    settings.queueing.idle_timeout = 0.1
-    settings.persistence.diffbase_storage = _NoDiffBase()
-    return settings

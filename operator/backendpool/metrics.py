@@ -1,4 +1,4 @@
-"""The operator's Prometheus metrics. No global registry: each operator has its own."""
+"""The operator's Prometheus metrics, and those of whoever watches. No global registry: each program has its own."""
 
 from __future__ import annotations
 
@@ -13,13 +13,36 @@ from backendpool.cluster.resources import Resource
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class OperatorMetrics:
+class WatchMetrics:
+    """Lists taken, events received and failures of reflectors, as these tell of them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._lists = Counter("backendpool_lists", "Complete lists taken.", ["resource"], registry=registry)
+        self._events = Counter(
+            "backendpool_watch_events", "Watch events received, by kind.", ["resource", "kind"], registry=registry
+        )
+        self._failures = Counter(
+            "backendpool_watch_failures", "Lists and watches that failed.", ["resource", "error"], registry=registry
+        )
+
+    def listed(self, resource: Resource, objects: int, seconds: float) -> None:
+        self._lists.labels(resource.plural).inc()
+
+    def event(self, resource: Resource, kind: str) -> None:
+        self._events.labels(resource.plural, kind).inc()
+
+    def failed(self, resource: Resource, error: Exception) -> None:
+        self._failures.labels(resource.plural, type(error).__name__).inc()
+
+
+class OperatorMetrics(WatchMetrics):
     """What to alert on: reconciles that fail, a queue that grows, a view that ages.
 
     Observes the work queue and the reflectors, as their protocols ask.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)
         self._registry = registry
         self.queue_wait = Histogram(
             "backendpool_queue_wait_seconds",
@@ -36,7 +59,7 @@ class OperatorMetrics:
         )
         self.status_writes = Counter("backendpool_status_writes", "Status documents written.", registry=registry)
         self.child_writes = Counter(
-            "backendpool_child_writes", "Children applied or deleted.", ["kind", "verb"], registry=registry
+            "backendpool_child_writes", "Children created, applied or deleted.", ["kind", "verb"], registry=registry
         )
 
         self._view_age = Gauge(
@@ -44,14 +67,6 @@ class OperatorMetrics:
             "Since the view of a watched kind was last known to be current.",
             ["resource", "watched_namespace"],
             registry=registry,
-        )
-
-        self._lists = Counter("backendpool_lists", "Complete lists taken.", ["resource"], registry=registry)
-        self._events = Counter(
-            "backendpool_watch_events", "Watch events received, by kind.", ["resource", "kind"], registry=registry
-        )
-        self._failures = Counter(
-            "backendpool_watch_failures", "Lists and watches that failed.", ["resource", "error"], registry=registry
         )
 
     def waited(self, seconds: float) -> None:
@@ -71,15 +86,6 @@ class OperatorMetrics:
     def requests(self, sent: Mapping[str, int]) -> None:
         """Show how many requests were ``sent``, by verb, whenever that is scraped."""
         self._registry.register(_Requests(sent))
-
-    def listed(self, resource: Resource, objects: int, seconds: float) -> None:
-        self._lists.labels(resource.plural).inc()
-
-    def event(self, resource: Resource, kind: str) -> None:
-        self._events.labels(resource.plural, kind).inc()
-
-    def failed(self, resource: Resource, error: Exception) -> None:
-        self._failures.labels(resource.plural, type(error).__name__).inc()
 
 
 class _Requests(Collector):

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
@@ -78,6 +79,7 @@ def configure_logging(level: str = "info", format: str = "text") -> None:  # noq
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if format == "json" else _TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("aiohttp.server").addFilter(_is_our_news)
 
 
 def _checked(check: Check) -> _Handler:
@@ -101,6 +103,14 @@ async def _listen(runner: web.AppRunner, host: str | None, port: int) -> None:
         await web.TCPSite(runner, host, port).start()
     except OSError as error:
         raise SettingsError(f"METRICS_PORT {port} cannot be listened on ({error}): give a free port") from error
+
+
+def _is_our_news(record: logging.LogRecord) -> bool:
+    """Whether an error of the HTTP server says something of us: one of who sends what is no HTTP is told to them.
+
+    aiohttp logs each of these with a traceback, by which anybody could fill the log.
+    """
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 class _TextFormatter(logging.Formatter):

@@ -2,11 +2,13 @@
 
 Best effort, as everywhere in Kubernetes: an event that cannot be posted is dropped, and never holds up or
 fails a reconcile. Conditions and metrics carry what must not be lost.
+
+What happens again and again to one pool is told less and less often, and how often it happened: a pool whose last
+endpoint comes and goes would else make events for ever, as fast as its status can be written.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,13 +18,19 @@ from backendpool.cluster.api import Api
 from backendpool.cluster.resources import EVENTS
 from backendpool.errors import ClusterError
 from backendpool.names import API_VERSION, GROUP, KIND
+from backendpool.outage import Outage
 from backendpool.pool import Pool
+from backendpool.work import WorkQueue, WorkTiming
 
 log = logging.getLogger(__name__)
+
+TIMING = WorkTiming(spacing=30.0, longest_spacing=600.0)
+"""Of events with the same reason about the same pool."""
 
 _MOST_WAITING = 1000
 _LONGEST_NOTE = 1024  # bytes; this and the next by the API server's validation of events.k8s.io/v1
 _LONGEST_INSTANCE = 128
+_SETTLED = 5.0  # seconds after which events that are posted again are worth a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,48 +43,71 @@ class Notice:
     action: str = "Reconcile"
 
 
-class EventRecorder:
-    """Posts notices in the order in which they were recorded, in the background."""
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """The latest of ``times`` notices that are to be one event."""
 
-    def __init__(self, api: Api, instance: str) -> None:
+    pool: Pool
+    notice: Notice
+    at: datetime
+    times: int
+
+
+class EventRecorder:
+    """Posts notices in the background: the first of a reason about a pool at once, the latest of further ones later."""
+
+    def __init__(self, api: Api, instance: str, timing: WorkTiming = TIMING) -> None:
         self._api = api
         self._instance = instance
-        self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_MOST_WAITING)
+        self._queue: WorkQueue[tuple[str, str]] = WorkQueue(timing=timing)
+        self._waiting: dict[tuple[str, str], _Waiting] = {}
+        self._outage = Outage(log, "events cannot be posted", "posting events again", _SETTLED)
         self._dropped = 0
 
     def record(self, pool: Pool, notice: Notice) -> None:
         """Post ``notice`` about ``pool`` soon; dropped where too many wait already."""
-        log.info("%s/%s: %s: %s", pool.namespace, pool.name, notice.reason, notice.note)
-        try:
-            self._waiting.put_nowait(_event(pool, notice, self._instance, datetime.now(UTC)))
-        except asyncio.QueueFull:
-            if not self._dropped:
-                log.warning("dropping events, the first of %s/%s: %d wait already", *pool.key, _MOST_WAITING)
-            self._dropped += 1
+        key = (pool.uid, notice.reason)
+        earlier = self._waiting.get(key)
+        if earlier is None:
+            log.info("%s/%s: %s: %s", pool.namespace, pool.name, notice.reason, notice.note)
+            if len(self._waiting) >= _MOST_WAITING:
+                self._drop(pool)
+                return
+        self._waiting[key] = _Waiting(pool, notice, datetime.now(UTC), earlier.times + 1 if earlier else 1)
+        self._queue.add(key)
 
     async def run(self) -> NoReturn:
-        while True:
-            event = await self._waiting.get()
-            try:
-                await self._api.create(EVENTS, event)
-            except ClusterError as error:
-                log.warning("could not post the event %s: %s", event["reason"], error)
-            # A line for each would be a flood, and there is room for one more whenever one was posted.
-            if self._dropped and self._waiting.empty():
-                log.warning("dropped %d events", self._dropped)
-                self._dropped = 0
+        """Post until cancelled, and then to its end what is under way."""
+        await self._queue.run(self._post, workers=1)
+
+    def _drop(self, pool: Pool) -> None:
+        if not self._dropped:
+            log.warning("dropping events, the first of %s/%s: %d wait already", *pool.key, _MOST_WAITING)
+        self._dropped += 1
+
+    async def _post(self, key: tuple[str, str]) -> None:
+        try:
+            await self._api.create(EVENTS, _event(self._waiting.pop(key), self._instance))
+            self._outage.worked()
+        except ClusterError as error:
+            self._outage.failed(error)
+        # A line for each would be a flood, and there is room for one more whenever one was posted.
+        if self._dropped and not self._waiting:
+            log.warning("dropped %d events", self._dropped)
+            self._dropped = 0
 
 
-def _event(pool: Pool, notice: Notice, instance: str, now: datetime) -> dict[str, Any]:
+def _event(waiting: _Waiting, instance: str) -> dict[str, Any]:
+    pool, notice = waiting.pool, waiting.notice
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {"generateName": f"{pool.name}-", "namespace": pool.namespace},
-        "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "eventTime": waiting.at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "type": "Warning" if notice.warning else "Normal",
         "reason": notice.reason,
         "action": notice.action,
-        "note": notice.note.encode()[:_LONGEST_NOTE].decode(errors="ignore"),
+        "note": _note(notice.note, waiting.times),
         "regarding": {
             "apiVersion": API_VERSION,
             "kind": KIND,
@@ -88,3 +119,8 @@ def _event(pool: Pool, notice: Notice, instance: str, now: datetime) -> dict[str
         "reportingController": f"{GROUP}/operator",
         "reportingInstance": instance[:_LONGEST_INSTANCE],
     }
+
+
+def _note(text: str, times: int) -> str:
+    suffix = f" ({times} times since it was last told)" if times > 1 else ""
+    return text.encode()[: _LONGEST_NOTE - len(suffix)].decode(errors="ignore") + suffix

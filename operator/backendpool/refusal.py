@@ -1,4 +1,4 @@
-"""When the API server refuses the watch on EndpointSlices, the pools say so: their lists may be old.
+"""When the API server refuses a watch, the pools say so: what they tell may be old.
 
 An API server that is away says nothing of the sort, for no status can be written then, and most outages are short.
 A refusal stays until a person mends it, and is told once it has lasted.
@@ -7,11 +7,11 @@ A refusal stays until a person mends it, and is told once it has lasted.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
+from backendpool.clock import since_boot
 from backendpool.errors import Forbidden, Unauthorized
 
 
@@ -31,33 +31,36 @@ class RefusalTiming:
 
     lasted: float = 15.0
     interval: float = 3.0
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = since_boot
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
-class Refusal:
-    """``reason`` is why ``view`` has not been allowed to be current for a while, empty where it is.
+class Refusals:
+    """``reasons`` are why some of ``views``, by kind, have not been allowed to be current for a while.
 
-    ``changed`` is called when there begins to be a reason, and when there is none any more.
+    ``changed`` is called when there is such a reason for another kind, and when there is none for one any more.
     """
 
-    def __init__(self, view: Watched, changed: Callable[[], None], timing: RefusalTiming = RefusalTiming()) -> None:
-        self.reason = ""
-        self._view = view
+    def __init__(
+        self, views: Mapping[str, Watched], changed: Callable[[], None], timing: RefusalTiming = RefusalTiming()
+    ) -> None:
+        self.reasons: Mapping[str, str] = {}
+        self._views = views
         self._changed = changed
         self._timing = timing
 
     async def run(self) -> NoReturn:
-        """Look at it until cancelled."""
-        since: float | None = None
+        """Look at them until cancelled."""
+        since: dict[str, float] = {}
         while True:
-            problem, now = self._view.problem, self._timing.clock()
-            if not isinstance(problem, Forbidden | Unauthorized):
-                since = None
-            elif since is None:
-                since = now
-            lasted = since is not None and now - since >= self._timing.lasted
-            if lasted != bool(self.reason):
-                self.reason = str(problem) if lasted else ""
+            now, refused = self._timing.clock(), self._refused()
+            since = {kind: since.get(kind, now) for kind in refused}
+            lasting = {kind: words for kind, words in refused.items() if now - since[kind] >= self._timing.lasted}
+            if lasting.keys() != self.reasons.keys():
+                self.reasons = lasting
                 self._changed()
             await self._timing.sleep(self._timing.interval)
+
+    def _refused(self) -> dict[str, str]:
+        problems = {kind: view.problem for kind, view in self._views.items()}
+        return {kind: str(error) for kind, error in problems.items() if isinstance(error, Forbidden | Unauthorized)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -28,11 +28,11 @@ _Status = health_pb2.HealthCheckResponse
 
 
 class RpcServer:
-    """Serves ``services``, given by their full names."""
+    """Serves ``services``, given by their full names, over connections with ``options`` of gRPC's."""
 
-    def __init__(self, services: Mapping[str, Register]) -> None:
+    def __init__(self, services: Mapping[str, Register], options: Sequence[tuple[str, int]] = ()) -> None:
         # Without SO_REUSEPORT a taken port is an error, and not a port whose calls two programs share.
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0), *options])
         self._health = health.aio.HealthServicer()
         self._names = (_WHOLE_SERVER, *services)
         for register in services.values():
@@ -40,13 +40,17 @@ class RpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
-    def listen(self, host: str, port: int, variable: str) -> int:
+    def listen(self, host: str, port: int, variable: str, credentials: grpc.ServerCredentials | None = None) -> int:
         """Listen on ``host``, all addresses of both families where empty, and give the port; 0 takes a free one.
 
-        Raises :class:`SettingsError`, by the name of the ``variable``, where the port is taken.
+        By TLS with ``credentials``, in clear without. Raises :class:`SettingsError`, by the name of the ``variable``,
+        where the port is taken.
         """
+        address = f"{host or '[::]'}:{port}"
         try:
-            return self._server.add_insecure_port(f"{host or '[::]'}:{port}")
+            if credentials is not None:
+                return self._server.add_secure_port(address, credentials)
+            return self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise SettingsError(f"{variable} {port} cannot be listened on: give a free port") from error
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
-from backendpool.apply import CHILDREN
 from backendpool.cache import Cache, Live
 from backendpool.cluster.api import Api
 from backendpool.cluster.reflector import Change, Reflector
@@ -20,6 +19,7 @@ from backendpool.endpoints import parse_slice
 from backendpool.errors import Forbidden
 from backendpool.metrics import OperatorMetrics
 from backendpool.names import BACKENDS, COMPONENT_LABEL, POOL_LABEL
+from backendpool.writer import CHILDREN
 
 _OURS = f"{POOL_LABEL},{COMPONENT_LABEL}={BACKENDS}"
 """The cluster copies a Service's labels to its slices: these are the headless Services' ones."""
@@ -51,6 +51,10 @@ class Scope:
     @property
     def views(self) -> Mapping[Resource, View]:
         return {POOLS: self.pools, **self.reflectors}
+
+    def by_kind(self) -> Mapping[str, View]:
+        """The views by the names of their kinds, as the status tells of them."""
+        return {resource.kind: view for resource, view in self.views.items()}
 
     @property
     def known(self) -> bool:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from backendpool.errors import SettingsError
-from backendpool.names import METRICS_PORT
-
-_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+from backendpool.names import METRICS_PORT, is_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,7 @@ def port_from(env: Mapping[str, str], name: str, default: int) -> int:
 def _namespaces(env: Mapping[str, str], variable: str) -> tuple[str, ...]:
     names = {name.strip() for name in env.get(variable, "").split(",")} - {""}
     for name in sorted(names):
-        if not _NAMESPACE.fullmatch(name):
+        if not is_label(name):
             raise SettingsError(f"{variable} names {name!r}, which is no namespace: give names by commas, or none")
     return tuple(sorted(names))
 

@@ -1,7 +1,8 @@
 """Whether what the watch on pools brought is what there is: now and then they are listed, and compared.
 
-kopf loses deletions that happen while its watch is broken, and a watch may be open and say nothing of what happens.
-A list that agrees with what is known proves it current as of the moment that the list was asked for.
+kopf loses deletions that happen while its watch is broken, and a watch may be open and say nothing of what happens,
+or leave out one thing of many. A list that agrees with what is known proves it current as of the moment that the list
+was asked for.
 """
 
 from __future__ import annotations
@@ -9,23 +10,29 @@ from __future__ import annotations
 import logging
 import math
 import random
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from backendpool.cache import Cache, is_newer
+from backendpool.cache import Cache
+from backendpool.clock import since_boot
 from backendpool.cluster.api import Api
+from backendpool.cluster.call import Document
 from backendpool.cluster.reflector import ReflectorTiming
 from backendpool.cluster.resources import POOLS
+from backendpool.cluster.view import is_newer
 from backendpool.errors import ClusterError, NotFound, Stalled
 from backendpool.outage import Outage
-from backendpool.pool import Pool
+from backendpool.pool import Pool, parse_pool
 
 log = logging.getLogger(__name__)
 
 _PAGE = 500
 """Pools in a page of a list: there is no more of them than their metadata."""
+
+_READ = 10
+"""Pools read one by one after a list: a watch that left out more than a few is slow rather than at fault."""
 
 Awaited = Mapping[str, tuple[str, float]]
 """By uid: the version that a list showed and the watch has yet to bring, and since when."""
@@ -35,21 +42,21 @@ Awaited = Mapping[str, tuple[str, float]]
 class SweepTiming:
     """In seconds: ``interval`` is between lists that agree with what is known, more or less by a fifth.
 
-    ``grace`` is how long the watch may bring nothing while something is awaited of it. Pauses after lists that failed,
-    or did not agree, are those of ``retry``.
+    ``grace`` is how long something may be awaited of the watch: then it is begun anew if it brings nothing at all, and
+    what it left out is read if it does. Pauses after lists that failed, or did not agree, are those of ``retry``.
     """
 
     interval: float = 60.0
     grace: float = 15.0
     retry: ReflectorTiming = field(default_factory=ReflectorTiming)
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = since_boot
 
 
 class Sweep:
     """Lists the pools of ``namespace`` (None: of all), and takes out of ``cache`` those that are gone.
 
     ``failed`` is told each list that failed, ``stalled`` that the watch brings nothing of what the list shows.
-    ``problem`` is what the last list failed of, if it did.
+    ``watch_problem`` is for whoever runs the watch to say what it failed of last, None while it is watched.
     """
 
     def __init__(
@@ -61,7 +68,8 @@ class Sweep:
         stalled: Callable[[Stalled], None],
         timing: SweepTiming,
     ) -> None:
-        self.problem: ClusterError | None = None
+        self.watch_problem: ClusterError | None = None
+        self._list_problem: ClusterError | None = None
         self._api = api
         self._cache = cache
         self._namespace = namespace
@@ -77,6 +85,11 @@ class Sweep:
     def synced(self) -> bool:
         """Whether all pools are known that there were at some moment."""
         return self._current_at > -math.inf
+
+    @property
+    def problem(self) -> ClusterError | None:
+        """What the last list or the watch failed of, if one did."""
+        return self._list_problem or self.watch_problem
 
     def age(self) -> float:
         """Seconds since the pools known were last proved to be those that there are; infinite before."""
@@ -98,11 +111,11 @@ class Sweep:
         try:
             agrees = await self._compare()
         except ClusterError as error:
-            self.problem = error
+            self._list_problem = error
             self._failed(error)
             self._outage.failed(error)
             return False
-        self.problem = None
+        self._list_problem = None
         self._outage.worked()
         return agrees
 
@@ -115,20 +128,30 @@ class Sweep:
                 log.info("pool %s/%s is gone, as a list shows", *pool.key)
                 self._cache.drop_pool(pool)
         held = {pool.uid: pool.resource_version for pool in self._known()}
-        self._awaited = awaited(self._awaited, listed, held, begun)
+        versions = {uid: meta["resourceVersion"] for uid, meta in listed.items()}
+        self._awaited = awaited(self._awaited, versions, held, begun)
         if not self._awaited:
             self._current_at = begun
             return True
-        silent_since = max(self._heard_at, min(since for _, since in self._awaited.values()))
-        if begun - silent_since > self._timing.grace:
+        overdue = [uid for uid, (_, since) in self._awaited.items() if begun - since > self._timing.grace]
+        if overdue and begun - self._heard_at > self._timing.grace:
             changed = len(self._awaited)
             self._awaited = {}  # what is begun anew has its grace again
             self._stalled(Stalled(f"the watch is silent, though a list shows {changed} made or changed"))
+        else:
+            await self._read([listed[uid] for uid in overdue[:_READ]])
         return False
 
-    async def _list(self) -> dict[str, str]:
-        """The versions of all pools by uid."""
-        found: dict[str, str] = {}
+    async def _read(self, overdue: Iterable[Document]) -> None:
+        """Take these pools as they are now. One that goes meanwhile is missed by the next list at the latest."""
+        for meta in overdue:
+            log.info("pool %s/%s is read: a list shows what the watch left out", meta["namespace"], meta["name"])
+            with suppress(NotFound):
+                self._cache.put_pool(parse_pool(await self._api.get(POOLS, meta["namespace"], meta["name"])))
+
+    async def _list(self) -> dict[str, Document]:
+        """The metadata of all pools by uid."""
+        found: dict[str, Document] = {}
         token = ""
         while True:
             try:
@@ -137,7 +160,7 @@ class Sweep:
                 )
             except NotFound:
                 raise not_installed() from None
-            found |= {item["metadata"]["uid"]: item["metadata"]["resourceVersion"] for item in page["items"]}
+            found |= {item["metadata"]["uid"]: item["metadata"] for item in page["items"]}
             token = page["metadata"].get("continue", "")
             if not token:
                 return found

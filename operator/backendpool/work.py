@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
+from backendpool.backoff import longest_pause
 from backendpool.errors import ApiError, ClusterError
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,14 @@ class WorkObserver(Protocol):
         """A run ended; ``outcome`` is ``done``, ``again`` or ``failed``."""
 
 
+class _NoObserver:
+    def waited(self, seconds: float) -> None:
+        pass
+
+    def ran(self, seconds: float, outcome: str) -> None:
+        pass
+
+
 @dataclass(slots=True)
 class _Item:
     spacing: float
@@ -59,9 +68,12 @@ class WorkQueue(Generic[K]):
     """Keys to work on, each run by one worker at a time; ``describe`` names one in the log."""
 
     def __init__(
-        self, observer: WorkObserver, timing: WorkTiming = WorkTiming(), describe: Callable[[K], str] = str
+        self,
+        observer: WorkObserver | None = None,
+        timing: WorkTiming = WorkTiming(),
+        describe: Callable[[K], str] = str,
     ) -> None:
-        self._observer = observer
+        self._observer = observer or _NoObserver()
         self._timing = timing
         self._describe = describe
         self._items: dict[K, _Item] = {}
@@ -70,6 +82,10 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         """Keys that are due or running now."""
         return self._ready.qsize() + sum(item.running for item in self._items.values())
+
+    def longest_run(self) -> float:
+        """Seconds since the first of the runs that are under way began; 0 where there is none."""
+        return max((self._now() - item.started for item in self._items.values() if item.running), default=0.0)
 
     def add(self, key: K) -> None:
         """Have ``key`` run: at once, or when its spacing from the last run is over."""
@@ -86,8 +102,8 @@ class WorkQueue(Generic[K]):
         :class:`ClusterError` is logged and the key comes back with backoff; any other error is a bug
         and ends the queue.
 
-        Cancelled, it begins no other run, and gives those under way their ``grace`` to end: once it has ended,
-        nothing that it sent is still under way.
+        Cancelled, it begins no other run, gives those under way their ``grace`` to end, and cuts short what is not
+        done by then: once it has ended, nothing of it runs any more.
         """
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
@@ -160,7 +176,7 @@ class WorkQueue(Generic[K]):
 
     def _backoff(self, failures: int) -> float:
         """Exponential, with jitter of half, so that keys that failed together do not return together."""
-        full = min(self._timing.backoff * 2.0 ** min(failures - 1, 16), self._timing.longest_backoff)
+        full = longest_pause(failures, self._timing.backoff, self._timing.longest_backoff)
         return full * random.uniform(0.5, 1.0)
 
     @staticmethod
@@ -176,4 +192,5 @@ async def _finished(work: Coroutine[Any, Any, R], grace: float) -> R:
     except asyncio.CancelledError:
         await asyncio.wait([running], timeout=grace)
         running.cancel()
+        await asyncio.wait([running])
         raise

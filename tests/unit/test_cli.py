@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from backendpool import __version__, controller
+from backendpool.bootstrap import bootstrap
 from backendpool.cli import main
 from backendpool.errors import Unreachable
 from backendpool.lookaside import server
 from backendpool.lookaside.settings import LookasideSettings
 from backendpool.settings import OperatorSettings
+from tests.unit.api_server import ApiServer
+from tests.unit.pools import document, pool
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +70,43 @@ def test_lookaside_is_started_with_its_settings(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(server, "run", seen.append)
     assert main(["lookaside", "--pool", "greetserver", "--namespace", "shop", "--port", "1"]) == 0
     assert seen == [LookasideSettings("greetserver", "shop", port=1)]
+
+
+async def test_bootstrap_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The one that the operator lays ready, and for clients in a zone."""
+    server = ApiServer()
+    server.put({**document(), "kind": "GrpcBackendPool"})
+    async with server.serving(tmp_path) as kubeconfig:
+        env = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+        command = [str(Path(sys.executable).with_name("backendpool")), "bootstrap", "greetserver", "--zone", "a"]
+        process = await asyncio.create_subprocess_exec(*command, env=env, stdout=asyncio.subprocess.PIPE)
+        printed, _ = await process.communicate()
+    assert json.loads(printed) == bootstrap(pool(), "a")
+
+
+def test_wrong_target_exits_2_with_what_to_write(capsys: pytest.CaptureFixture[str]) -> None:
+    """A target is no setting, and as wrong a usage."""
+    assert main(["endpoints", "greetserver"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("backendpool endpoints: 'greetserver' is no target: write pool:///namespace/name")
+
+
+@pytest.mark.parametrize(
+    ("files", "advice"),
+    [(None, "give one with ca.crt and, for mutual TLS, tls.crt and tls.key"), (["tls.crt"], "give both, or neither")],
+)
+def test_unusable_tls_folder_exits_2(
+    files: list[str] | None, advice: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what is missing."""
+    folder = tmp_path / "tls"
+    if files is not None:
+        folder.mkdir()
+        for name in files:
+            (folder / name).write_text("")
+    assert main(["endpoints", "lookaside://localhost/ns/who", "--tls-folder", str(folder)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(advice)
 
 
 def test_unusable_settings_exit_2_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
 import pytest
+from kubernetes.aio.config import kube_config
 from prometheus_client import generate_latest
 
 from backendpool import controller, handlers
-from backendpool.apply import CHILDREN
 from backendpool.cluster.api import Api
-from backendpool.cluster.resources import DEPLOYMENTS, ENDPOINT_SLICES, POOLS, Resource
+from backendpool.cluster.resources import DEPLOYMENTS, ENDPOINT_SLICES, POOLS, SERVICES, Resource
 from backendpool.controller import Operator, until_told
 from backendpool.election import Elector
-from backendpool.errors import LeadershipLost
+from backendpool.errors import LeadershipLost, NotLeading
 from backendpool.names import API_VERSION, BACKENDS, COMPONENT_LABEL, KIND, POOL_LABEL, SERVICE_NAME_LABEL
 from backendpool.refusal import RefusalTiming
 from backendpool.settings import OperatorSettings
+from backendpool.writer import CHILDREN
 from tests.unit.api_server import ApiServer
 from tests.unit.pools import document
 
@@ -195,7 +199,7 @@ async def test_restart_writes_nothing(server: ApiServer, tmp_path: Path) -> None
         server.writes.clear()
         async with operated(api) as operator:
             await until(lambda: not operator.not_ready())
-            await until(lambda: 'backendpool_reconcile_seconds_count{outcome="done"}' in figures(operator))
+            await until(lambda: 'backendpool_reconcile_seconds_count{outcome="again"}' in figures(operator))
             await asyncio.sleep(0.2)
     assert server.writes == []
 
@@ -277,6 +281,37 @@ async def test_right_that_is_withdrawn_is_told_by_the_pools(
         await until(stale)
         server.forbidden.clear()
         await until(lambda: not stale())
+
+
+@pytest.mark.parametrize("kind", [POOLS, SERVICES, DEPLOYMENTS], ids=lambda kind: kind.plural)
+async def test_kind_that_may_not_be_watched_any_more_is_told_by_the_pools(
+    server: ApiServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: Resource,
+) -> None:
+    """Also where it may be listed: in a condition, an event and one line of the log, and they stay ready."""
+    monkeypatch.setattr(controller, "REFUSALS", RefusalTiming(lasted=0.05, interval=0.02))
+    server.put(pool(lookaside={"replicas": 0}))
+
+    def told() -> dict[str, tuple[str, str]]:
+        return {c["type"]: (c["status"], c["reason"]) for c in status(server).get("conditions", ())}
+
+    async with server.connected(tmp_path) as api, operated(api):
+        await until(lambda: applied(server))
+        server.put(endpoint_slice(server, "10.0.0.1"))
+        await until(lambda: told()["Ready"] == ("True", "PoolReady"))
+        server.unwatchable = {kind}
+        server.go_away()
+        await asyncio.sleep(0.05)
+        server.away = False
+        await until(lambda: told()["Reconciling"] == ("True", "WatchRefused"))
+        assert told()["Ready"] == ("True", "PoolReady")
+        await until(lambda: ("create", "Event", "WatchRefused") in server.writes)
+        assert caplog.text.count(f"{kind.plural} cannot be watched, trying again: 403") == 1
+        server.unwatchable.clear()
+        await until(lambda: told()["Reconciling"] == ("False", "Applied"))
 
 
 async def test_namespaces_of_which_none_may_be_read(server: ApiServer, tmp_path: Path) -> None:
@@ -371,6 +406,23 @@ async def test_standby_is_ready_and_writes_nothing(server: ApiServer, tmp_path: 
     assert candidate.released, "so that another can take over at once"
 
 
+async def test_standby_has_nothing_due(server: ApiServer, tmp_path: Path) -> None:
+    """Its metrics are not those of an operator that lags behind, nor are they when it has just taken over."""
+    candidate = Candidate()
+    async with server.connected(tmp_path) as api:
+        operator = Operator(api, SETTINGS, cast("Elector", candidate))
+        async with operating(operator):
+            await until(lambda: not operator.not_ready() and "backendpool_pools 1.0" in figures(operator))
+            server.put(pool(port=50052))
+            await asyncio.sleep(0.5)
+            assert "backendpool_queue_depth 0.0" in figures(operator)
+            candidate.won.set()
+            await until(lambda: applied(server))
+            waited = operator.registry.get_sample_value("backendpool_queue_wait_seconds_sum")
+    assert waited is not None
+    assert waited < 0.5
+
+
 async def test_lost_lease_ends_the_operator(server: ApiServer, tmp_path: Path) -> None:
     """It is no bug: the error comes up by itself, to be told in one line."""
     candidate = Candidate()
@@ -381,6 +433,117 @@ async def test_lost_lease_ends_the_operator(server: ApiServer, tmp_path: Path) -
         candidate.lost.set()
         with pytest.raises(LeadershipLost, match="somebody else has the Lease"):
             await asyncio.wait_for(working, 10)
+
+
+async def test_writes_pass_the_fence_of_the_lease(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator as it is run: whoever leads without the right to write sends nothing but for the Lease."""
+    refused = 0
+
+    def refuse(elector: Elector) -> None:
+        nonlocal refused
+        refused += 1
+        raise NotLeading("another leads")
+
+    def lease() -> dict[str, Any]:
+        return cast("dict[str, Any]", server.objects["Lease", "ops", controller.LEASE]["spec"])
+
+    with monkeypatch.context() as closed:
+        closed.setattr(Elector, "check", refuse)
+        async with as_run(server, tmp_path, monkeypatch, lease_namespace="ops"):
+            await until(lambda: refused)
+            assert lease()["holderIdentity"].startswith(SETTINGS.instance)
+            assert {kind for _, kind, _ in server.writes} == {"Lease"}
+            closed.undo()
+            await until(lambda: applied(server))
+    assert lease()["holderIdentity"] == ""
+
+
+async def test_run_that_hangs_is_told_by_healthz(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands still for longer than it ever should has the cluster start the process anew."""
+    monkeypatch.setattr(controller, "LONGEST_RUN", 0.2)
+    create, hangs, free = server.create, asyncio.Event(), asyncio.Event()
+
+    async def late(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
+        hangs.set()
+        await free.wait()
+        return await create(resource, obj)
+
+    monkeypatch.setattr(server, "create", late)
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/healthz"
+    async with as_run(server, tmp_path, monkeypatch, metrics_port=port), aiohttp.ClientSession() as session:
+        await asyncio.wait_for(hangs.wait(), 10)
+        async with session.get(url) as response:
+            assert response.status == 200
+        await asyncio.sleep(0.3)
+        async with session.get(url) as response:
+            assert (response.status, await response.text()) == (503, "a pool has been worked on for 0 s\n")
+        free.set()
+
+
+async def test_thread_of_kopf_that_hangs_is_told(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread cannot be ended from outside, so that no new watch on the pools could be begun."""
+    monkeypatch.setattr(controller, "LONGEST_SILENCE", 0.1)
+    async with server.connected(tmp_path) as api, operated(api) as operator:
+        await until(lambda: applied(server))
+        assert operator.hangs() is None
+        loop, free = operator._pools.thread._loop, threading.Event()
+        assert loop is not None
+        loop.call_soon_threadsafe(free.wait, 10)
+        await until(lambda: operator.hangs() == "the thread that watches pools has given no sign of life for 0 s")
+        free.set()
+        await until(lambda: operator.hangs() is None)
+
+
+async def test_garbage_is_not_looked_for_in_what_stays(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, when all is known."""
+    frozen: list[None] = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(None))
+    server.held = {DEPLOYMENTS.path(): asyncio.Event()}
+    async with as_run(server, tmp_path, monkeypatch):
+        await until(lambda: server.watched(DEPLOYMENTS))
+        await asyncio.sleep(1.1)
+        assert not frozen
+        server.held[DEPLOYMENTS.path()].set()
+        await until(lambda: frozen)
+        await asyncio.sleep(1.1)
+    assert len(frozen) == 1
+
+
+async def test_outage_is_no_hanging(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator whose API server is away is not ended for that, however long it is."""
+    monkeypatch.setattr(controller, "LONGEST_SILENCE", 0.5)
+    monkeypatch.setattr(controller, "LONGEST_RUN", 0.5)
+    async with server.connected(tmp_path) as api, operated(api) as operator:
+        await until(lambda: applied(server))
+        server.go_away()
+        for _ in range(20):
+            await asyncio.sleep(0.1)
+            assert operator.hangs() is None
+
+
+@asynccontextmanager
+async def as_run(
+    server: ApiServer, folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> AsyncIterator[None]:
+    """The operator as the command runs it, with another's settings; asked to end with the context."""
+    async with server.serving(folder) as kubeconfig:
+        monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
+        running = asyncio.create_task(controller.run(replace(SETTINGS, **{"metrics_port": 0, **settings})))
+        try:
+            yield
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.wait_for(running, 10)
 
 
 @asynccontextmanager

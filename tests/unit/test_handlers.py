@@ -14,7 +14,7 @@ import kopf
 import pytest
 import pytest_asyncio
 
-from backendpool import handlers
+from backendpool import kopf_settings
 from backendpool.cache import Cache
 from backendpool.cluster.api import Api
 from backendpool.cluster.reflector import ReflectorTiming
@@ -37,11 +37,13 @@ ONLY_POOLS = f"{POOLS.plural}$"
 class World:
     """A watch on pools that runs, the server that it watches, and what lies between."""
 
-    def __init__(self, server: ApiServer, api: Api, control: str, timing: SweepTiming) -> None:
+    def __init__(self, server: ApiServer, api: Api, control: str, timing: SweepTiming, token_file: Path) -> None:
         self.failures: Counter[str] = Counter()
         self.cache = Cache(lambda _: None, Timers().later)
         self.watch = PoolWatch(self.cache, (), "test", api, self._failed, timing)
+        self.requests = api.requests
         self.server = server
+        self.token_file = token_file
         self._control = control
 
     def _failed(self, error: Exception) -> None:
@@ -60,8 +62,8 @@ class World:
     async def used(self) -> list[int]:
         """How often each rule of the script was used."""
         async with aiohttp.ClientSession() as session, session.get(f"{self._control}/script") as answer:
-            found: list[int] = (await answer.json())["used"]
-            return found
+            by_agent: list[dict[str, int]] = (await answer.json())["used"]
+            return [sum(used.values()) for used in by_agent]
 
     async def cut(self) -> None:
         async with aiohttp.ClientSession() as session:
@@ -78,12 +80,15 @@ def timing() -> SweepTiming:
 async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, timing: SweepTiming) -> AsyncIterator[World]:
     """A watch that is settled, and knows the pool "one"."""
     monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
-    server, kubeconfig = ApiServer(), tmp_path / "by-proxy"
+    server, kubeconfig, token_file = ApiServer(), tmp_path / "by-proxy", tmp_path / "token"
+    server.token = "first"
+    token_file.write_text(server.token)
     server.put(pool("one"))
     async with server.serving(tmp_path), proxy.serving(server.url, host="127.0.0.1") as (port, control):
-        kubeconfig.write_text(KUBECONFIG.format(url=f"http://127.0.0.1:{port}"))
+        config = KUBECONFIG.format(url=f"http://127.0.0.1:{port}")
+        kubeconfig.write_text(config.replace("token: none", f'tokenFile: "{token_file}"'))
         async with await Api.connect(str(kubeconfig)) as api:
-            world = World(server, api, f"http://127.0.0.1:{control}", timing)
+            world = World(server, api, f"http://127.0.0.1:{control}", timing, token_file)
             watch = asyncio.create_task(world.watch.run())
             await until(lambda: world.watch.views[None].synced)
             await asyncio.sleep(1.5 * QUICK.settled)
@@ -113,12 +118,13 @@ async def test_pools_are_listed_and_followed(world: World) -> None:
     world.server.remove(KIND, "default", "one")
     await world.knows("two")
     assert not world.failures
+    assert world.requests["watch"] == 1, "kopf's requests count as well"
 
 
 async def test_pools_are_listed_in_pages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """However many there are, no more of them than a page has come at once."""
     monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
-    monkeypatch.setattr(handlers, "PAGE", 2)
+    monkeypatch.setattr(kopf_settings, "PAGE", 2)
     server, cache = ApiServer(), Cache(lambda _: None, Timers().later)
     for name in ("one", "two", "three"):
         server.put(pool(name))
@@ -185,6 +191,15 @@ async def test_broken_events_are_survived(world: World, rule: Rule, error: str |
     assert world.failures == ({error: 1} if error else {})
 
 
+async def test_pool_that_is_none_is_passed_over(world: World) -> None:
+    """Something that the API server cannot have meant ends nothing, and the pool after it is known."""
+    odd = pool("odd")
+    world.server.put({**odd, "metadata": {**odd["metadata"], "labels": ["odd"]}})
+    world.put("two")
+    await world.knows("one", "two")
+    assert world.failures == {"Malformed": 1}
+
+
 async def test_outage_is_told_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """One line when it begins and one when it is over, and none of kopf's own, however often kopf tries."""
     caplog.set_level("INFO")
@@ -223,6 +238,21 @@ async def test_what_fails_on_is_no_flood(world: World, rule: Rule, error: str) -
     await world.knows("one", "two")
 
 
+@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(settled=0.3, jitter=max, backoff=0.1))])
+async def test_watches_that_expire_at_once_are_no_flood(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Where kopf lists anew for each watch it pauses as well; it is counted, and told once."""
+    world.server.selected.clear()
+    world.server.expired = {POOLS}
+    await world.cut()
+    await asyncio.sleep(0.9)
+    assert len(world.server.selected) <= 9, "a list and a watch after pauses of 0.1, 0.2 and 0.4 seconds"
+    assert world.failures["Unreachable"] >= 2
+    assert caplog.text.count("cannot be watched") == 1
+    world.server.expired = set()
+    world.put("two")
+    await world.knows("one", "two")
+
+
 @pytest.mark.parametrize("timing", [OFTEN])
 async def test_deletion_that_kopf_loses_is_found(world: World) -> None:
     """kopf lists anew after a gap, and does not tell what is no longer there."""
@@ -245,6 +275,17 @@ async def test_watch_that_hangs_is_begun_anew(world: World, caplog: pytest.LogCa
     world.put("three")
     await world.knows("one", "two", "three")
     await until(lambda: world.watch.views[None].age() < 5)
+
+
+@pytest.mark.parametrize("timing", [OFTEN])
+async def test_absurd_retry_after_blinds_no_watch(world: World) -> None:
+    """kopf waits for as long as it is asked to, be it a year: then it is begun anew as soon as there is news."""
+    await world.script(Rule(Action.REFUSE, path=ONLY_POOLS, watch=True, status=429, retry_after=31536000, count=1))
+    await world.cut()
+    await until(lambda: world.failures["TooManyRequests"])
+    world.put("two")
+    await world.knows("one", "two")
+    assert world.failures == {"TooManyRequests": 1, "Stalled": 1}
 
 
 @pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(stall=0.3, settled=0.1))])
@@ -294,3 +335,13 @@ async def test_crd_that_comes_later_is_found(world: World, caplog: pytest.LogCap
     world.server.unserved = set()
     world.put("two")
     await world.knows("one", "two")
+
+
+async def test_token_that_rotates_is_followed(world: World) -> None:
+    """kopf asks with the token that is in the file now, as our own requests do, and not with the one it began with."""
+    world.token_file.write_text("second")
+    world.server.token = "second"
+    await world.cut()
+    world.put("two")
+    await world.knows("one", "two")
+    assert world.failures == {"Unauthorized": 1}

@@ -1,5 +1,6 @@
 """Health, metrics and logs."""
 
+import asyncio
 import json
 import logging
 import socket
@@ -120,6 +121,21 @@ def test_level_is_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
     logging.getLogger("a").info("quiet")
     logging.getLogger("a").warning("loud")
     assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["loud"]
+
+
+@pytest.mark.parametrize("junk", [b"no header", b"A: " + b"a" * 9000], ids=["no header", "over 8 KiB"])
+async def test_malformed_requests_do_not_fill_the_log(junk: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who sends what is no HTTP, or a header that is too long, is told so by a 400; the log is for our own errors."""
+    configure_logging()
+    async with serve(0, CollectorRegistry(), fine, lambda: str(1 / 0), host=LOOPBACK) as port:
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        writer.write(b"GET /healthz HTTP/1.1\r\n" + junk + b"\r\n\r\n")
+        assert b" 400 Bad Request\r\n" in await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        await writer.wait_closed()
+        assert capsys.readouterr().err == ""
+        assert (await get(port, "/readyz"))[0] == 500
+        assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_unknown_level_and_format_are_refused() -> None:

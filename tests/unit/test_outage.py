@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from backendpool.errors import ApiError, Unreachable
+from backendpool.errors import ApiError, LookasideError, Unreachable
 from backendpool.outage import Outage
 
 LOG = logging.getLogger("backendpool.test")
@@ -18,15 +18,22 @@ def info(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_each_kind_of_failure_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """An outage is one line, until it is of another kind; an error without words is told by its name."""
+    """An outage is one line for each kind, come they in turns or not; an error without words is told by its name."""
     outage = Outage(LOG, "pools cannot be watched", "watching pools again", NEVER)
     for error in (Unreachable("refused"), Unreachable("cut"), ApiError(500, "a", "b"), ApiError(503, "a", "b")):
         outage.failed(error)
+    for status in ("UNAVAILABLE", "NOT_FOUND"):
+        outage.failed(LookasideError(status, "c"))
     outage.failed(ValueError())
+    for error in (Unreachable("refused"), ApiError(500, "a", "b")) * 5:
+        outage.failed(error)
+    assert outage.failures == 17
     assert caplog.messages == [
         "pools cannot be watched, trying again: refused",
         "pools cannot be watched, trying again: 500 a: b",
         "pools cannot be watched, trying again: 503 a: b",
+        "pools cannot be watched, trying again: UNAVAILABLE: c",
+        "pools cannot be watched, trying again: NOT_FOUND: c",
         "pools cannot be watched, trying again: ValueError()",
     ]
 
@@ -39,6 +46,7 @@ async def test_end_is_told_and_the_next_outage_too(caplog: pytest.LogCaptureFixt
     outage.worked()
     outage.worked()
     await asyncio.sleep(0.01)
+    assert outage.failures == 0
     outage.worked()
     await asyncio.sleep(0.01)
     outage.failed(Unreachable("refused"))

@@ -1,4 +1,4 @@
-"""Pools say when the watch on their EndpointSlices is refused."""
+"""Pools say when a watch is refused that they depend on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from backendpool.errors import ClusterError, Forbidden, Unauthorized, Unreachable
-from backendpool.refusal import Refusal, RefusalTiming
+from backendpool.refusal import Refusals, RefusalTiming
 
 FORBIDDEN = Forbidden(403, "Forbidden", "endpointslices is forbidden")
 
@@ -19,33 +19,36 @@ class View:
 
 
 class Story:
-    """A view's problems, one for each look at it, three seconds apart; what was told by then is ``told``."""
+    """The problems of a kind, one for each look at it, three seconds apart; what was told by then is ``told``."""
 
     def __init__(self, *problems: ClusterError | None) -> None:
-        self.view = View()
-        self.told: list[str] = []
+        self.views = {"EndpointSlice": View(), "Service": View()}
+        self.told: list[dict[str, str]] = []
         self._problems = iter(problems)
         self._now = 0.0
         timing = RefusalTiming(clock=lambda: self._now, sleep=self._sleep)
-        self.refusal = Refusal(self.view, lambda: self.told.append(self.refusal.reason), timing)
+        self.refusals = Refusals(self.views, self._changed, timing)
+
+    def _changed(self) -> None:
+        self.told.append(dict(self.refusals.reasons))
 
     async def _sleep(self, seconds: float) -> None:
         self._now += seconds
         try:
-            self.view.problem = next(self._problems)
+            self.views["EndpointSlice"].problem = next(self._problems)
         except StopIteration:
             raise asyncio.CancelledError from None
 
-    async def tell(self) -> list[str]:
+    async def tell(self) -> list[dict[str, str]]:
         with pytest.raises(asyncio.CancelledError):
-            await self.refusal.run()
+            await self.refusals.run()
         return self.told
 
 
 @pytest.mark.parametrize("error", [FORBIDDEN, Unauthorized(401, "Unauthorized", "Unauthorized")])
 async def test_refusal_that_lasts_is_told_once(error: ClusterError) -> None:
     """However often it is looked at; and that it is over as well."""
-    assert await Story(*[error] * 20, None, None).tell() == [str(error), ""]
+    assert await Story(*[error] * 20, None, None).tell() == [{"EndpointSlice": str(error)}, {}]
 
 
 async def test_refusal_that_passes_is_not_told() -> None:
@@ -56,3 +59,19 @@ async def test_refusal_that_passes_is_not_told() -> None:
 async def test_server_that_is_away_is_no_refusal() -> None:
     """Nothing could be written then, and all would be written twice as it comes back."""
     assert await Story(*[Unreachable("no route to host")] * 20).tell() == []
+
+
+async def test_each_kind_has_its_own_time() -> None:
+    """One that is refused for long does not make another's first refusal one that lasts."""
+    story = Story(*[None] * 10, *[FORBIDDEN] * 4, None, *[FORBIDDEN] * 10)
+    story.views["Service"].problem = FORBIDDEN
+    assert await story.tell() == [
+        {"Service": str(FORBIDDEN)},
+        {"Service": str(FORBIDDEN), "EndpointSlice": str(FORBIDDEN)},
+    ]
+
+
+async def test_other_words_are_no_news() -> None:
+    """Whether it is the token or the right that is missing at the moment: it is one refusal, told once."""
+    unauthorized = Unauthorized(401, "Unauthorized", "Unauthorized")
+    assert await Story(*[FORBIDDEN] * 10, *[unauthorized] * 10).tell() == [{"EndpointSlice": str(FORBIDDEN)}]

@@ -19,7 +19,7 @@ from backendpool.cluster.reflector import ReflectorTiming
 from backendpool.errors import ClusterError, Stalled
 from backendpool.pool import Pool, parse_pool
 from backendpool.sweep import Sweep, SweepTiming, awaited
-from tests.unit.cluster_io.scripted import Answer, ScriptedServer, page, raw, refuse, until
+from tests.unit.cluster_io.scripted import Answer, ScriptedServer, answer, page, raw, refuse, until
 from tests.unit.pools import document
 from tests.unit.timers import Timers
 
@@ -182,11 +182,43 @@ async def test_watch_that_says_nothing_has_stalled(sweeping: Sweeping, news: dic
 async def test_watch_that_is_slow_has_not_stalled(sweeping: Sweeping) -> None:
     """While it brings something there is no use in beginning anew, be there ever so much to come."""
     for version in range(10):
-        await sweeping.round(page(listed("a", version + 1), listed("b"), version=9))
+        read = [refuse(404, "NotFound")] if version > 1 else []
+        await sweeping.round(page(listed("a", version + 1), listed("b"), version=9), *read)
         sweeping.cache.put_pool(brought("a", version + 1))
         sweeping.now += 10
         sweeping.sweep.heard()
     assert not sweeping.stalls
+
+
+@pytest.mark.parametrize("held", [None, brought("b", 3)], ids=["made", "changed"])
+async def test_pool_that_the_watch_left_out_is_read(sweeping: Sweeping, held: Pool | None) -> None:
+    """One event that is lost among others would be waited for in vain: after the grace the pool itself is asked for."""
+    if held:
+        sweeping.cache.put_pool(held)
+    both = page(listed("a", 1), listed("b", 7), version=9)
+    sweeping.cache.put_pool(brought("a", 1))
+    for seconds in (10, 10):
+        await sweeping.round(both)
+        sweeping.now += seconds
+        sweeping.sweep.heard()
+    await sweeping.round(both, answer(document("b") | listed("b", 7)))
+    pool = sweeping.cache.pool(("default", "b"))
+    assert pool is not None
+    assert pool.resource_version == "7"
+    await sweeping.round(both)
+    assert sweeping.sweep.synced
+    assert not sweeping.stalls
+
+
+async def test_few_are_read_at_once(sweeping: Sweeping) -> None:
+    """A watch that has a thousand pools to bring yet is not helped by a thousand requests beside it."""
+    names = [f"pool-{n}" for n in range(30)]
+    for seconds in (10, 10):
+        await sweeping.round(page(*map(listed, names), version=9))
+        sweeping.now += seconds
+        sweeping.sweep.heard()
+    await sweeping.round(page(*map(listed, names), version=9), *[answer(document(n) | listed(n)) for n in names[:10]])
+    assert sweeping.known() == {("default", name) for name in names[:10]}
 
 
 async def test_pool_that_changes_all_the_time_is_no_stall(sweeping: Sweeping) -> None:
