@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pool
 
+from backendpool.client.policies import orca_pb2
 from backendpool.lookaside import lookaside_pb2
+from backendpool.v1 import endpoints_pb2
 from greet import greet_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,13 +26,25 @@ def test_committed_code_is_current(tmp_path: Path) -> None:
     """Generating again changes nothing; else: run `python scripts/protos.py` and commit."""
     subprocess.run([sys.executable, ROOT / "scripts/protos.py", tmp_path], check=True)
     fresh = generated(tmp_path)
-    assert len(fresh) == 8
+    assert len(fresh) == 14
     assert generated(ROOT) == fresh
+
+
+def test_descriptor_of_the_envoy_example_is_current(tmp_path: Path) -> None:
+    """The transcoder goes by the proto as it is."""
+    subprocess.run([sys.executable, ROOT / "scripts/protos.py", tmp_path], check=True)
+    descriptor = Path("examples/envoy/greet.pb")
+    assert (tmp_path / descriptor).read_bytes() == (ROOT / descriptor).read_bytes()
 
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(lookaside_pb2, "backendpool/lookaside/lookaside.proto"), (greet_pb2, "greet/greet.proto")],
+    [
+        (orca_pb2, "backendpool/client/policies/orca.proto"),
+        (lookaside_pb2, "backendpool/lookaside/lookaside.proto"),
+        (endpoints_pb2, "backendpool/v1/endpoints.proto"),
+        (greet_pb2, "greet/greet.proto"),
+    ],
 )
 def test_descriptors_are_registered_by_their_import_path(module: object, name: str) -> None:
     """A program that has protos of its own cannot clash with ours by a bare file name."""

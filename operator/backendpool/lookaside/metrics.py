@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sized
 
 from grpc import StatusCode
 from prometheus_client import CollectorRegistry, Counter
@@ -14,18 +14,42 @@ from backendpool.lookaside.view import EndpointView
 
 
 class LookasideMetrics(Collector):
-    """What to alert on: a view that ages, no endpoints, resolves that fail."""
+    """What to alert on: a view that ages, no endpoints, resolves that fail, clients that refuse what they are told.
 
-    def __init__(self, registry: CollectorRegistry, view: EndpointView) -> None:
+    ``streams`` are the open ones by the name of their protocol.
+    """
+
+    def __init__(self, registry: CollectorRegistry, view: EndpointView, streams: Mapping[str, Sized]) -> None:
         self._view = view
+        self._streams = streams
         self._resolves = Counter(
             "backendpool_lookaside_resolves", "Resolve calls, by gRPC status code.", ["code"], registry=registry
+        )
+        self._verdicts = Counter(
+            "backendpool_lookaside_ads_verdicts",
+            "xDS responses that clients took or refused, by type of resource.",
+            ["type", "verdict"],
+            registry=registry,
+        )
+        self._renewals = Counter(
+            "backendpool_lookaside_certificate_renewals",
+            "Certificates found in place of the one before, by whether they are used.",
+            ["outcome"],
+            registry=registry,
         )
         registry.register(self)
 
     def resolved(self, code: StatusCode) -> None:
         """A Resolve was answered with that status."""
         self._resolves.labels(code.name).inc()
+
+    def judged(self, type_name: str, refused: bool) -> None:
+        """An xDS client took or refused a response."""
+        self._verdicts.labels(type_name, "refused" if refused else "taken").inc()
+
+    def renewed(self, used: bool) -> None:
+        """Another certificate was found."""
+        self._renewals.labels("used" if used else "refused").inc()
 
     def collect(self) -> Iterator[GaugeMetricFamily | InfoMetricFamily]:
         """What the view knows now."""
@@ -34,6 +58,10 @@ class LookasideMetrics(Collector):
             "Since the endpoints were last known to be current.",
             value=self._view.age(),
         )
+        streams = GaugeMetricFamily("backendpool_lookaside_streams", "Streams that are open.", labels=["protocol"])
+        for protocol, followers in self._streams.items():
+            streams.add_metric([protocol], len(followers))
+        yield streams
         endpoints = self._view.endpoints()
         if endpoints is None:
             return

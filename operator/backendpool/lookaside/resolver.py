@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from grpc import StatusCode
 
 from backendpool.endpoints import EndpointSet
+from backendpool.lookaside.asked import Refusal, refuse_others
 from backendpool.lookaside.lookaside_pb2 import Request
 from backendpool.names import lookaside_name
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A call that gets no address: the gRPC status, and a sentence that says what to do."""
-
-    code: StatusCode
-    details: str
 
 
 class Resolver:
@@ -63,22 +55,7 @@ class Resolver:
             return Refusal(
                 StatusCode.INVALID_ARGUMENT, f"router {request.router} is unknown: give RANDOM (0) or ROUNDROBIN (1)"
             )
-        if not request.service:
-            return Refusal(
-                StatusCode.INVALID_ARGUMENT, f"service is empty: give the name of the Service, here {self._pool}"
-            )
-        if not request.namespace:
-            return Refusal(
-                StatusCode.INVALID_ARGUMENT,
-                f"namespace is empty: give the namespace of the Service, here {self._namespace}",
-            )
-        if (request.namespace, request.service) != (self._namespace, self._pool):
-            return Refusal(
-                StatusCode.NOT_FOUND,
-                f"this server knows {self._pool} in namespace {self._namespace} and no other Service: "
-                "ask the lookaside of the pool that you want",
-            )
-        return None
+        return refuse_others((request.namespace, request.service), (self._namespace, self._pool))
 
     def _eligible(self, endpoints: EndpointSet) -> tuple[str, ...]:
         """Hosts that may take a call, each once; worked out once for each set."""

@@ -1,4 +1,4 @@
-"""The lookaside's server, put together: the view, the gRPC services over it, and their end.
+"""The lookaside's server: its services on a port, beside health and metrics, and their end.
 
 It is SERVING once the endpoints are known, and stays so while the API server is away: an answer that was
 right a minute ago beats none.
@@ -12,22 +12,30 @@ import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from backendpool import observability
 from backendpool.cluster.api import Api
-from backendpool.lookaside import lookaside_pb2, lookaside_pb2_grpc
-from backendpool.lookaside.metrics import LookasideMetrics
-from backendpool.lookaside.resolver import Resolver
-from backendpool.lookaside.servicer import LookasideServicer
+from backendpool.lookaside.services import Lookaside
 from backendpool.lookaside.settings import LookasideSettings
-from backendpool.lookaside.view import EndpointView
+from backendpool.lookaside.tls import CertificateFolder
 from backendpool.rpc import RpcServer
 
 log = logging.getLogger(__name__)
 
-_SERVICE = lookaside_pb2.DESCRIPTOR.services_by_name["Lookaside"].full_name
+CONNECTIONS: Final = (
+    # A client whose node died says nothing: pings find it, and what was kept for it is let go.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Clients may ping as often, with a call or without; the default is to hang up on them (gRFC A8).
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Now and then clients come again (gRFC A9), so that they spread over replicas that were added; and nobody who
+    # reads nothing stays for ever.
+    ("grpc.max_connection_age_ms", 30 * 60_000),
+    ("grpc.max_connection_age_grace_ms", 60_000),
+)
+"""What a connection with long streams needs; durations in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,42 +56,45 @@ async def serve(settings: LookasideSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with await Api.connect() as api, serving(api, settings):
+    async with await Api.connect(program="lookaside") as api, serving(api, settings):
         await stop.wait()
 
 
 @asynccontextmanager
 async def serving(api: Api, settings: LookasideSettings) -> AsyncIterator[Ports]:
     """Serve while the context lasts; leaving it is a graceful stop."""
-    view = EndpointView(api, settings.namespace, settings.pool)
     registry = observability.new_registry()
-    metrics = LookasideMetrics(registry, view)
-    resolver = Resolver(settings.namespace, settings.pool, view.endpoints)
-    servicer = LookasideServicer(resolver, metrics.resolved)
-    server = RpcServer({_SERVICE: partial(lookaside_pb2_grpc.add_LookasideServicer_to_server, servicer)})
-    port = server.listen(settings.host, settings.port, "LOOKASIDE_PORT")
+    lookaside = Lookaside(api, settings.namespace, settings.pool, registry)
+    server = RpcServer(lookaside.services, CONNECTIONS)
+    certificate = CertificateFolder(settings.tls_folder, lookaside.renewed) if settings.tls_folder else None
+    credentials = certificate.credentials() if certificate else None
+    port = server.listen(settings.host, settings.port, "LOOKASIDE_PORT", credentials)
     stopping = asyncio.Event()
 
     def unready() -> str | None:
-        return "stopping" if stopping.is_set() else view.unready()
+        return "stopping" if stopping.is_set() else lookaside.unready()
 
     async with (
         observability.serve(
             settings.metrics_port, registry, _alive, unready, host=settings.host or None
         ) as metrics_port,
         server.answering(settings.grace_seconds),
-        _beside(view.run(), _announce(view, server)),
+        _beside(lookaside.run(), _announce(lookaside, server)),
     ):
-        log.info("serving %s/%s on port %d", settings.namespace, settings.pool, port)
+        tls = ("mutual TLS" if certificate.mutual else "TLS") if certificate else "no TLS"
+        log.info("serving %s/%s on port %d, %s", settings.namespace, settings.pool, port, tls)
         try:
             yield Ports(port, metrics_port)
         finally:
             stopping.set()
             await server.drain(settings.drain_seconds)
+            # While the server tells each connection that it is the last time (GOAWAY), so that whoever comes again
+            # comes by another.
+            lookaside.disband(settings.spread_seconds)
 
 
-async def _announce(view: EndpointView, server: RpcServer) -> None:
-    await view.wait_synced()
+async def _announce(lookaside: Lookaside, server: RpcServer) -> None:
+    await lookaside.wait_known()
     await server.ready()
     log.info("the endpoints are known")
 

@@ -8,8 +8,9 @@ from grpc import StatusCode
 from grpc.aio import ServicerContext
 
 from backendpool.lookaside import lookaside_pb2_grpc
+from backendpool.lookaside.asked import Refusal
 from backendpool.lookaside.lookaside_pb2 import Request, Response
-from backendpool.lookaside.resolver import Refusal, Resolver
+from backendpool.lookaside.resolver import Resolver
 
 
 class LookasideServicer(lookaside_pb2_grpc.LookasideServicer):

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import NoReturn
 
 from backendpool.cluster.api import Api
-from backendpool.cluster.reflector import Change, Reflector
+from backendpool.cluster.reflector import Change, Reflector, ReflectorMetrics
 from backendpool.cluster.resources import ENDPOINT_SLICES
-from backendpool.endpoints import EndpointSet, Slice, parse_slice, union
-from backendpool.names import POOL_LABEL, SERVICE_NAME_LABEL
+from backendpool.endpoints import EndpointSet, Slice, of_service, parse_slice, union
+from backendpool.names import BACKENDS, COMPONENT_LABEL, POOL_LABEL, SERVICE_NAME_LABEL
 from backendpool.settle import SettledSlices
 
 
 class EndpointView:
-    """The pool's endpoints, kept current by a watch; the last ones stay while the API server is away."""
+    """The pool's endpoints, kept current by a watch; ``changed`` is called after each change.
 
-    def __init__(self, api: Api, namespace: str, pool: str) -> None:
+    The last ones stay while the API server is away.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        namespace: str,
+        pool: str,
+        changed: Callable[[], None],
+        metrics: ReflectorMetrics | None = None,
+    ) -> None:
+        self._on_change = changed
         self._slices = SettledSlices(self._changed, asyncio.get_running_loop().call_later)
         self._reflector: Reflector[Slice] = Reflector(
             api,
@@ -24,10 +36,13 @@ class EndpointView:
             parse_slice,
             self._put,
             namespace=namespace,
-            # By the pool's label as well: a Service of that name that is somebody else's does not lead its clients.
-            label_selector=f"{SERVICE_NAME_LABEL}={pool},{POOL_LABEL}={pool}",
+            # By the pool's labels as well: a Service of that name that is somebody else's does not lead its clients.
+            label_selector=f"{SERVICE_NAME_LABEL}={pool},{POOL_LABEL}={pool},{COMPONENT_LABEL}={BACKENDS}",
+            metrics=metrics,
         )
+        self._pool = pool
         self._endpoints: EndpointSet | None = None
+        self._known = asyncio.Event()
         self._outdated = True
 
     async def run(self) -> NoReturn:
@@ -36,13 +51,13 @@ class EndpointView:
 
     async def wait_synced(self) -> None:
         """Return once the endpoints are known."""
-        await self._reflector.wait_synced()
+        await self._known.wait()
 
     def endpoints(self) -> EndpointSet | None:
         """The current endpoints; None before they were first known.
 
-        A Service with a selector always has a slice, be it an empty one. Where all slices are gone the Service
-        was deleted, and the operator makes it anew: until then the last endpoints stand.
+        A Service with a selector always has a slice, be it an empty one. Where there is none the Service is yet to be
+        made, or was deleted, and the operator makes it anew: until then the last endpoints stand, if there were any.
         """
         self._refresh()
         return self._endpoints
@@ -53,8 +68,10 @@ class EndpointView:
 
     def unready(self) -> str | None:
         """Why there is nothing to answer with yet; None once the endpoints are known."""
-        if self._reflector.synced:
+        if self.endpoints() is not None:
             return None
+        if self._reflector.synced:
+            return f"the endpoints are not known yet: the Service {self._pool} has no EndpointSlice"
         return f"the endpoints are not known yet: {self._reflector.problem or 'listing them for the first time'}"
 
     def _put(self, change: Change[Slice]) -> None:
@@ -69,5 +86,7 @@ class EndpointView:
     def _refresh(self) -> None:
         if self._outdated and self._reflector.synced:
             self._outdated = False
-            if self._slices or self._endpoints is None:
-                self._endpoints = union(self._slices)
+            if slices := of_service(self._slices):
+                self._endpoints = union(slices)
+                self._known.set()
+                self._on_change()

@@ -5,107 +5,24 @@ import os
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 from dataclasses import replace
-from pathlib import Path
 
-import aiohttp
 import grpc.aio
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from backendpool.cluster.api import Api
-from backendpool.cluster.resources import ENDPOINT_SLICES
+from backendpool.cluster.resources import ENDPOINT_SLICES, POOLS
 from backendpool.errors import SettingsError
 from backendpool.lookaside.lookaside_pb2 import Request
-from backendpool.lookaside.lookaside_pb2_grpc import LookasideStub
 from backendpool.lookaside.server import Ports, serve, serving
-from backendpool.lookaside.settings import LookasideSettings
 from backendpool.lookaside.view import EndpointView
 from tests.unit.api_server import ApiServer
+from tests.unit.lookaside.peers import NOT_SERVING, SERVING, SETTINGS, Client, client, refusal, started, until
 from tests.unit.lookaside.slices import endpoint_slice
 
-SERVING: int = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING: int = health_pb2.HealthCheckResponse.NOT_SERVING
-SETTINGS = LookasideSettings(
-    pool="greetserver",
-    namespace="default",
-    port=0,
-    metrics_port=0,
-    host="127.0.0.1",
-    drain_seconds=0.0,
-    grace_seconds=1.0,
-)
-ROUND_ROBIN = Request(router=Request.ROUNDROBIN, service="greetserver", namespace="default")
 LIST_SERVICES = reflection_pb2.ServerReflectionRequest(list_services="")
-
-
-class Client:
-    """What a client of the server can ask."""
-
-    def __init__(self, channel: grpc.aio.Channel, ports: Ports) -> None:
-        self.channel = channel
-        self.lookaside = LookasideStub(channel)
-        self.health = health_pb2_grpc.HealthStub(channel)
-        self.ports = ports
-
-    async def resolve(self, request: Request = ROUND_ROBIN) -> str:
-        return (await self.lookaside.Resolve(request, timeout=5)).address
-
-    async def status(self, service: str = "") -> int:
-        request = health_pb2.HealthCheckRequest(service=service)
-        status: int = (await self.health.Check(request, timeout=5)).status
-        return status
-
-    async def http(self, path: str) -> tuple[int, str]:
-        url = f"http://127.0.0.1:{self.ports.metrics}{path}"
-        async with aiohttp.ClientSession() as session, session.get(url) as response:
-            return response.status, await response.text()
-
-    async def ready(self) -> bool:
-        status = await self.status()
-        return status == SERVING
-
-
-@asynccontextmanager
-async def client(ports: Ports) -> AsyncIterator[Client]:
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}", options=options) as channel:
-        yield Client(channel, ports)
-
-
-@asynccontextmanager
-async def started(api: Api, settings: LookasideSettings = SETTINGS) -> AsyncIterator[Client]:
-    """A server and its client; not yet synced where the API server is away."""
-    async with serving(api, settings) as ports, client(ports) as found:
-        yield found
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(5):
-        while not await condition():
-            await asyncio.sleep(0.005)
-
-
-async def refusal(call: Awaitable[str]) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await call
-    return refused.value.code(), refused.value.details() or ""
-
-
-@pytest.fixture
-def cluster() -> ApiServer:
-    server = ApiServer()
-    server.put(endpoint_slice("10.0.0.1", "10.0.0.2", "10.0.0.3"))
-    return server
-
-
-@pytest.fixture
-async def api(cluster: ApiServer, tmp_path: Path) -> AsyncIterator[Api]:
-    async with cluster.connected(tmp_path) as connected:
-        yield connected
 
 
 async def test_wire_format_is_the_one_of_existing_clients(cluster: ApiServer, api: Api) -> None:
@@ -127,12 +44,13 @@ async def test_round_robin_is_exact_for_all_clients_together(api: Api) -> None:
     assert Counter(picks) == {"10.0.0.1": 2, "10.0.0.2": 2, "10.0.0.3": 2}
 
 
-async def test_only_slices_of_the_pool_are_asked_for(cluster: ApiServer, api: Api) -> None:
+async def test_only_what_is_the_pools_is_asked_for(cluster: ApiServer, api: Api) -> None:
     """The API server selects, so that a big cluster costs nothing; a Service of that name alone is no pool."""
     async with started(api) as peer:
         await until(peer.ready)
-    selector = "kubernetes.io/service-name=greetserver,backendpool.io/pool=greetserver"
-    assert set(cluster.selected) == {(ENDPOINT_SLICES, "default", selector)}
+    selector = "kubernetes.io/service-name=greetserver,backendpool.io/pool=greetserver,"
+    selector += "app.kubernetes.io/component=backends"
+    assert set(cluster.selected) == {(ENDPOINT_SLICES, "default", selector), (POOLS, "default", "")}
 
 
 async def test_changes_are_followed(cluster: ApiServer, api: Api) -> None:
@@ -186,6 +104,23 @@ async def test_not_serving_before_the_first_sync(cluster: ApiServer, api: Api) -
         assert await peer.http("/readyz") == (200, "ok\n")
 
 
+async def test_not_serving_before_there_is_a_slice(cluster: ApiServer, api: Api) -> None:
+    """A server that begins while the Service is made anew does not tell its clients that there is nobody."""
+    cluster.remove("EndpointSlice", "default", "greetserver-1")
+    async with started(api) as peer:
+        await until(lambda: told(peer, "/readyz", "the Service greetserver has no EndpointSlice"))
+        assert [await peer.status(name) for name in ("", "lookaside.Lookaside")] == [NOT_SERVING] * 2
+        assert (await refusal(peer.resolve()))[1].startswith("the endpoints of greetserver are not known yet")
+        assert "backendpool_endpoints{" not in (await peer.http("/metrics"))[1]
+        cluster.put(endpoint_slice())
+        await until(peer.ready)
+        assert (await refusal(peer.resolve()))[1].startswith("greetserver has no ready endpoint")
+
+
+async def told(peer: Client, path: str, text: str) -> bool:
+    return text in (await peer.http(path))[1]
+
+
 async def test_last_endpoints_are_kept_while_the_api_server_is_away(cluster: ApiServer, api: Api) -> None:
     """An outage changes no answer and no health, and afterwards the news are caught up with."""
     async with started(api) as peer:
@@ -237,6 +172,19 @@ async def test_metrics_tell_of_view_and_answers(cluster: ApiServer, api: Api) ->
     assert any(name.startswith("backendpool_endpoints_revision_info{revision=") for name in samples)
 
 
+async def test_metrics_tell_of_the_watch(cluster: ApiServer, api: Api) -> None:
+    """Lists, events and failures are counted as the operator's are."""
+    async with started(api) as peer:
+        await until(peer.ready)
+        cluster.put(endpoint_slice("10.0.0.4", name="greetserver-2"))
+        await until(lambda: told(peer, "/metrics", 'backendpool_endpoints{state="Ready"} 4.0'))
+        cluster.go_away()
+        await until(lambda: told(peer, "/metrics", 'watch_failures_total{error="ApiError",resource="endpointslices"}'))
+        _, text = await peer.http("/metrics")
+    assert 'backendpool_lists_total{resource="endpointslices"} 1.0' in text
+    assert 'backendpool_watch_events_total{kind="ADDED",resource="endpointslices"} 1.0' in text
+
+
 async def test_metrics_before_the_first_sync(cluster: ApiServer, api: Api) -> None:
     """An age without end and no endpoint counts: what is not known is not shown as zero."""
     cluster.away = True
@@ -257,13 +205,19 @@ async def test_reflection_lists_and_describes_the_services(api: Api) -> None:
         files = (await stream.read()).file_descriptor_response.file_descriptor_proto
         await stream.done_writing()
         assert await stream.read() is grpc.aio.EOF
-    assert names == ["grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection", "lookaside.Lookaside"]
+    assert names == [
+        "backendpool.v1.Endpoints",
+        "envoy.service.discovery.v3.AggregatedDiscoveryService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+        "lookaside.Lookaside",
+    ]
     assert files[0].startswith(b"\n%backendpool/lookaside/lookaside.proto")
 
 
 async def test_stop_lets_a_call_under_way_finish(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """On SIGTERM: NOT_SERVING, calls still answered for the drain time, and open ones to their end."""
-    monkeypatch.setattr(Api, "connect", lambda: asyncio.sleep(0, api))
+    monkeypatch.setattr(Api, "connect", lambda program: asyncio.sleep(0, api))
     ports = Ports(free_port(), free_port())
     settings = replace(SETTINGS, port=ports.grpc, metrics_port=ports.metrics, drain_seconds=0.3, grace_seconds=30)
     served = asyncio.create_task(serve(settings))
@@ -282,7 +236,7 @@ async def test_stop_lets_a_call_under_way_finish(api: Api, monkeypatch: pytest.M
         await until(lambda: refused(peer))
         assert not served.done()
         await stream.write(LIST_SERVICES)
-        assert len((await stream.read()).list_services_response.service) == 3
+        assert len((await stream.read()).list_services_response.service) == 5
         await stream.done_writing()
         async with asyncio.timeout(5):
             await served

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ async def api(cluster: ApiServer, tmp_path: Path) -> AsyncIterator[Api]:
 
 @asynccontextmanager
 async def viewing(api: Api) -> AsyncIterator[EndpointView]:
-    view = EndpointView(api, "default", "greetserver")
+    view = EndpointView(api, "default", "greetserver", lambda: None)
     following = asyncio.create_task(view.run())
     try:
         await view.wait_synced()
@@ -84,3 +85,20 @@ async def test_last_endpoints_are_those_of_the_end(cluster: ApiServer, api: Api)
             cluster.remove("EndpointSlice", "default", name)
         await asyncio.sleep(0.2)
         assert addresses(view) == ["10.0.0.3", "10.0.0.7"]
+
+
+async def test_slices_of_a_deleted_service_do_not_count(cluster: ApiServer, api: Api) -> None:
+    """What is left of the Service before is nobody's, as it is to the operator."""
+
+    def made_for(uid: str, second: int, address: str) -> dict[str, Any]:
+        made = endpoint_slice(address, name=f"of-{uid}")
+        made["metadata"]["ownerReferences"] = [{"kind": "Service", "name": "greetserver", "uid": uid}]
+        made["metadata"]["creationTimestamp"] = f"2026-01-01T00:00:0{second}Z"
+        return made
+
+    async with viewing(api) as view:
+        cluster.put(made_for("old", 1, "10.0.0.7"))
+        await until(lambda: "10.0.0.7" in addresses(view))
+        cluster.put(made_for("new", 2, "10.0.0.8"))
+        await until(lambda: "10.0.0.8" in addresses(view))
+        assert addresses(view) == ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.8"]

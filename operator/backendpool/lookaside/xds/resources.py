@@ -1,0 +1,164 @@
+"""A pool as xDS resources: Listener -> RouteConfiguration -> Cluster -> ClusterLoadAssignment. Pure.
+
+Each refers to the next by the pool's full name, whatever name it was asked for by. What gRPC's clients need of each is
+in gRFC A27; Envoy takes the cluster and its endpoints.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.address_pb2 import Address, SocketAddress
+from envoy.config.core.v3.base_pb2 import Locality
+from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
+from envoy.config.core.v3.health_check_pb2 import HealthStatus
+from envoy.config.core.v3.protocol_pb2 import Http2ProtocolOptions
+from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint as XdsEndpoint
+from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint, LocalityLbEndpoints
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.api_listener_pb2 import ApiListener
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, RouteMatch, VirtualHost
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    HttpFilter,
+    Rds,
+)
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from backendpool.balancing import Balancing, Preference
+from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.lookaside.xds.policies import load_balancing_policy, outlier_detection
+
+_ADS: Final = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
+_MANY: Final = UInt32Value(value=2**32 - 1)
+_NO_LIMITS: Final = CircuitBreakers.Thresholds(
+    max_connections=_MANY, max_pending_requests=_MANY, max_requests=_MANY, max_retries=_MANY
+)
+"""Left out, every client would fail calls beyond 1,024 at once (gRFC A32)."""
+_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def listener(name: str, routes: str) -> Listener:
+    """What a client of the target ``xds:///name`` asks for first."""
+    manager = HttpConnectionManager(
+        rds=Rds(config_source=_ADS, route_config_name=routes),
+        http_filters=[HttpFilter(name="router", typed_config=packed(Router()))],
+    )
+    return Listener(name=name, api_listener=ApiListener(api_listener=packed(manager)))
+
+
+def route_configuration(name: str, cluster: str, balancing: Balancing) -> RouteConfiguration:
+    """Every call goes to the one cluster, by the hash of the header that the pool's author names."""
+    # Without limit of ours; the caller has its deadline, and Envoy would add 15 s of its own.
+    action = RouteAction(cluster=cluster, timeout=Duration())
+    if balancing.hash_header:
+        action.hash_policy.add().header.header_name = balancing.hash_header
+    route = Route(match=RouteMatch(prefix="/"), route=action)
+    return RouteConfiguration(name=name, virtual_hosts=[VirtualHost(name=cluster, domains=["*"], routes=[route])])
+
+
+def cluster(name: str, balancing: Balancing) -> Cluster:
+    """How calls are spread over the endpoints of the same name.
+
+    Not of the pool's full name: of clusters that share endpoints, Envoy waits in vain for the second one's.
+    """
+    found = Cluster(
+        name=name,
+        type=Cluster.EDS,
+        eds_cluster_config=Cluster.EdsClusterConfig(eds_config=_ADS, service_name=name),
+        load_balancing_policy=load_balancing_policy(balancing.policy),
+        circuit_breakers=CircuitBreakers(thresholds=[_NO_LIMITS]),
+    )
+    # Envoy speaks HTTP/1.1 unless told otherwise; gRPC's clients pass over it.
+    http2 = HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions())
+    found.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(
+        packed(HttpProtocolOptions(explicit_http_config=http2))
+    )
+    if balancing.outliers:
+        found.outlier_detection.CopyFrom(outlier_detection(balancing.outliers))
+    return found
+
+
+def load_assignment(name: str, endpoints: EndpointSet, prefer: Preference | None, zone: str) -> ClusterLoadAssignment:
+    """The endpoints, as a client in ``zone`` shall use them.
+
+    One that is Draining is told as such, so that it gets no new calls while those under way finish. Where none is Ready
+    the Draining ones are all that there is, and are told as healthy.
+    """
+    eligible = EndpointState.READY if endpoints.ready else EndpointState.DRAINING
+    return ClusterLoadAssignment(
+        cluster_name=name,
+        endpoints=[
+            _locality(where, found, eligible, priority)
+            for priority, tier in enumerate(_tiers(endpoints.endpoints, eligible, prefer, zone))
+            for where, found in tier
+        ],
+    )
+
+
+def packed(message: Message) -> Any:
+    """As the ``Any`` that holds it."""
+    found = Any()
+    found.Pack(message, deterministic=True)
+    return found
+
+
+_Zoned = tuple[str, list[Endpoint]]
+
+
+def _tiers(
+    endpoints: Iterable[Endpoint], eligible: EndpointState, prefer: Preference | None, zone: str
+) -> list[list[_Zoned]]:
+    """Endpoints by zone, the client's own zone before all others.
+
+    Without a preference all are one locality: a policy that chooses among localities first does so by lot, and shares
+    would be even only in the mean.
+    """
+    if prefer is not Preference.ZONE:
+        everywhere = list(endpoints)
+        return [[("", everywhere)]] if everywhere else []
+    zones: dict[str, list[Endpoint]] = defaultdict(list)
+    for endpoint in endpoints:
+        zones[endpoint.zone].append(endpoint)
+    # A zone where no call can go is not to come first, nor to be a priority of its own.
+    here = [item for item in zones.items() if item[0] == zone and any(e.state is eligible for e in item[1])]
+    there = sorted(item for item in zones.items() if item not in here)
+    return [tier for tier in (here, there) if tier]
+
+
+def _locality(zone: str, endpoints: list[Endpoint], eligible: EndpointState, priority: int) -> LocalityLbEndpoints:
+    """Weighted by its endpoints; gRPC's clients pass over a locality without a weight."""
+    weight = sum(endpoint.state is eligible for endpoint in endpoints)
+    found = LocalityLbEndpoints.FromString(
+        b"".join(_endpoint(e.address, e.port, e.state is eligible) for e in endpoints)
+    )
+    found.locality.CopyFrom(Locality(zone=zone))
+    found.priority = priority
+    if weight:
+        found.load_balancing_weight.value = weight
+    return found
+
+
+@lru_cache(maxsize=20_000)
+def _endpoint(address: str, port: int, eligible: bool) -> bytes:
+    """A locality of this endpoint alone, serialised: put together, they are a locality of them all.
+
+    Of a thousand endpoints one changes, and to make the messages of all anew took most of the time of a change.
+    """
+    where = Address(socket_address=SocketAddress(address=address, port_value=port))
+    health = HealthStatus.HEALTHY if eligible else HealthStatus.DRAINING
+    endpoint = LbEndpoint(endpoint=XdsEndpoint(address=where), health_status=health)
+    serialised: bytes = LocalityLbEndpoints(lb_endpoints=[endpoint]).SerializeToString()
+    return serialised

@@ -1,0 +1,90 @@
+"""A lookaside on loopback, and what a client can ask it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from backendpool.cluster.api import Api
+from backendpool.lookaside.lookaside_pb2 import Request
+from backendpool.lookaside.lookaside_pb2_grpc import LookasideStub
+from backendpool.lookaside.server import Ports, serving
+from backendpool.lookaside.settings import LookasideSettings
+
+SERVING: int = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING: int = health_pb2.HealthCheckResponse.NOT_SERVING
+SETTINGS = LookasideSettings(
+    pool="greetserver",
+    namespace="default",
+    port=0,
+    metrics_port=0,
+    host="127.0.0.1",
+    drain_seconds=0.0,
+    spread_seconds=0.2,
+    grace_seconds=1.0,
+)
+ROUND_ROBIN = Request(router=Request.ROUNDROBIN, service="greetserver", namespace="default")
+
+
+class Client:
+    """What a client of the server can ask."""
+
+    def __init__(self, channel: grpc.aio.Channel, ports: Ports) -> None:
+        self.channel = channel
+        self.lookaside = LookasideStub(channel)
+        self.health = health_pb2_grpc.HealthStub(channel)
+        self.ports = ports
+
+    async def resolve(self, request: Request = ROUND_ROBIN) -> str:
+        return (await self.lookaside.Resolve(request, timeout=5)).address
+
+    async def status(self, service: str = "") -> int:
+        request = health_pb2.HealthCheckRequest(service=service)
+        status: int = (await self.health.Check(request, timeout=5)).status
+        return status
+
+    async def http(self, path: str) -> tuple[int, str]:
+        return await http(self.ports, path)
+
+    async def ready(self) -> bool:
+        status = await self.status()
+        return status == SERVING
+
+
+async def http(ports: Ports, path: str) -> tuple[int, str]:
+    """Status and text of the server's HTTP side."""
+    url = f"http://127.0.0.1:{ports.metrics}{path}"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return response.status, await response.text()
+
+
+@asynccontextmanager
+async def client(ports: Ports) -> AsyncIterator[Client]:
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}", options=options) as channel:
+        yield Client(channel, ports)
+
+
+@asynccontextmanager
+async def started(api: Api, settings: LookasideSettings = SETTINGS) -> AsyncIterator[Client]:
+    """A server and its client; not yet synced where the API server is away."""
+    async with serving(api, settings) as ports, client(ports) as found:
+        yield found
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(5):
+        while not await condition():
+            await asyncio.sleep(0.005)
+
+
+async def refusal(call: Awaitable[str]) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    return refused.value.code(), refused.value.details() or ""

@@ -1,0 +1,38 @@
+"""Views of the pool greetserver to test with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from backendpool.balancing import DEFAULT, Balancing
+from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.lookaside.xds.names import PoolName
+from backendpool.lookaside.xds.snapshot import Publication
+from backendpool.pool_view import PoolView
+
+POOL = PoolName("default", "greetserver")
+NAME = "greetserver.default"
+PORT = 50051
+
+
+def endpoint(address: str, zone: str = "", state: EndpointState = EndpointState.READY) -> Endpoint:
+    return Endpoint(address, PORT, pod_uid=f"uid-{address}", zone=zone, state=state)
+
+
+def draining(address: str, zone: str = "") -> Endpoint:
+    return endpoint(address, zone, EndpointState.DRAINING)
+
+
+def view(*endpoints: str | Endpoint, balancing: Balancing = DEFAULT) -> PoolView:
+    """With these endpoints; an address alone stands for one that is ready."""
+    return PoolView(EndpointSet.of(endpoint(e) if isinstance(e, str) else e for e in endpoints), balancing)
+
+
+def zoned(zones: Mapping[str, str], **balancing: object) -> PoolView:
+    """With a ready endpoint at each address, in the zone that is given for it."""
+    found = [endpoint(address, zone) for address, zone in zones.items()]
+    return view(*found, balancing=Balancing(**balancing))  # type: ignore[arg-type]
+
+
+def publication(*endpoints: str | Endpoint, balancing: Balancing = DEFAULT) -> Publication:
+    return Publication(POOL, view(*endpoints, balancing=balancing))

@@ -1,0 +1,162 @@
+"""gRPC's own xDS client over a lookaside: from slices in the cluster to calls that are spread."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from grpc.aio import AioRpcError
+
+from backendpool.cluster.api import Api
+from backendpool.endpoints import Endpoint
+from greet.gateway.greeter import Greeter
+from greet.gateway.modes import xds
+from greet.settings import GatewaySettings
+from tests.unit.api_server import ApiServer
+from tests.unit.greet.servers import REQUEST, greet_servers, pod_of
+from tests.unit.lookaside.peers import Client, started, until
+from tests.unit.lookaside.slices import endpoint_slice
+from tests.unit.lookaside.views import publication
+from tests.unit.lookaside.xds.ads import Server
+from tests.unit.pools import document
+
+HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+POOL = "GrpcBackendPool"
+
+
+@asynccontextmanager
+async def calling(port: int, monkeypatch: pytest.MonkeyPatch, zone: str = "") -> AsyncIterator[Greeter]:
+    """A greeter whose client follows the control plane at that port."""
+    server = {"server_uri": f"127.0.0.1:{port}", "channel_creds": [{"type": "insecure"}]}
+    config = {"xds_servers": [server], "node": {"id": "test", "locality": {"zone": zone}}}
+    monkeypatch.delenv("GRPC_XDS_BOOTSTRAP", raising=False)
+    monkeypatch.setenv("GRPC_XDS_BOOTSTRAP_CONFIG", json.dumps(config))
+    async with xds.connected(GatewaySettings(service="greetserver", namespace="default")) as greeter:
+        yield greeter
+
+
+async def shares(greeter: Greeter, calls: int) -> Counter[str]:
+    return Counter([pod_of(await greeter.greet(REQUEST, 5)) for _ in range(calls)])
+
+
+async def until_shares(greeter: Greeter, hosts: set[str]) -> None:
+    """Until exactly these answer."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                if (await shares(greeter, 12)).keys() == hosts:
+                    return
+            except AioRpcError:
+                await asyncio.sleep(0.05)
+
+
+async def until_refused(greeter: Greeter) -> str:
+    """What a call says that finds no backend."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await shares(greeter, 1)
+            except AioRpcError as error:
+                return error.details() or ""
+
+
+async def refused(peer: Client) -> bool:
+    return 'verdict="refused"' in (await peer.http("/metrics"))[1]
+
+
+async def test_calls_are_spread_and_changes_followed(
+    cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even shares; a backend that drains gets no more, one that comes is used; none, and calls say why."""
+    async with greet_servers(*HOSTS) as port:
+        cluster.put(endpoint_slice(*HOSTS, port=port))
+        async with started(api) as peer, calling(peer.ports.grpc, monkeypatch) as greeter:
+            await until(peer.ready)
+            await until_shares(greeter, set(HOSTS))
+            assert await shares(greeter, 30) == dict.fromkeys(HOSTS, 10)
+            cluster.put(endpoint_slice(*HOSTS[:2], draining=HOSTS[2:], port=port))
+            await until_shares(greeter, set(HOSTS[:2]))
+            cluster.put(endpoint_slice(*HOSTS, port=port))
+            await until_shares(greeter, set(HOSTS))
+            cluster.put(endpoint_slice(port=port))
+            assert "greetserver.default" in await until_refused(greeter)
+            assert not await refused(peer)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"policy": "Random"},
+        {"policy": "LeastRequest"},
+        {"policy": "WeightedRoundRobin"},
+        {"policy": "ConsistentHash", "consistentHash": {"header": "x-user"}},
+        {"outlierDetection": {"successRate": {}, "failurePercentage": {}}},
+        {"locality": {"prefer": "Zone"}},
+    ],
+    ids=lambda spec: next(iter(spec.values())),
+)
+async def test_every_policy_is_taken(
+    spec: dict[str, Any], cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a pool's author asks for, the client finds nothing to refuse, and all backends are called."""
+    cluster.put({**document(**spec), "kind": POOL})
+    async with greet_servers(*HOSTS) as port:
+        cluster.put(endpoint_slice(*HOSTS, port=port))
+        async with started(api) as peer, calling(peer.ports.grpc, monkeypatch) as greeter:
+            await until(peer.ready)
+            await until_shares(greeter, set(HOSTS))
+            assert not await refused(peer)
+
+
+async def test_own_zone_is_called_and_left(cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With locality.prefer, calls stay in the client's zone; when nobody is left there they go elsewhere."""
+    cluster.put({**document(locality={"prefer": "Zone"}), "kind": POOL})
+    async with greet_servers(*HOSTS) as port:
+        slices = endpoint_slice(*HOSTS, port=port)
+        for place, zone in enumerate("abb"):
+            slices["endpoints"][place]["zone"] = zone
+        cluster.put(slices)
+        async with started(api) as peer, calling(peer.ports.grpc, monkeypatch, "a") as greeter:
+            await until(peer.ready)
+            await until_shares(greeter, {HOSTS[0]})
+            slices["endpoints"][0]["conditions"] = {"ready": False}
+            cluster.put(slices)
+            await until_shares(greeter, set(HOSTS[1:]))
+
+
+async def test_calls_go_on_while_the_lookaside_is_away(
+    cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client keeps what it was told last."""
+    async with greet_servers(*HOSTS) as port:
+        cluster.put(endpoint_slice(*HOSTS, port=port))
+        async with started(api) as peer:
+            calls = calling(peer.ports.grpc, monkeypatch)
+            greeter = await calls.__aenter__()
+            await until(peer.ready)
+            await until_shares(greeter, set(HOSTS))
+        assert await shares(greeter, 30) == dict.fromkeys(HOSTS, 10)
+        await calls.__aexit__(None, None, None)
+
+
+async def test_refused_update_leaves_all_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the client refuses changes nothing for its calls; the next good one is taken."""
+    server = Server()
+    async with greet_servers(*HOSTS) as port, server.serving() as control:
+        good, fewer = ([Endpoint(host, port) for host in hosts] for hosts in (HOSTS, HOSTS[:2]))
+        server.publications.publish(publication(*good))
+        async with calling(control, monkeypatch) as greeter:
+            await until_shares(greeter, set(HOSTS))
+            server.publications.publish(publication(*good, Endpoint("no-address", port)))
+            async with asyncio.timeout(10):
+                while ("ClusterLoadAssignment", True) not in server.observer.verdicts:
+                    await asyncio.sleep(0.01)
+            assert await shares(greeter, 30) == dict.fromkeys(HOSTS, 10)
+            server.publications.publish(publication(*fewer))
+            await until_shares(greeter, set(HOSTS[:2]))
+    assert server.observer.verdicts.count(("ClusterLoadAssignment", True)) == 1
