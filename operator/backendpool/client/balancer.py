@@ -8,92 +8,143 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable
+import random
+from collections.abc import Callable, Collection
 from typing import Final
 
-from backendpool.client.channels import Backend, Connection
-from backendpool.client.picker import Picker, picker_for
-from backendpool.client.view import PoolView
-from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
+from grpc import ChannelConnectivity
+
+from backendpool.balancing import EmptyPolicy
+from backendpool.client.channels import Backend, Connection, Dial, insecure
+from backendpool.client.eligibility import eligible
+from backendpool.client.keys import KeyOf
+from backendpool.client.options import DEFAULT, Options
+from backendpool.client.policies.candidate import Identity
+from backendpool.client.policies.subsetting import subset
+from backendpool.client.reasons import absent, empty, unreachable
+from backendpool.client.retiring import Retiring
+from backendpool.client.selection import PERIOD, Selection
+from backendpool.client.spreading import delays
+from backendpool.client.status import BackendStatus, status_of
+from backendpool.endpoints import Endpoint, EndpointSet
 from backendpool.errors import NoBackendError
-from backendpool.spec import EmptyPolicy, Policy
+from backendpool.pool_view import PoolView
 
 log = logging.getLogger(__name__)
 
-Identity = tuple[str, int, str]
-
-DRAIN_SECONDS: Final = 30.0
-"""As long as Kubernetes gives a pod to end, unless it is told otherwise."""
+_UNTIL_DONE: Final = 3600.0
+"""Seconds for the calls on a connection that fell silent, which may be the fault of one call: as good as for ever."""
 
 
 class Balancer:
-    """The backends of one pool; ``pool`` names it in messages, ``grace`` is in seconds.
+    """The backends of one pool; ``pool`` names it in messages. ``dial`` makes a backend's channel.
 
-    To be made in a running event loop, and ended by :meth:`aclose`.
+    ``settled`` says whether the pool was read, or found missing, and each of its backends tried, and is True for good
+    then. Calls before that may find less than the whole pool. ``view`` is what was told last.
+
+    To be told in a running event loop, and ended by :meth:`aclose`.
     """
 
-    def __init__(self, pool: str, *, grace: float = DRAIN_SECONDS) -> None:
-        self._pool = pool
-        self._grace = grace
+    def __init__(self, pool: str, options: Options = DEFAULT, dial: Dial = insecure) -> None:
+        self.pool = pool
+        self._options = options
+        self._dial = dial
+        self._salt = random.randbytes(16)
         self._backends: dict[Identity, Backend] = {}
-        self._closing: set[asyncio.Task[None]] = set()
-        self._view: PoolView | None = None
-        self._known = False
-        self._settled = False
-        self._policy = Policy.ROUND_ROBIN
-        self._picker: Picker[Backend] = picker_for(self._policy)
-        self._candidates: tuple[Backend, ...] = ()
+        self._retiring = Retiring()
+        self.view: PoolView | None = None
+        self.settled = self._known = False
+        self._fault: Exception | None = None
+        self._empty_policy = EmptyPolicy.FAIL
+        self._selection = Selection(pool, options)
         self._changed = asyncio.Event()
-
-    @property
-    def settled(self) -> bool:
-        """Whether the pool was read, or found missing, and each of its backends tried; True for good then.
-
-        Calls before that may find less than the whole pool.
-        """
-        return self._settled
+        self._ticking: asyncio.Task[None] | None = None
 
     @property
     def backends(self) -> tuple[Backend, ...]:
         """All backends, connected or not, in the order of the rotation."""
         return tuple(self._backends.values())
 
+    def totals(self) -> tuple[int, int]:
+        """Attempts at calls that were sent to any backend so far, and those of them that failed."""
+        return self._retiring.totals(self.backends)
+
+    def status(self) -> tuple[BackendStatus, ...]:
+        """What is known of each of them."""
+        return tuple(status_of(backend, self._selection.ejected(backend)) for backend in self.backends)
+
     def update(self, view: PoolView | None) -> None:
         """Take ``view`` for the pool from now on; None where there is none that may be read."""
+        self._ticking = self._ticking or asyncio.create_task(self._tick())
+        if view is not None:
+            self._adopt(view)
         wanted = self._wanted(view)
-        self._known, self._view = True, view
+        self._known, self.view = True, view
         self._take(wanted.endpoints)
-        if view is not None and view.policy is not self._policy:
-            self._policy, self._picker = view.policy, picker_for(view.policy)
-            self._candidates = ()
         log.debug(
-            "pool %s: revision %s, %d ready, %d draining",
-            self._pool,
+            "pool %s: revision %s, %d endpoints",
+            self.pool,
             wanted.revision,
-            len(wanted.ready),
-            len(wanted.draining),
-            extra={"pool": self._pool, "revision": wanted.revision},
+            len(wanted.endpoints),
+            extra={"pool": self.pool, "revision": wanted.revision},
         )
         self._refresh()
 
-    async def pick(self, timeout: float, avoid: Collection[Backend] = ()) -> Backend:
-        """The backend for the next call, which must be begun before anything else is awaited.
+    def abandon(self, fault: Exception) -> None:
+        """Nothing will ever be told of the pool, for the reason that ``fault`` gives."""
+        self._known, self._fault = True, fault
+        self._refresh()
 
-        Waits up to ``timeout`` seconds while the pool is not known yet or a connection is being made.
-        One of ``avoid`` is picked only where there is no other. Raises :class:`NoBackendError` as soon as it is
-        clear that there is none.
+    @property
+    def key_of(self) -> KeyOf | None:
+        """How the key of a call is had; None where the policy needs none."""
+        return self._selection.key_of
+
+    def pick_now(self, key: Callable[[], bytes | None]) -> Backend | None:
+        """The backend for the next call, which must be begun before anything is awaited; None where none takes calls.
+
+        ``key`` gives that of the call, and is asked only where the policy goes by it.
         """
-        if self._candidates:
-            return self._picker.pick(avoid)
+        selection = self._selection
+        if not selection.candidates:
+            return None
+        return selection.pick() if selection.key_of is None else selection.pick((), key())
+
+    async def pick(
+        self,
+        timeout: float | None,
+        avoid: Collection[Backend] = (),
+        key: Callable[[], bytes | None] = lambda: None,
+        *,
+        wait_for_ready: bool = False,
+    ) -> Backend:
+        """As :meth:`pick_now`, and waits for a backend while the pool is not known yet or a connection is being made.
+
+        For ``timeout`` seconds at most. Raises :class:`NoBackendError` then, and without ``wait_for_ready`` as soon as
+        it is clear that there is none. One of ``avoid`` is picked only where there is no other.
+        """
+        selection = self._selection
         try:
             async with asyncio.timeout(timeout):
-                while not self._candidates:
-                    self._raise_if_hopeless()
-                    await self._changed.wait()
+                while not selection.candidates:
+                    if not wait_for_ready:
+                        self._raise_if_hopeless()
+                    await self.change()
         except TimeoutError:
             waited = "connecting to its backends" if self._known else "without a list of its endpoints"
-            raise NoBackendError(f"the pool {self._pool}: still {waited} after {timeout:.3g} s") from None
-        return self._picker.pick(avoid)
+            raise NoBackendError(f"the pool {self.pool}: still {waited} after {timeout:.3g} s") from None
+        return selection.pick(avoid, key())
+
+    @property
+    def connectivity(self) -> ChannelConnectivity:
+        """The states of all backends as one, as gRPC's policies have it (gRFC A62): the best there is."""
+        if self._selection.candidates:
+            return ChannelConnectivity.READY
+        return ChannelConnectivity.CONNECTING if self._is_pending() else ChannelConnectivity.TRANSIENT_FAILURE
+
+    async def change(self) -> None:
+        """Wait until backends came or went, or the connection of one changed."""
+        await self._changed.wait()
 
     def reconnect(self, backend: Backend) -> None:
         """Give up the connection of a backend that takes calls and answers none, and make another.
@@ -104,69 +155,83 @@ class Balancer:
         identity = backend.endpoint.identity
         if self._backends.get(identity) is not backend:
             return
-        log.info("pool %s: backend %s is silent: connecting anew", self._pool, backend.endpoint.target)
-        self._backends[identity] = Backend(backend.endpoint, self._connection_changed)
-        self._retire(backend, self._grace)
+        log.info("pool %s: backend %s is silent: connecting anew", self.pool, backend.endpoint.target)
+        self._backends[identity] = Backend(backend.endpoint, self._connection_changed, self._dial)
+        self._backends[identity].succeed(backend)
+        self._retiring.retire(backend, _UNTIL_DONE)
         self._refresh()
 
     async def aclose(self, grace: float | None = None) -> None:
         """Close all connections; calls under way get ``grace`` seconds to finish (by default, the drain's)."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        grace = self._options.drain if grace is None else grace
         for backend in self._backends.values():
-            self._retire(backend, self._grace if grace is None else grace)
+            self._retiring.retire(backend, grace)
         self._backends = {}
         self._refresh()
-        if self._closing:
-            await asyncio.wait(self._closing)
+        await self._retiring.aclose(grace)
+
+    def _adopt(self, view: PoolView) -> None:
+        """Do from now on as the pool's author wants it, also once there is no pool any more."""
+        self._empty_policy = view.balancing.empty_policy
+        self._selection.adopt(view.balancing)
+        if view.endpoints.truncated and not (self.view and self.view.endpoints.truncated):
+            log.warning(
+                "pool %s has more than the %d endpoints that its status lists: the others get no calls from here",
+                self.pool,
+                len(view.endpoints.endpoints),
+            )
 
     def _wanted(self, view: PoolView | None) -> EndpointSet:
         """The endpoints to use. Where none is left, those of before if the pool's author wants them kept."""
         found = view.endpoints if view is not None else EndpointSet.of(())
-        policy = view or self._view
-        if found.endpoints or policy is None or policy.empty_policy is not EmptyPolicy.KEEP_LAST:
+        if found.endpoints or not self._backends or self._empty_policy is not EmptyPolicy.KEEP_LAST:
             return found
         kept = EndpointSet.of(backend.endpoint for backend in self._backends.values())
-        log.warning("pool %s has no endpoint left: keeping the last %d", self._pool, len(kept.endpoints))
+        log.warning("pool %s has no endpoint left: keeping the last %d", self.pool, len(kept.endpoints))
         return kept
 
-    def _take(self, endpoints: Iterable[Endpoint]) -> None:
+    def _take(self, endpoints: Collection[Endpoint]) -> None:
         """Keep the backends that stay, connect to the new ones, retire those that left."""
         before, self._backends = self._backends, {}
-        for endpoint in endpoints:
-            backend = before.pop(endpoint.identity, None)
+        if self._options.subset:
+            endpoints = subset(endpoints, self._options.subset, self._salt)
+        wanted = {endpoint.identity: endpoint for endpoint in endpoints}
+        new = wanted.keys() - before.keys()
+        pauses = dict(zip(new, delays(len(new)), strict=True))
+        for identity, endpoint in wanted.items():
+            backend = before.pop(identity, None)
             if backend is None:
-                log.debug("pool %s: backend %s joins", self._pool, endpoint.target, extra=_fields(endpoint))
-                backend = Backend(endpoint, self._connection_changed)
+                self._tell(endpoint, "joins")
+                backend = Backend(endpoint, self._connection_changed, self._dial, pauses[identity])
             elif backend.endpoint.state is not endpoint.state:
-                log.debug(
-                    "pool %s: backend %s is %s", self._pool, endpoint.target, endpoint.state, extra=_fields(endpoint)
-                )
+                self._tell(endpoint, f"is {endpoint.state}")
             backend.endpoint = endpoint
-            self._backends[endpoint.identity] = backend
+            self._backends[identity] = backend
         for backend in before.values():
-            log.debug(
-                "pool %s: backend %s leaves", self._pool, backend.endpoint.target, extra=_fields(backend.endpoint)
-            )
-            self._retire(backend, self._grace)
-
-    def _retire(self, backend: Backend, grace: float) -> None:
-        task = asyncio.create_task(backend.close(grace))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+            self._tell(backend.endpoint, "leaves")
+            self._retiring.retire(backend, self._options.drain)
 
     def _connection_changed(self, backend: Backend) -> None:
-        target, connection = backend.endpoint.target, backend.connection
-        log.debug("pool %s: backend %s is %s", self._pool, target, connection, extra=_fields(backend.endpoint))
+        self._tell(backend.endpoint, f"is {backend.connection}")
         self._refresh()
+
+    def _tell(self, endpoint: Endpoint, what: str) -> None:
+        fields = {"backend": endpoint.target, "pod": endpoint.pod_name, "zone": endpoint.zone}
+        log.debug("pool %s: backend %s %s", self.pool, endpoint.target, what, extra=fields)
 
     def _refresh(self) -> None:
         """Work out who may take a call, and wake those who wait for it."""
-        candidates = _candidates(self._backends.values())
-        if candidates != self._candidates:
-            self._candidates = candidates
-            self._picker.replace(candidates)
-        self._settled = self._settled or not self._is_pending()
+        self._selection.replace(eligible(self.backends), self.backends)
+        self.settled = self.settled or not self._is_pending()
         self._changed.set()
         self._changed = asyncio.Event()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(PERIOD)
+            self._selection.tick()
 
     def _is_pending(self) -> bool:
         """Whether more may be had by waiting."""
@@ -175,38 +240,8 @@ class Balancer:
     def _raise_if_hopeless(self) -> None:
         if self._is_pending():
             return
+        if self._fault is not None:
+            raise NoBackendError(str(self._fault))
         if self._backends:
-            some = ", ".join(backend.endpoint.target for backend in self.backends[:3])
-            raise NoBackendError(
-                f"none of the {len(self._backends)} backends of {self._pool} can be connected to ({some}): "
-                "check that they listen on the pool's port, and that no NetworkPolicy is in the way"
-            )
-        if self._view is None:
-            raise NoBackendError(
-                f"there is no pool {self._pool} that may be read: apply a GrpcBackendPool of that name, with this "
-                "client's service account among its spec.readers"
-            )
-        raise NoBackendError(f"the pool {self._pool} has no endpoint: {_advice(self._pool)}")
-
-
-def _candidates(backends: Iterable[Backend]) -> tuple[Backend, ...]:
-    """The Ready ones that are connected. Draining ones only where no Ready one is, nor is about to be."""
-    ready: list[Backend] = []
-    draining: list[Backend] = []
-    awaited = False
-    for backend in backends:
-        is_ready = backend.endpoint.state is EndpointState.READY
-        if backend.connection is Connection.CONNECTED:
-            (ready if is_ready else draining).append(backend)
-        elif backend.connection is Connection.CONNECTING and is_ready:
-            awaited = True
-    return tuple(ready) if ready or awaited else tuple(draining)
-
-
-def _advice(pool: str) -> str:
-    namespace, _, name = pool.rpartition("/")
-    return f"see kubectl describe gbp {name} -n {namespace}"
-
-
-def _fields(endpoint: Endpoint) -> dict[str, str]:
-    return {"backend": endpoint.target, "pod": endpoint.pod_name, "zone": endpoint.zone}
+            raise NoBackendError(unreachable(self.pool, [backend.endpoint for backend in self.backends]))
+        raise NoBackendError(absent(self.pool) if self.view is None else empty(self.pool))

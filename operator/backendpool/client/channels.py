@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final
 
+import grpc
 import grpc.aio
 from grpc import ChannelConnectivity
 
+from backendpool.client.policies.penalty import Penalty
 from backendpool.endpoints import Endpoint
-
-Request = TypeVar("Request")
-Response = TypeVar("Response")
 
 CHANNEL_OPTIONS: Final = (
     # Without it, two channels to one address share a connection, and closing one does not close it.
@@ -49,54 +48,128 @@ class Connection(StrEnum):
     """The last attempt failed; it is tried again, and stays so until one succeeds."""
 
 
+Observer = Callable[["Backend", grpc.aio.Call], None]
+"""Told that a backend's call is done: its code and trailing metadata are there (:func:`outcome.now`)."""
+
+
+Dial = Callable[[Endpoint], grpc.aio.Channel]
+"""How a backend is connected to."""
+
+
+def insecure(endpoint: Endpoint) -> grpc.aio.Channel:
+    """In clear."""
+    return grpc.aio.insecure_channel(target_uri(endpoint), options=CHANNEL_OPTIONS)
+
+
+def dialling(
+    credentials: grpc.ChannelCredentials | None,
+    options: Sequence[tuple[str, Any]] = (),
+    compression: grpc.Compression | None = None,
+) -> Dial:
+    """In clear without ``credentials``; ``options`` are gRPC's own, and go before ours."""
+    ours = dict(CHANNEL_OPTIONS) | dict(options)
+    if credentials is None:
+        return lambda endpoint: grpc.aio.insecure_channel(target_uri(endpoint), [*ours.items()], compression)
+    chosen = credentials
+    return lambda endpoint: grpc.aio.secure_channel(target_uri(endpoint), chosen, [*ours.items()], compression)
+
+
 class Backend:
     """A backend that is kept connected; ``changed`` is told each change of ``connection``.
+
+    It is connected to after ``delay`` seconds. ``under_way`` are its calls under way, and ``observer`` is told how each
+    ended: calls are watched only where there is an observer, since that costs as much as a pick. ``picked`` and
+    ``failed`` are counted in any case, as are ``connections`` and ``ejections``.
+
+    ``heard_at`` is when it last answered a call, or was connected to, and ``connected_at`` when that was; both by
+    :func:`time.monotonic`.
 
     To be made in a running event loop, and ended by :meth:`close`.
     """
 
-    __slots__ = ("_changed", "_follower", "_heard", "_methods", "channel", "connection", "endpoint")
+    __slots__ = (
+        "_changed",
+        "_follower",
+        "channel",
+        "connected_at",
+        "connection",
+        "connections",
+        "ejections",
+        "endpoint",
+        "failed",
+        "has_left",
+        "heard_at",
+        "observer",
+        "penalty",
+        "picked",
+        "ramp",
+        "under_way",
+        "weight",
+    )
 
-    def __init__(self, endpoint: Endpoint, changed: Callable[[Backend], None]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, changed: Callable[[Backend], None], dial: Dial = insecure, delay: float = 0.0
+    ) -> None:
         self.endpoint = endpoint
+        self.under_way, self.weight, self.ramp = 0, 0.0, 1.0
+        self.penalty: Penalty | None = None
+        self.picked = self.failed = self.connections = self.ejections = 0
+        self.has_left = False
         self.connection = Connection.CONNECTING
-        self.channel = grpc.aio.insecure_channel(target_uri(endpoint), options=CHANNEL_OPTIONS)
+        self.channel = dial(endpoint)
+        self.observer: Observer | None = None
+        self.heard_at = self.connected_at = time.monotonic()
         self._changed = changed
-        self._methods: dict[str, Any] = {}
-        self._heard = time.monotonic()
-        self._follower = asyncio.create_task(self._follow())
+        self._follower = asyncio.create_task(self._follow(delay))
 
-    def unary_unary(
-        self, method: str, serializer: Callable[[Request], bytes], deserializer: Callable[[bytes], Response]
-    ) -> grpc.aio.UnaryUnaryMultiCallable[Request, Response]:
-        """The callable for ``method`` (``/package.Service/Method``), made once: it is half the cost of a call."""
-        found = self._methods.get(method)
-        if found is None:
-            found = self._methods[method] = self.channel.unary_unary(method, serializer, deserializer)
-        return cast("grpc.aio.UnaryUnaryMultiCallable[Request, Response]", found)
+    @property
+    def identity(self) -> tuple[str, int, str]:
+        """What makes it the same backend."""
+        return self.endpoint.identity
 
-    def heard(self) -> None:
-        """It answered a call."""
-        self._heard = time.monotonic()
+    @property
+    def zone(self) -> str:
+        """Where it runs."""
+        return self.endpoint.zone
 
-    def silent(self) -> float:
-        """Seconds since it answered a call, or was connected to."""
-        return time.monotonic() - self._heard
+    @property
+    def active(self) -> int:
+        """Calls under way, and those that count as such (:mod:`~.policies.penalty`)."""
+        return self.under_way if self.penalty is None else self.under_way + self.penalty.calls(time.monotonic())
+
+    def begun(self, call: grpc.aio.Call) -> None:
+        """Count ``call`` among those under way until it is done, and tell the observer of its end."""
+        self.under_way += 1
+        call.add_done_callback(self._ended)
+
+    def succeed(self, before: Backend) -> None:
+        """Go on with the counts of ``before``, which was connected to until now, and has none of its own any more."""
+        self.picked, self.failed, before.picked, before.failed = before.picked, before.failed, 0, 0
+        self.connections, self.ejections = before.connections, before.ejections
 
     async def close(self, grace: float) -> None:
         """Take no new calls, and cancel those under way that are not done after ``grace`` seconds."""
+        self.has_left = True
         self._follower.cancel()
         await asyncio.wait([self._follower])
         await self.channel.close(grace)
 
-    async def _follow(self) -> None:
+    def _ended(self, call: grpc.aio.Call) -> None:
+        self.under_way -= 1
+        if self.observer is not None:
+            self.observer(self, call)
+
+    async def _follow(self, delay: float) -> None:
         """Keep the channel from idling, and ``connection`` as the channel has it."""
+        await asyncio.sleep(delay)
         while True:
             state = self.channel.get_state(try_to_connect=True)
             connection = _connection(state, self.connection)
             if connection is not self.connection:
                 self.connection = connection
-                self.heard()
+                if connection is Connection.CONNECTED:
+                    self.connections += 1
+                    self.heard_at = self.connected_at = time.monotonic()
                 self._changed(self)
             await self.channel.wait_for_state_change(state)
 

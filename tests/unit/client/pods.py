@@ -7,15 +7,16 @@ import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import grpc.aio
 
+from backendpool.balancing import Balancing, EmptyPolicy, Policy
 from backendpool.client.balancer import Balancer
 from backendpool.client.channels import Backend
-from backendpool.client.view import PoolView
+from backendpool.client.options import Options
 from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.spec import EmptyPolicy, Policy
+from backendpool.pool_view import PoolView
 
 LOOPBACK = "127.0.0.1"
 METHOD = "/test.Who/Are"
@@ -30,6 +31,7 @@ class Pod:
     held: asyncio.Event | None = None
     called: asyncio.Event = field(default_factory=asyncio.Event)
     peers: set[str] = field(default_factory=set)
+    options: ClassVar[tuple[tuple[str, int], ...]] = ()
     _server: grpc.aio.Server | None = None
 
     @property
@@ -43,11 +45,15 @@ class Pod:
     async def start(self) -> Self:
         """Listen: on a free port at first, on the same one after a stop."""
         handler: Any = grpc.unary_unary_rpc_method_handler(self._answer)
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0), *self.options])
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Who", {"Are": handler}),))
-        self.port = self._server.add_insecure_port(f"{LOOPBACK}:{self.port}")
+        self.port = self.listen(self._server)
         await self._server.start()
         return self
+
+    def listen(self, server: grpc.aio.Server) -> int:
+        """In clear; gives the port."""
+        return server.add_insecure_port(f"{LOOPBACK}:{self.port}")
 
     async def stop(self) -> None:
         if self._server is not None:
@@ -76,7 +82,7 @@ async def pods(*names: str) -> AsyncIterator[list[Pod]]:
 @asynccontextmanager
 async def balancing(*endpoints: Endpoint, grace: float = 5.0) -> AsyncIterator[Balancer]:
     """A balancer over ``endpoints``, all of which were tried once; over an unknown pool where there are none."""
-    balancer = Balancer("ns/who", grace=grace)
+    balancer = Balancer("ns/who", Options(drain=grace))
     try:
         if endpoints:
             balancer.update(view(endpoints))
@@ -89,7 +95,7 @@ async def balancing(*endpoints: Endpoint, grace: float = 5.0) -> AsyncIterator[B
 def view(
     endpoints: Iterable[Endpoint], policy: Policy = Policy.ROUND_ROBIN, empty: EmptyPolicy = EmptyPolicy.FAIL
 ) -> PoolView:
-    return PoolView(EndpointSet.of(endpoints), policy, empty)
+    return PoolView(EndpointSet.of(endpoints), Balancing(policy, empty))
 
 
 async def settled(balancer: Balancer) -> None:
@@ -105,7 +111,8 @@ async def call(balancer: Balancer, timeout: float = 5.0) -> str:
 
 async def ask(backend: Backend, timeout: float = 5.0) -> str:
     """The name of the pod behind ``backend``."""
-    return (await backend.unary_unary(METHOD, bytes, bytes)(b"", timeout=timeout)).decode()
+    method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = backend.channel.unary_unary(METHOD)
+    return (await method(b"", timeout=timeout)).decode()
 
 
 @asynccontextmanager

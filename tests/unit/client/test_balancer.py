@@ -4,18 +4,19 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from grpc.aio import AioRpcError
 
+from backendpool.balancing import EmptyPolicy, Policy
 from backendpool.client.balancer import Balancer
 from backendpool.client.channels import target_uri
-from backendpool.endpoints import Endpoint
+from backendpool.endpoints import Endpoint, EndpointSet
 from backendpool.errors import NoBackendError
-from backendpool.spec import EmptyPolicy, Policy
+from backendpool.pool_view import PoolView
 from tests.unit.client.pods import (
-    METHOD,
     ask,
     balancing,
     call,
@@ -205,9 +206,10 @@ async def test_keep_last_keeps_the_last_endpoints(gone: bool) -> None:
         balancer.update(view([a.endpoint, b.endpoint], empty=EmptyPolicy.KEEP_LAST))
         await settled(balancer)
         before = balancer.backends
-        balancer.update(None if gone else view([], empty=EmptyPolicy.KEEP_LAST))
-        assert await shares(balancer, 10) == {"a": 5, "b": 5}
-        assert balancer.backends == before
+        for _ in range(2):
+            balancer.update(None if gone else view([], empty=EmptyPolicy.KEEP_LAST))
+            assert await shares(balancer, 10) == {"a": 5, "b": 5}
+            assert balancer.backends == before
         balancer.update(view([b.endpoint], empty=EmptyPolicy.KEEP_LAST))
         assert await shares(balancer, 10) == {"b": 10}
 
@@ -296,13 +298,6 @@ async def test_missing_pool_settles() -> None:
         assert balancer.settled
 
 
-async def test_method_callable_is_made_once() -> None:
-    """Calls of one method share one callable."""
-    async with pods("a") as (a,), balancing(a.endpoint) as balancer:
-        backend = await balancer.pick(1)
-        assert backend.unary_unary(METHOD, bytes, bytes) is backend.unary_unary(METHOD, bytes, bytes)
-
-
 async def test_changes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Who joins, connects, drains and leaves stands in the log, with the pod as a field."""
     caplog.set_level(logging.DEBUG, "backendpool.client")
@@ -316,6 +311,16 @@ async def test_changes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
         " is Draining",
         " leaves",
     ]
+
+
+async def test_endpoints_beyond_the_list_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Backends that the status has no room for get no calls, and the log says so when that begins."""
+    async with pods("a", "b") as (a, b), balancing() as balancer:
+        for cut, times in (([a], 1), ([a, b], 1), ([], 1), ([b], 2)):
+            listed = EndpointSet.of(pod.endpoint for pod in cut or [a, b])
+            balancer.update(PoolView(replace(listed, truncated=bool(cut))))
+            assert [record.levelname for record in caplog.records] == ["WARNING"] * times
+    assert "ns/who has more than the 1 endpoints that its status lists" in caplog.text
 
 
 @pytest.mark.parametrize(

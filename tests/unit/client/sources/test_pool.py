@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from backendpool.client.source import PoolSource
-from backendpool.client.view import PoolView
+from backendpool.balancing import Balancing, EmptyPolicy, Policy
+from backendpool.client.sources.pool import PoolSource
 from backendpool.cluster.api import Api
 from backendpool.cluster.reflector import ReflectorTiming
 from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.errors import Forbidden
-from backendpool.spec import EmptyPolicy, Policy
+from backendpool.pool_view import PoolView
 from tests.unit.cluster_io.scripted import Answer, ScriptedServer, Watch, answer, line, page, refuse, until
 
 READY = {"address": "192.0.2.1", "port": 50051, "podName": "a", "podUID": "uid-a", "zone": "z", "state": "Ready"}
@@ -37,6 +37,9 @@ def pool(*endpoints: dict[str, Any], revision: str = "r1", version: int = 1, **s
         "spec": {"selector": {"app": "who"}, "port": 50051, **spec},
         "status": written if revision else {},
     }
+
+
+RANDOM_KEPT = Balancing(Policy.RANDOM, EmptyPolicy.KEEP_LAST)
 
 
 class Told:
@@ -79,7 +82,7 @@ async def test_tells_the_pool(server: ScriptedServer, tmp_path: Path) -> None:
     """Endpoints, policy and emptyPolicy come as the status and the spec have them."""
     server.script(page(pool(READY, DRAINING, policy="Random", emptyPolicy="KeepLast"), version=1))
     async with following(server, tmp_path) as told:
-        assert await told.count(1) == [PoolView(EndpointSet(ENDPOINTS, "r1"), Policy.RANDOM, EmptyPolicy.KEEP_LAST)]
+        assert await told.count(1) == [PoolView(EndpointSet(ENDPOINTS, "r1"), RANDOM_KEPT)]
         assert told.source.problem is None
         assert told.source.age() < 5
 

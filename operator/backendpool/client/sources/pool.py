@@ -1,19 +1,21 @@
-"""Where a client's knowledge of its pool comes from: the pool's status, by watch."""
+"""The pool's status, by watch."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from backendpool.client.view import PoolView
+from backendpool.client.sources.source import OnView
 from backendpool.cluster.api import Api
 from backendpool.cluster.reflector import Change, Reflector, ReflectorTiming
 from backendpool.cluster.resources import POOLS, Resource
 from backendpool.errors import ClusterError, Forbidden, NotFound, SpecError
 from backendpool.pool import parse_pool
+from backendpool.pool_view import PoolView
 from backendpool.status import endpoints_of
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,16 @@ class _Known:
     view: PoolView | None
 
 
+@asynccontextmanager
+async def connected(namespace: str, name: str, on_view: OnView) -> AsyncIterator[PoolSource]:
+    """A source by a connection of its own to the cluster; an empty namespace is the one that we are in.
+
+    Raises :class:`~backendpool.errors.SettingsError` where there is no cluster to be found.
+    """
+    async with await Api.connect() as api:
+        yield PoolSource(api, namespace or api.namespace, name, on_view)
+
+
 class PoolSource:
     """Tells ``on_view`` the pool as it is now and at each change; None where there is none that may be read.
 
@@ -42,7 +54,7 @@ class PoolSource:
         api: Api,
         namespace: str,
         name: str,
-        on_view: Callable[[PoolView | None], None],
+        on_view: OnView,
         *,
         timing: ReflectorTiming = _TIMING,
     ) -> None:
@@ -121,4 +133,4 @@ def _parse(obj: dict[str, Any]) -> _Known:
     if isinstance(pool.spec, SpecError):
         log.warning("pool %s/%s: taking the default policies, for %s", pool.namespace, pool.name, pool.spec)
         return _Known(PoolView(endpoints))
-    return _Known(PoolView(endpoints, pool.spec.policy, pool.spec.empty_policy))
+    return _Known(PoolView(endpoints, pool.spec.balancing))

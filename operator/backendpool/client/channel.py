@@ -1,0 +1,183 @@
+"""A pool as a channel: what any generated stub takes, and code written for grpc.aio cannot tell from another one."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Collection, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import grpc.aio
+from grpc import ChannelConnectivity
+from grpc.aio import ClientInterceptor
+
+from backendpool.client.balancer import Balancer
+from backendpool.client.dispatcher import CLOSED, Dispatcher
+from backendpool.client.following import Following
+from backendpool.client.interception import intercepting
+from backendpool.client.method import Form, Method
+from backendpool.client.multicallables import StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from backendpool.client.retry import IDEMPOTENT, Budget, RetryPolicy
+from backendpool.client.service_config import ServiceConfig, parse_service_config
+from backendpool.client.status import Status
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+_FORMS: dict[Form, Callable[[Method], Any]] = {
+    "unary_unary": UnaryUnary,
+    "unary_stream": UnaryStream,
+    "stream_unary": StreamUnary,
+    "stream_stream": StreamStream,
+}
+
+
+class PoolChannel(grpc.aio.Channel):
+    """A :class:`grpc.aio.Channel` whose calls go to the backends of ``balancer``, which it closes.
+
+    ``following`` is what tells the balancer; it begins with the channel, and ends with it.
+
+    ``idempotent`` says which methods may be carried out twice, True for all, else by their full names
+    (``/package.Service/Method``): these are sent to another backend where one has failed. ``service_config`` is gRPC's,
+    in JSON, and goes before it where it has an entry for a method; raises :class:`SettingsError` where it is none.
+    ``interceptors`` run once for each call, whatever is retried below them.
+
+    To be made in a running event loop.
+    """
+
+    def __init__(
+        self,
+        balancer: Balancer,
+        following: Following | None = None,
+        *,
+        interceptors: Sequence[ClientInterceptor] = (),
+        idempotent: bool | Collection[str] = False,
+        service_config: str | None = None,
+    ) -> None:
+        self._config = parse_service_config(service_config) if service_config is not None else ServiceConfig()
+        self._budget = self._config.budget or Budget()
+        self._idempotent = idempotent
+        self._interceptors = interceptors
+        self._intercepting: weakref.WeakSet[grpc.aio.Channel] = weakref.WeakSet()
+        self._balancer = balancer
+        self._following = following
+        self._dispatcher = Dispatcher(balancer)
+        if following is not None:
+            following.start()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self, grace: float | None = None) -> None:
+        """Take no new calls, and cancel those under way that are not done after ``grace`` seconds."""
+        if grace is not None and grace < 0:
+            raise ValueError(f"a grace of {grace} s: give 0 or more")
+        if self._following is not None:
+            await self._following.stop()
+        await asyncio.gather(self._dispatcher.close(grace), *(channel.close(grace) for channel in self._intercepting))
+
+    def status(self) -> Status:
+        """What is known of the pool and of each backend, at this moment."""
+        following, (picked, failed) = self._following, self._balancer.totals()
+        return Status(
+            pool=self._balancer.pool,
+            age=following.age() if following is not None else 0.0,
+            problem=following.problem if following is not None else None,
+            settled=self._balancer.settled,
+            picked=picked,
+            failed=failed,
+            view=self._balancer.view,
+            backends=self._balancer.status(),
+        )
+
+    async def change(self) -> None:
+        """Wait until backends come or go, or the connection of one changes."""
+        await self._balancer.change()
+
+    def get_state(self, try_to_connect: bool = False) -> ChannelConnectivity:
+        """READY as soon as one backend takes calls. Backends are connected to in any case, and none is ever IDLE."""
+        return ChannelConnectivity.SHUTDOWN if self._dispatcher.closed else self._balancer.connectivity
+
+    async def wait_for_state_change(self, last_observed_state: ChannelConnectivity) -> None:
+        if self._dispatcher.closed:
+            raise grpc.aio.UsageError(CLOSED)
+        while self.get_state() is last_observed_state:
+            await self._balancer.change()
+
+    async def channel_ready(self) -> None:
+        while (state := self.get_state(try_to_connect=True)) is not ChannelConnectivity.READY:
+            await self.wait_for_state_change(state)
+
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Callable[[Request], bytes] | None = None,
+        response_deserializer: Callable[[bytes], Response] | None = None,
+        _registered_method: bool | None = False,
+    ) -> grpc.aio.UnaryUnaryMultiCallable[Request, Response]:
+        made = self._callable("unary_unary", method, request_serializer, response_deserializer, _registered_method)
+        return cast("grpc.aio.UnaryUnaryMultiCallable[Request, Response]", made)
+
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: Callable[[Request], bytes] | None = None,
+        response_deserializer: Callable[[bytes], Response] | None = None,
+        _registered_method: bool | None = False,
+    ) -> grpc.aio.UnaryStreamMultiCallable[Request, Response]:
+        made = self._callable("unary_stream", method, request_serializer, response_deserializer, _registered_method)
+        return cast("grpc.aio.UnaryStreamMultiCallable[Request, Response]", made)
+
+    def stream_unary(
+        self,
+        method: str,
+        request_serializer: Callable[[Request], bytes] | None = None,
+        response_deserializer: Callable[[bytes], Response] | None = None,
+        _registered_method: bool | None = False,
+    ) -> grpc.aio.StreamUnaryMultiCallable[Request, Response]:
+        made = self._callable("stream_unary", method, request_serializer, response_deserializer, _registered_method)
+        return cast("grpc.aio.StreamUnaryMultiCallable[Request, Response]", made)
+
+    def stream_stream(
+        self,
+        method: str,
+        request_serializer: Callable[[Request], bytes] | None = None,
+        response_deserializer: Callable[[bytes], Response] | None = None,
+        _registered_method: bool | None = False,
+    ) -> grpc.aio.StreamStreamMultiCallable[Request, Response]:
+        made = self._callable("stream_stream", method, request_serializer, response_deserializer, _registered_method)
+        return cast("grpc.aio.StreamStreamMultiCallable[Request, Response]", made)
+
+    def _callable(
+        self,
+        form: Form,
+        method: str,
+        serializer: Callable[[Any], bytes] | None,
+        deserializer: Callable[[bytes], Any] | None,
+        registered: bool | None,
+    ) -> Any:
+        def make(name: str) -> Any:
+            policy = self._policy(name)
+            return _FORMS[form](
+                Method(self._dispatcher, form, name, serializer, deserializer, bool(registered), policy, self._budget)
+            )
+
+        if not self._interceptors:
+            return make(method)
+        channel = intercepting(self._interceptors, make)
+        self._intercepting.add(channel)
+        return getattr(channel, form)(method, serializer, deserializer)
+
+    def _policy(self, method: str) -> RetryPolicy | None:
+        """For calls that may have left."""
+        configured = self._config.policy(method)
+        if configured is not None:
+            return configured
+        is_idempotent = self._idempotent if isinstance(self._idempotent, bool) else method in self._idempotent
+        return IDEMPOTENT if is_idempotent else None

@@ -1,0 +1,102 @@
+"""A call that ended before any backend had it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import Any, Final, NoReturn
+
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
+
+from backendpool.client.channels import Backend
+from backendpool.client.outcome import now
+from backendpool.errors import NoBackendError
+
+LOCALLY_CANCELLED: Final = "Locally cancelled by application!"
+"""grpc.aio's own words."""
+
+
+class NoBackend(AioRpcError, NoBackendError):
+    """How a call fails that no backend took, or whose backend left: UNAVAILABLE, and a sentence."""
+
+    def __str__(self) -> str:
+        return self.details() or ""
+
+
+class EndedCall:
+    """Behaves as grpc.aio's calls of all four forms do once they have failed."""
+
+    __slots__ = ("_code", "_details")
+
+    def __init__(self, code: StatusCode, details: str) -> None:
+        self._code = code
+        self._details = details
+
+    def done(self) -> bool:
+        return True
+
+    def cancel(self) -> bool:
+        return False
+
+    def cancelled(self) -> bool:
+        return self._code is StatusCode.CANCELLED
+
+    def time_remaining(self) -> float | None:
+        return None
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        callback(self)
+
+    async def initial_metadata(self) -> Metadata:
+        return Metadata()
+
+    async def trailing_metadata(self) -> Metadata:
+        return Metadata()
+
+    async def code(self) -> StatusCode:
+        return self._code
+
+    async def details(self) -> str:
+        return self._details
+
+    async def debug_error_string(self) -> str:
+        return self._details
+
+    async def wait_for_connection(self) -> None:
+        self._fail()
+
+    async def read(self) -> NoReturn:
+        self._fail()
+
+    async def write(self, _request: object) -> None:
+        raise asyncio.InvalidStateError("RPC already finished.")
+
+    async def done_writing(self) -> None:
+        """Nothing is written to it any more."""
+
+    def __await__(self) -> Generator[None, None, NoReturn]:
+        yield from ()
+        self._fail()
+
+    async def __aiter__(self) -> AsyncIterator[NoReturn]:
+        self._fail()
+        yield
+
+    def error(self) -> AioRpcError:
+        """As whoever awaits it is told."""
+        kind = NoBackend if self._code is StatusCode.UNAVAILABLE else AioRpcError
+        return kind(self._code, Metadata(), Metadata(), self._details, self._details)
+
+    def _fail(self) -> NoReturn:
+        if self.cancelled():
+            raise asyncio.CancelledError
+        raise self.error()
+
+
+CUT: Final = EndedCall(StatusCode.UNAVAILABLE, "the backend left before it answered")
+
+
+def is_cut(call: Any, backend: Backend) -> bool:
+    """Whether gRPC has cancelled ``call``, as it does with those of a backend that left once their grace is over."""
+    return backend.has_left and call.cancelled() and now(call.details()) == LOCALLY_CANCELLED

@@ -1,0 +1,76 @@
+"""Client interceptors over a pool, run by grpc.aio itself.
+
+Each callable has a channel of grpc.aio's that never connects: its last interceptor hands the call to the pool instead.
+So interceptors see, and may do, what they see and do in grpc.aio, and run once for a call, whatever becomes of it: an
+interceptor that counts, signs or logs calls does so for calls, and not for attempts, as in gRPC's other languages.
+Interceptors in each backend's channel would run for attempts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import grpc.aio
+from grpc.aio import ClientCallDetails, ClientInterceptor
+
+Make = Callable[[str], Any]
+"""Makes the callable of a method that an interceptor may have changed."""
+
+_NOWHERE = "ipv4:0.0.0.0:0"
+
+
+def intercepting(interceptors: Sequence[ClientInterceptor], make: Make) -> grpc.aio.Channel:
+    """A channel whose calls of any form pass through ``interceptors``, and then are made by ``make``'s callable."""
+    last = [kind(make) for kind in (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)]
+    return grpc.aio.insecure_channel(_NOWHERE, interceptors=[*interceptors, *last])
+
+
+class _Last:
+    def __init__(self, make: Make) -> None:
+        self._make = make
+        self._made: dict[str, Any] = {}
+
+    def _call(self, details: ClientCallDetails, request: Any) -> Any:
+        name = details.method.decode() if isinstance(details.method, bytes) else details.method
+        method = self._made.get(name)
+        if method is None:
+            method = self._made[name] = self._make(name)
+        return method(
+            request,
+            timeout=details.timeout,
+            metadata=details.metadata,
+            credentials=details.credentials,
+            wait_for_ready=details.wait_for_ready,
+        )
+
+
+_Continuation = Callable[[ClientCallDetails, Any], Awaitable[Any]]
+
+
+class _UnaryUnary(_Last, grpc.aio.UnaryUnaryClientInterceptor):
+    async def intercept_unary_unary(
+        self, continuation: _Continuation, client_call_details: ClientCallDetails, request: Any
+    ) -> Any:
+        return self._call(client_call_details, request)
+
+
+class _UnaryStream(_Last, grpc.aio.UnaryStreamClientInterceptor):
+    async def intercept_unary_stream(
+        self, continuation: _Continuation, client_call_details: ClientCallDetails, request: Any
+    ) -> Any:
+        return self._call(client_call_details, request)
+
+
+class _StreamUnary(_Last, grpc.aio.StreamUnaryClientInterceptor):
+    async def intercept_stream_unary(
+        self, continuation: _Continuation, client_call_details: ClientCallDetails, request_iterator: Any
+    ) -> Any:
+        return self._call(client_call_details, request_iterator)
+
+
+class _StreamStream(_Last, grpc.aio.StreamStreamClientInterceptor):
+    async def intercept_stream_stream(
+        self, continuation: _Continuation, client_call_details: ClientCallDetails, request_iterator: Any
+    ) -> Any:
+        return self._call(client_call_details, request_iterator)

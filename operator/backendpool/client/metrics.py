@@ -1,0 +1,88 @@
+"""The figures of channels for Prometheus (extra ``metrics``): read when asked for, so that no call pays for them.
+
+``prometheus_client.REGISTRY.register(ChannelCollector(one, other))``: one collector for all channels of a process, for
+Prometheus wants all series of a name together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from backendpool.client.channel import PoolChannel
+from backendpool.client.channels import Connection
+from backendpool.client.status import BackendStatus, Status
+from backendpool.extras import extra
+
+with extra("metrics"):
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.registry import Collector
+
+_PREFIX = "backendpool_client"
+
+
+class ChannelCollector(Collector):
+    """The series of ``channels``, labelled with the ``pool`` of each; no two may be of the same pool.
+
+    A backend's series end when it leaves: pods come and go for ever, and each would leave its own behind. The totals of
+    the pool go on.
+    """
+
+    def __init__(self, *channels: PoolChannel) -> None:
+        self._channels = channels
+
+    def collect(self) -> Iterable[Metric]:
+        statuses = [channel.status() for channel in self._channels]
+        yield from _of_pools(statuses)
+        yield from _of_backends(statuses)
+
+
+def _of_pools(statuses: Sequence[Status]) -> Iterable[Metric]:
+    age = GaugeMetricFamily(
+        # By the name that operator and lookaside have for it.
+        "backendpool_view_age_seconds",
+        "Since the pool was last known to be current.",
+        labels=["pool"],
+    )
+    picks = CounterMetricFamily(
+        f"{_PREFIX}_picks", "Attempts at calls, of all backends that ever were.", labels=["pool"]
+    )
+    failures = CounterMetricFamily(
+        f"{_PREFIX}_failures", "Attempts at calls that failed, of all backends that ever were.", labels=["pool"]
+    )
+    backends = GaugeMetricFamily(f"{_PREFIX}_backends", "Backends by their connection.", labels=["pool", "connection"])
+    for status in statuses:
+        age.add_metric([status.pool], status.age)
+        picks.add_metric([status.pool], status.picked)
+        failures.add_metric([status.pool], status.failed)
+        counts = Counter(backend.connection for backend in status.backends)
+        for connection in Connection:
+            backends.add_metric([status.pool, connection], counts[connection])
+    return age, picks, failures, backends
+
+
+_COUNTERS: Final[dict[str, tuple[str, Callable[[BackendStatus], int]]]] = {
+    "picks": ("Attempts at calls.", lambda backend: backend.picked),
+    "failures": ("Attempts at calls that failed.", lambda backend: backend.failed),
+    "ejections": ("Times that it was ejected.", lambda backend: backend.ejections),
+    "connections": ("Connections that were made.", lambda backend: backend.connections),
+}
+_GAUGES: Final[dict[str, tuple[str, Callable[[BackendStatus], bool]]]] = {
+    "connected": ("1 while it is connected.", lambda backend: backend.connection is Connection.CONNECTED),
+    "ejected": ("1 while it gets no calls for its failures.", lambda backend: backend.ejected),
+}
+
+
+def _of_backends(statuses: Sequence[Status]) -> Iterable[Metric]:
+    for kind, families in ((CounterMetricFamily, _COUNTERS), (GaugeMetricFamily, _GAUGES)):
+        for name, (text, read) in families.items():
+            family = kind(f"{_PREFIX}_backend_{name}", text, labels=["pool", "backend", "pod"])
+            for status in statuses:
+                for backend in status.backends:
+                    family.add_metric(_labels(status, backend), float(read(backend)))
+            yield family
+
+
+def _labels(status: Status, backend: BackendStatus) -> list[str]:
+    return [status.pool, backend.endpoint.target, backend.endpoint.pod_name]

@@ -1,0 +1,118 @@
+"""Backends that fail more than others get no calls for a while: gRFC A50.
+
+Where the gRFC's words leave two ways open, it is done as gRPC's C-core does it: the cap on ejections holds before each
+one, so that the first is always allowed; and one that is ejected is not ejected again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from statistics import mean, pstdev
+from typing import Final, TypeVar
+
+from backendpool.balancing import FailurePercentage, OutlierDetection, SuccessRate
+from backendpool.client.policies.candidate import Candidate, Identity, RandomSource
+
+K = TypeVar("K")
+C = TypeVar("C", bound=Candidate)
+
+PANIC_PERCENT: Final = 50
+"""Envoy's panic threshold: with less than that many percent left, those left are not to bear the load of all."""
+
+
+@dataclass(slots=True)
+class Stats:
+    """One backend: how its calls ended since the last sweep, and how it stands with its ejection.
+
+    ``ejected_at`` is the moment of the sweep that ejected it, None while it is not. ``multiplier`` grows with each
+    ejection, and so does the time that one takes; it falls with each sweep that finds the backend at work.
+    """
+
+    successes: int = 0
+    failures: int = 0
+    ejected_at: float | None = None
+    multiplier: int = 0
+
+    @property
+    def volume(self) -> int:
+        return self.successes + self.failures
+
+    @property
+    def ejected(self) -> bool:
+        return self.ejected_at is not None
+
+
+def sweep(
+    now: float, stats: Mapping[K, Stats], settings: OutlierDetection, source: RandomSource = random
+) -> dict[K, Stats]:
+    """What becomes of ``stats`` at ``now``: who is ejected, who no longer; all calls are counted from 0 again.
+
+    ``now`` is in seconds. Due each ``settings.interval`` seconds, for all backends of the pool and no others.
+    """
+    swept = {key: Stats(ejected_at=found.ejected_at, multiplier=found.multiplier) for key, found in stats.items()}
+    if settings.success_rate is not None:
+        _eject(now, swept, _by_success_rate(stats, settings.success_rate, source), settings.max_ejection_percent)
+    if settings.failure_percentage is not None:
+        _eject(now, swept, _by_failures(stats, settings.failure_percentage, source), settings.max_ejection_percent)
+    for found in swept.values():
+        _settle(now, found, settings)
+    return swept
+
+
+def usable(connected: tuple[C, ...], stats: Mapping[Identity, Stats], total: int) -> tuple[C, ...]:
+    """Those of ``connected`` that are not ejected; in panic, when of ``total`` backends too few are left, all."""
+    ejected = {key for key, found in stats.items() if found.ejected}
+    left = tuple(item for item in connected if item.identity not in ejected) if ejected else connected
+    return left if len(left) * 100 >= total * PANIC_PERCENT else connected
+
+
+def _by_success_rate(stats: Mapping[K, Stats], settings: SuccessRate, source: RandomSource) -> Iterator[K]:
+    """A50's success rate algorithm, up to the ejection."""
+    called = {key: found for key, found in stats.items() if found.volume >= settings.request_volume}
+    if len(called) < settings.minimum_hosts:
+        return
+    rates = {key: found.successes / found.volume for key, found in called.items()}
+    # Not fmean: with its rounding, all of several equal rates can be below their mean.
+    average = mean(rates.values())
+    threshold = average - pstdev(rates.values(), average) * settings.stdev_factor / 1000
+    for key, rate in rates.items():
+        if rate < threshold and _enforced(settings.enforcement_percent, source):
+            yield key
+
+
+def _by_failures(stats: Mapping[K, Stats], settings: FailurePercentage, source: RandomSource) -> Iterator[K]:
+    """A50's failure percentage algorithm, up to the ejection."""
+    if len(stats) < settings.minimum_hosts:
+        return
+    for key, found in stats.items():
+        fails = found.failures * 100 > settings.threshold * found.volume
+        if fails and found.volume >= settings.request_volume and _enforced(settings.enforcement_percent, source):
+            yield key
+
+
+def _enforced(percent: int, source: RandomSource) -> bool:
+    return source.randrange(100) < percent
+
+
+def _eject(now: float, swept: Mapping[K, Stats], outliers: Iterator[K], most_percent: int) -> None:
+    """Up to the cap."""
+    ejected = sum(found.ejected for found in swept.values())
+    for key in outliers:
+        if ejected and ejected * 100 >= most_percent * len(swept):
+            return
+        found = swept[key]
+        if not found.ejected:
+            found.ejected_at, found.multiplier = now, found.multiplier + 1
+            ejected += 1
+
+
+def _settle(now: float, found: Stats, settings: OutlierDetection) -> None:
+    """Let it in again when its time is over; with each sweep at work, an ejection of before counts for less."""
+    if found.ejected_at is None:
+        found.multiplier = max(0, found.multiplier - 1)
+        return
+    longest = max(settings.base_ejection, settings.max_ejection)
+    if now > found.ejected_at + min(settings.base_ejection * found.multiplier, longest):
+        found.ejected_at = None

@@ -1,0 +1,30 @@
+"""Any of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from typing import Generic, TypeVar
+
+from backendpool.client.policies.candidate import RandomSource, preferred
+
+T = TypeVar("T")
+
+
+class Random(Generic[T]):
+    """Any of them, each as likely as the others, whatever was picked before."""
+
+    __slots__ = ("_items", "_random")
+
+    def __init__(self, source: RandomSource = random) -> None:
+        self._random = source
+        self._items: tuple[T, ...] = ()
+
+    def replace(self, items: tuple[T, ...]) -> None:
+        self._items = items
+
+    def refresh(self) -> None:
+        """Nothing here goes by weights."""
+
+    def pick(self, avoid: Collection[T] = (), key: bytes | None = None) -> T:
+        return self._random.choice(preferred(self._items, avoid))

@@ -1,0 +1,172 @@
+"""Who of the connected backends gets the next call: policy, ejections, zones and weights put together.
+
+Calls are watched only where something goes by how they end, since that costs as much as all else here does.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Collection
+from typing import Final
+
+import grpc.aio
+from grpc import StatusCode
+
+from backendpool.balancing import DEFAULT, Balancing, Policy, Preference
+from backendpool.client.channels import Backend
+from backendpool.client.keys import KeyOf, key_of
+from backendpool.client.options import Options
+from backendpool.client.outcome import now as outcome
+from backendpool.client.picker import Picker, picker_for
+from backendpool.client.policies.candidate import Identity
+from backendpool.client.policies.load_report import TRAILER, UPDATE_PERIOD, LoadWeights
+from backendpool.client.policies.outliers import Stats, sweep, usable
+from backendpool.client.policies.penalty import Penalty
+from backendpool.client.zones import ZonePicker
+
+log = logging.getLogger(__name__)
+
+PERIOD: Final = UPDATE_PERIOD
+"""Seconds from one :meth:`Selection.tick` to the next."""
+
+_BY_THE_END: Final = frozenset({Policy.LEAST_REQUEST, Policy.WEIGHTED_ROUND_ROBIN})
+"""Policies that go by how calls end."""
+
+
+class Selection:
+    """Picks for the pool ``name``, as ``options`` and the pool's own :class:`~backendpool.balancing.Balancing` say.
+
+    ``pick`` gives one of the ``candidates``, as :meth:`Picker.pick` does: where there are none, it must not be called.
+    ``key_of`` is how a call's key is had, None where none is needed.
+    """
+
+    def __init__(self, name: str, options: Options, clock: Callable[[], float] = time.monotonic) -> None:
+        self.candidates: tuple[Backend, ...] = ()
+        self.key_of: KeyOf | None = None
+        self._name = name
+        self._options = options
+        self._clock = clock
+        self._connected: tuple[Backend, ...] = ()
+        self._pool: Collection[Backend] = ()
+        self._stats: dict[Identity, Stats] = {}
+        self._swept = clock()
+        self._weights: LoadWeights[Identity] = LoadWeights()
+        self._balancing: Balancing | None = None
+        self.adopt(DEFAULT)
+
+    def adopt(self, balancing: Balancing) -> None:
+        """Do as the pool's author wants it, from now on."""
+        wanted = self._options.over(balancing)
+        if wanted == self._balancing:
+            return
+        self._balancing = wanted
+        self.key_of = key_of(wanted, self._options.hash_key)
+        self._picker: Picker[Backend]
+        if wanted.prefer is Preference.ZONE and self._options.zone:
+            self._picker = ZonePicker(self._options.zone, self._make_picker, lambda: self._pool)
+        else:
+            self._picker = self._make_picker()
+        self.pick = self._picker.pick
+        self.candidates = ()
+        self.replace(self._connected, self._pool)
+
+    def replace(self, connected: tuple[Backend, ...], pool: Collection[Backend]) -> None:
+        """Pick among those ``connected`` from now on; ``pool`` are all backends that there are."""
+        for backend in set(self._pool).difference(pool) if self._watches else ():
+            self._weights.forget(backend.identity)
+        self._connected, self._pool = connected, pool
+        if self._settings.outliers is None:
+            self._stats = {}
+        else:
+            self._stats = {b.identity: self._stats.get(b.identity) or Stats() for b in pool}
+        observer = self._ended if self._watches else None
+        for backend in pool:
+            backend.observer = observer
+        self._weigh()
+        self._select()
+
+    def ejected(self, backend: Backend) -> bool:
+        """Whether it gets no calls because it failed more of them than others."""
+        stats = self._stats.get(backend.identity)
+        return stats is not None and stats.ejected
+
+    def tick(self) -> None:
+        """Go by what calls came to since the last time; due each :data:`PERIOD`."""
+        outliers = self._settings.outliers
+        if outliers is not None and self._clock() - self._swept >= outliers.interval:
+            self._swept = self._clock()
+            before, self._stats = self._stats, sweep(self._swept, self._stats, outliers)
+            self._tell(before)
+            self._select()
+        if self._is_weighted:
+            self._weigh()
+            self._picker.refresh()
+
+    @property
+    def _settings(self) -> Balancing:
+        return self._balancing or DEFAULT
+
+    @property
+    def _is_weighted(self) -> bool:
+        return self._settings.policy is Policy.WEIGHTED_ROUND_ROBIN or self._ramps
+
+    @property
+    def _ramps(self) -> bool:
+        """A rotation in which some have less than their share is a weighted one."""
+        return self._options.slow_start.window > 0 and self._settings.policy is Policy.ROUND_ROBIN
+
+    @property
+    def _watches(self) -> bool:
+        return self._settings.policy in _BY_THE_END or self._settings.outliers is not None
+
+    def _make_picker(self) -> Picker[Backend]:
+        return picker_for(Policy.WEIGHTED_ROUND_ROBIN if self._is_weighted else self._settings.policy, random)
+
+    def _select(self) -> None:
+        candidates = usable(self._connected, self._stats, len(self._pool))
+        if candidates != self.candidates:
+            self.candidates = candidates
+            self._picker.replace(candidates)
+
+    def _weigh(self) -> None:
+        if not self._is_weighted:
+            return
+        now, slow_start = self._clock(), self._options.slow_start
+        for backend in self._connected:
+            backend.weight = self._weights.weight(backend.identity, now)
+            backend.ramp = slow_start.ramp(now - backend.connected_at)
+
+    def _ended(self, backend: Backend, call: grpc.aio.Call) -> None:
+        """A call ended. One that was given up here says nothing of its backend."""
+        if call.cancelled():
+            return
+        is_ok = outcome(call.code()) is StatusCode.OK
+        stats = self._stats.get(backend.identity)
+        if stats is not None:
+            stats.successes += is_ok
+            stats.failures += not is_ok
+        if self._settings.policy is Policy.LEAST_REQUEST and not is_ok:
+            backend.penalty = backend.penalty or Penalty()
+            backend.penalty.failed(self._clock())
+        if self._settings.policy is Policy.WEIGHTED_ROUND_ROBIN:
+            metadata = outcome(call.trailing_metadata())
+            report = metadata.get(TRAILER) if metadata is not None else None
+            if isinstance(report, bytes):
+                self._weights.report(backend.identity, report, self._clock())
+
+    def _tell(self, before: dict[Identity, Stats]) -> None:
+        for backend in self._pool:
+            was, stats = before[backend.identity], self._stats[backend.identity]
+            if stats.ejected and not was.ejected:
+                backend.ejections += 1
+                log.warning(
+                    "pool %s: backend %s is ejected: %d of its last %d calls failed",
+                    self._name,
+                    backend.endpoint.target,
+                    was.failures,
+                    was.volume,
+                )
+            elif was.ejected and not stats.ejected:
+                log.info("pool %s: backend %s gets calls again", self._name, backend.endpoint.target)

@@ -1,0 +1,92 @@
+"""The retries that a gRPC service config asks for (gRFC A6; the format is that of grpc's ``service_config.proto``).
+
+Of the rest nothing is read: backends and their policy are the pool's matter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from grpc import StatusCode
+
+from backendpool.client.retry import Budget, RetryPolicy
+from backendpool.errors import SettingsError
+
+MOST_ATTEMPTS: Final = 5
+"""More are taken for as many (gRFC A6)."""
+
+_CODES: Final = {name: code for code in StatusCode for name in (code.name, code.value[0])}
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """``policies`` by ``/package.Service/Method``, ``/package.Service/`` for a whole service, and ``/`` for all else.
+
+    ``budget`` is None where the config sets none.
+    """
+
+    policies: Mapping[str, RetryPolicy | None] = field(default_factory=dict)
+    budget: Budget | None = None
+
+    def policy(self, method: str) -> RetryPolicy | None:
+        """The policy of the most specific entry for ``method`` (``/package.Service/Method``)."""
+        for name in (method, method[: method.rfind("/") + 1], "/"):
+            if name in self.policies:
+                return self.policies[name]
+        return None
+
+
+def parse_service_config(text: str) -> ServiceConfig:
+    """Read a service config in JSON; raises :class:`SettingsError` with the field where it is not one."""
+    try:
+        config = json.loads(text)
+        policies = {
+            name: _policy(entry["retryPolicy"]) if "retryPolicy" in entry else None
+            for entry in config.get("methodConfig", ())
+            for name in _names(entry)
+        }
+        throttling = config.get("retryThrottling")
+        return ServiceConfig(policies, _budget(throttling) if throttling is not None else None)
+    except KeyError as error:
+        raise SettingsError(f"service config: {error.args[0]} is missing, or not one that there is") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SettingsError(f"service config: {error}") from error
+
+
+def _names(entry: Mapping[str, Any]) -> Iterator[str]:
+    for name in entry["name"]:
+        service, method = name.get("service", ""), name.get("method", "")
+        if method and not service:
+            raise ValueError(f"the method {method} has no service")
+        yield f"/{service}/{method}" if service else "/"
+
+
+def _policy(fields: Mapping[str, Any]) -> RetryPolicy:
+    attempts = int(fields["maxAttempts"])
+    policy = RetryPolicy(
+        max_attempts=min(attempts, MOST_ATTEMPTS),
+        initial_backoff=_seconds(fields["initialBackoff"]),
+        max_backoff=_seconds(fields["maxBackoff"]),
+        multiplier=float(fields["backoffMultiplier"]),
+        codes=frozenset(_CODES[code] for code in fields["retryableStatusCodes"]),
+    )
+    if attempts < 2 or not policy.codes or min(policy.initial_backoff, policy.max_backoff, policy.multiplier) <= 0:
+        raise ValueError("a retryPolicy takes two attempts or more, some codes, and backoffs above 0")
+    return policy
+
+
+def _seconds(duration: str) -> float:
+    """A duration as protobuf's JSON has it: ``0.5s``."""
+    if not duration.endswith("s"):
+        raise ValueError(f"{duration} is no duration: write it as 0.5s")
+    return float(duration[:-1])
+
+
+def _budget(fields: Mapping[str, Any]) -> Budget:
+    maximum, ratio = float(fields["maxTokens"]), float(fields["tokenRatio"])
+    if not 0 < maximum <= 1000 or ratio <= 0:
+        raise ValueError("retryThrottling takes maxTokens from 1 to 1000 and a tokenRatio above 0")
+    return Budget(maximum, ratio)

@@ -1,0 +1,144 @@
+"""Targets: where a client's endpoints come from, in a line. Pure.
+
+::
+
+    pool:///namespace/name                     the pool's status, by watch
+    pool:///name                               in the pod's own namespace, or that of the kubeconfig's context
+    lookaside://host:port/namespace/name       the pool's lookaside, by Watch; port 50055 where none is written
+    file:///path                               a file in YAML or JSON
+
+The syntax is that of URIs (RFC 3986, for files RFC 8089); IPv6 hosts stand in brackets, and ``%20`` in a path is a
+space. ``str`` of a target is its line again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import PurePosixPath
+from typing import Final, TypeAlias
+from urllib.parse import quote, unquote
+
+from backendpool.client.authority import join_authority, split_authority
+from backendpool.errors import TargetError
+from backendpool.names import LOOKASIDE_PORT, is_label
+
+_FORMS: Final = "write pool:///namespace/name, lookaside://host:port/namespace/name or file:///path"
+_HOST: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?\.?")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTarget:
+    """A GrpcBackendPool; ``namespace`` is empty for the one that we are in."""
+
+    namespace: str
+    name: str
+
+    @property
+    def pool(self) -> str:
+        """What it is called in messages."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+    def __str__(self) -> str:
+        return f"pool:///{self.namespace}/{self.name}" if self.namespace else f"pool:///{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class LookasideTarget:
+    """The lookaside of a pool; ``host`` is a DNS name or an IP address, without brackets."""
+
+    host: str
+    port: int
+    namespace: str
+    name: str
+
+    @property
+    def pool(self) -> str:
+        """What it is called in messages."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def uri(self) -> str:
+        """What gRPC connects to: all addresses that DNS has for the host."""
+        return f"dns:///{join_authority(self.host, self.port)}"
+
+    def __str__(self) -> str:
+        return f"lookaside://{join_authority(self.host, self.port)}/{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileTarget:
+    """A file on this machine, by its absolute path."""
+
+    path: PurePosixPath
+
+    @property
+    def pool(self) -> str:
+        """What it is called in messages."""
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return "file://" + quote(str(self.path), errors="surrogateescape")
+
+
+Target: TypeAlias = PoolTarget | LookasideTarget | FileTarget
+
+
+def parse_target(text: str) -> Target:
+    """The target that ``text`` names; raises :class:`~backendpool.errors.TargetError` with what to write instead."""
+    scheme, separator, rest = text.partition("://")
+    parse = _PARSERS.get(scheme) if separator else None
+    try:
+        if parse is None:
+            raise ValueError(_FORMS)
+        return parse(rest)
+    except ValueError as error:
+        raise TargetError(f"{text!r} is no target: {error}") from None
+
+
+def _pool(rest: str) -> PoolTarget:
+    if not rest.startswith("/"):
+        raise ValueError("a pool is on no host: write pool:///namespace/name, with three slashes")
+    namespace, _, name = rest[1:].rpartition("/")
+    if "/" in namespace or rest.startswith("//"):
+        raise ValueError("write pool:///namespace/name, or pool:///name for the namespace that you are in")
+    if namespace:
+        _check_label("namespace", namespace)
+    return PoolTarget(namespace, _check_label("name", name))
+
+
+def _lookaside(rest: str) -> LookasideTarget:
+    authority, _, path = rest.partition("/")
+    if path.count("/") != 1:
+        raise ValueError("write lookaside://host:port/namespace/name")
+    host, port = split_authority(authority, LOOKASIDE_PORT)
+    namespace, name = path.split("/")
+    return LookasideTarget(_check_host(host), port, _check_label("namespace", namespace), _check_label("name", name))
+
+
+def _file(rest: str) -> FileTarget:
+    path = PurePosixPath(unquote(rest, errors="surrogateescape"))
+    if not rest.startswith("/") or path.name == "" or "\0" in str(path):
+        raise ValueError("write file:///path with three slashes and an absolute path")
+    return FileTarget(path)
+
+
+_PARSERS: Final[dict[str, Callable[[str], Target]]] = {"pool": _pool, "lookaside": _lookaside, "file": _file}
+
+
+def _check_label(part: str, text: str) -> str:
+    if not is_label(text):
+        raise ValueError(f"the {part} is {text!r}: write up to 63 lower-case letters, digits and hyphens")
+    return text
+
+
+def _check_host(host: str) -> str:
+    """A DNS name as it is written, an IP address in its one canonical form (RFC 5952)."""
+    with suppress(ValueError):
+        return str(ip_address(host))
+    if not _HOST.fullmatch(host):
+        raise ValueError(f"the host is {host!r}: write a DNS name or an IP address")
+    return host

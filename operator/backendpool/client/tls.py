@@ -1,0 +1,33 @@
+"""What a client shows to a lookaside that serves over TLS, and whom it trusts: files as a Secret has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+
+from backendpool.errors import SettingsError
+
+
+def credentials_in(folder: Path) -> grpc.ChannelCredentials:
+    """Trust ``ca.crt``, the certificates of one or more CAs, and show ``tls.crt`` with its key ``tls.key``.
+
+    Where there is no ``ca.crt``, the CAs that gRPC comes with are trusted; where there is no ``tls.crt``, nothing is
+    shown, which a lookaside with mutual TLS refuses. Raises :class:`~backendpool.errors.SettingsError` where the folder
+    cannot be used.
+    """
+    if not folder.is_dir():
+        raise SettingsError(
+            f"there is no folder {folder}: give one with ca.crt and, for mutual TLS, tls.crt and tls.key"
+        )
+    try:
+        ca, key, chain = (_content(folder / name) for name in ("ca.crt", "tls.key", "tls.crt"))
+    except OSError as error:
+        raise SettingsError(f"{error.filename} cannot be read: {error.strerror}") from error
+    if (key is None) != (chain is None):
+        raise SettingsError(f"{folder} has only one of tls.crt and tls.key: give both, or neither")
+    return grpc.ssl_channel_credentials(ca, key, chain)
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None

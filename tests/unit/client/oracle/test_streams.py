@@ -1,0 +1,275 @@
+"""Streams, of requests, of responses and of both: by iteration and by read and write."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from grpc import StatusCode
+from grpc.aio import EOF, AioRpcError, UsageError
+
+from tests.unit.client.oracle.conftest import Connect
+from tests.unit.client.oracle.service import Service, Stub
+
+
+async def requests(*items: bytes) -> AsyncIterator[bytes]:
+    for item in items:
+        await asyncio.sleep(0)
+        yield item
+
+
+async def all_of(call: Any) -> list[bytes]:
+    return [response async for response in call]
+
+
+async def until_error(call: Any) -> tuple[list[bytes], AioRpcError]:
+    """What came, and the error that it ended with."""
+    got: list[bytes] = []
+    try:
+        async for response in call:
+            got.append(response)  # noqa: PERF401 (what came before the error is wanted)
+    except AioRpcError as error:
+        return got, error
+    raise AssertionError("no error")
+
+
+async def test_responses_by_iteration(stub: Stub) -> None:
+    """Responses come in order, to their end, and the call is done with OK."""
+    call = stub.count(b"3")
+    assert await all_of(call) == [b"0", b"1", b"2"]
+    assert (await call.code(), call.done()) == (StatusCode.OK, True)
+    assert await all_of(call) == []
+
+
+async def test_responses_by_read(stub: Stub) -> None:
+    """Responses are read one by one, and EOF for ever after the last."""
+    call = stub.count(b"2")
+    assert [await call.read() for _ in range(4)] == [b"0", b"1", EOF, EOF]
+    assert await call.code() is StatusCode.OK
+
+
+async def test_no_responses(stub: Stub) -> None:
+    """A stream may end before its first response."""
+    assert await all_of(stub.count(b"0")) == []
+    assert await stub.count(b"0").read() is EOF
+
+
+async def test_styles_do_not_mix(stub: Stub) -> None:
+    """Whoever reads responses may not iterate over them as well, nor the other way round."""
+    reading = stub.count(b"3")
+    await reading.read()
+    with pytest.raises(UsageError):
+        await all_of(reading)
+    iterating = stub.count(b"3")
+    async for _ in iterating:
+        break
+    with pytest.raises(UsageError):
+        await iterating.read()
+
+
+async def test_error_after_responses(stub: Stub) -> None:
+    """What came before an error is had, then the error."""
+    got, error = await until_error(stub.count_and_fail(b"2"))
+    assert (got, error.code(), error.details()) == ([b"0", b"1"], StatusCode.DATA_LOSS, "no more")
+    reading = stub.count_and_fail(b"1")
+    assert await reading.read() == b"0"
+    with pytest.raises(AioRpcError):
+        await reading.read()
+
+
+async def test_error_before_responses(stub: Stub) -> None:
+    """An error that comes first is raised at the first response, by iteration and by read."""
+    with pytest.raises(AioRpcError):
+        await all_of(stub.count_and_fail(b"0"))
+    with pytest.raises(AioRpcError):
+        await stub.count_and_fail(b"0").read()
+
+
+async def test_cancel_between_responses(stub: Stub, service: Service) -> None:
+    """A stream that is cancelled ends on both sides."""
+    call = stub.one_and_hold(b"x")
+    assert await call.read() == b"x"
+    assert (call.cancel(), call.cancel()) == (True, False)
+    with pytest.raises(asyncio.CancelledError):
+        await call.read()
+    assert (await call.code(), call.cancelled()) == (StatusCode.CANCELLED, True)
+
+
+async def test_cancelled_with_the_task(stub: Stub, service: Service) -> None:
+    """A task that is cancelled as it waits for a response takes the call with it."""
+    call = stub.one_and_hold(b"x")
+    got: list[bytes] = []
+
+    async def read() -> None:
+        async for response in call:
+            got.append(response)  # noqa: PERF401  # each as it comes
+
+    task = asyncio.create_task(read())
+    async with asyncio.timeout(20):
+        # Not while the first one arrives: grpc.aio may lose a cancellation that comes with a response.
+        while not got:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await call.code() is StatusCode.CANCELLED
+        await service.ended.wait()
+
+
+async def test_cancel_before_responses(stub: Stub) -> None:
+    """A stream that is cancelled at once gives none."""
+    call = stub.count(b"3")
+    assert call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await all_of(call)
+    assert await call.code() is StatusCode.CANCELLED
+
+
+async def test_stream_timeout(stub: Stub) -> None:
+    """A stream that takes too long ends with DEADLINE_EXCEEDED, and keeps what came."""
+    got, error = await until_error(stub.one_and_hold(b"x", timeout=0.3))
+    assert (got, error.code()) == ([b"x"], StatusCode.DEADLINE_EXCEEDED)
+
+
+@pytest.mark.parametrize("items", [[], [b"a"], [b"a", b"b", b"c"]])
+async def test_requests_from_iterators(stub: Stub, items: list[bytes]) -> None:
+    """Requests are taken from iterators of both kinds, to their end."""
+    joined = b",".join(items)
+    assert await stub.join(requests(*items)) == joined
+    assert await stub.join(iter(items)) == joined
+    assert await stub.join(items) == joined
+
+
+async def test_requests_by_write(stub: Stub) -> None:
+    """Requests are written one by one, and the end is said once or more."""
+    call = stub.join()
+    await call.write(b"a")
+    await call.write(b"b")
+    await call.done_writing()
+    await call.done_writing()
+    assert await call == b"a,b"
+    with pytest.raises(asyncio.InvalidStateError):
+        await call.write(b"c")
+
+
+async def test_no_write_after_the_end(stub: Stub) -> None:
+    """Nothing is written once the end was said."""
+    call = stub.join()
+    await call.done_writing()
+    with pytest.raises(asyncio.InvalidStateError):
+        await call.write(b"c")
+    assert await call == b""
+
+
+async def test_no_write_beside_an_iterator(stub: Stub) -> None:
+    """Whoever gives an iterator of requests may not write others."""
+    call = stub.join(requests(b"a"))
+    with pytest.raises(UsageError):
+        await call.write(b"b")
+    with pytest.raises(UsageError):
+        await call.done_writing()
+    assert await call == b"a"
+
+
+async def test_iterator_that_raises(stub: Stub) -> None:
+    """Where requests cannot be had, the call is cancelled."""
+
+    async def failing() -> AsyncIterator[bytes]:
+        yield b"a"
+        raise RuntimeError("no more")
+
+    call = stub.join(failing())
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert await call.code() is StatusCode.CANCELLED
+
+
+async def test_plain_iterator_that_raises(stub: Stub) -> None:
+    """As much holds for the first request of an iterator that is not asynchronous."""
+
+    def failing() -> Iterator[bytes]:
+        raise RuntimeError("none")
+        yield b""
+
+    with pytest.raises(asyncio.CancelledError):
+        await stub.join(failing())
+
+
+async def test_server_that_does_not_read_on(stub: Stub) -> None:
+    """A response may come before all requests were read."""
+    call = stub.first()
+    await call.write(b"a")
+    assert await call == b"a"
+    assert await call.code() is StatusCode.OK
+
+
+async def test_both_by_iteration(stub: Stub) -> None:
+    """Each request is answered."""
+    assert await all_of(stub.mirror(requests(b"a", b"b"))) == [b"a", b"b"]
+
+
+async def test_both_by_read_and_write(stub: Stub) -> None:
+    """A conversation: what is written is answered before the next is."""
+    call = stub.mirror()
+    for word in (b"a", b"b"):
+        await call.write(word)
+        assert await call.read() == word
+    await call.done_writing()
+    assert await call.read() is EOF
+    assert (await call.code(), call.done()) == (StatusCode.OK, True)
+
+
+async def test_cancel_conversation(stub: Stub) -> None:
+    """A conversation that is cancelled takes no more, and gives no more."""
+    call = stub.mirror()
+    await call.write(b"a")
+    assert await call.read() == b"a"
+    assert call.cancel()
+    with pytest.raises(asyncio.InvalidStateError):
+        await call.write(b"b")
+    with pytest.raises(asyncio.CancelledError):
+        await call.read()
+    assert await call.code() is StatusCode.CANCELLED
+
+
+async def test_cancelled_while_reading(stub: Stub) -> None:
+    """A task that is cancelled as it reads takes the call with it."""
+    call = stub.mirror()
+    await call.write(b"a")
+    await call.read()
+    task = asyncio.ensure_future(call.read())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await call.code() is StatusCode.CANCELLED
+
+
+async def test_connection_of_streams(stub: Stub) -> None:
+    """Streams of all forms can be waited for to have a connection."""
+    for call in (stub.count(b"1"), stub.join(), stub.mirror()):
+        await call.wait_for_connection()
+        assert not call.cancelled()
+        call.cancel()
+
+
+async def test_done_callbacks_of_streams(stub: Stub) -> None:
+    """Callbacks are told the call when its last response was read."""
+    told: list[object] = []
+    call = stub.mirror(requests(b"a"))
+    call.add_done_callback(told.append)
+    await all_of(call)
+    assert await call.code() is StatusCode.OK
+    assert told == [call]
+
+
+async def test_streams_wait_for_ready(connect: Connect) -> None:
+    """A conversation that may wait is had with a server that starts later."""
+    service = Service()
+    async with service.serving():
+        port = service.port
+    call = Stub(await connect(port)).mirror(requests(b"a", b"b"), wait_for_ready=True, timeout=20)
+    await asyncio.sleep(0.1)
+    async with service.serving(port):
+        assert await all_of(call) == [b"a", b"b"]

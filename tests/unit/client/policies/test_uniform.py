@@ -1,0 +1,16 @@
+"""Any of them."""
+
+from collections import Counter
+from itertools import pairwise
+from random import Random as Source
+
+from backendpool.client.policies.uniform import Random
+
+
+def test_gives_equal_shares_in_no_order() -> None:
+    """Each item is as likely as the others, whatever came before it."""
+    picker: Random[str] = Random(Source(1))
+    picker.replace(("a", "b", "c"))
+    picks = [picker.pick() for _ in range(3000)]
+    assert all(900 < count < 1100 for count in Counter(picks).values())
+    assert len(set(pairwise(picks))) == 9

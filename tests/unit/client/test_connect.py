@@ -1,0 +1,232 @@
+"""From a line to calls: where endpoints come from, how backends are dialled, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc import StatusCode
+from grpc.aio import AioRpcError
+
+from backendpool.balancing import Balancing, Policy, Preference
+from backendpool.client import EndpointSet, PoolChannel, PoolView, connect
+from backendpool.client.channels import Connection
+from backendpool.errors import NoBackendError, SettingsError, TargetError
+from backendpool.testing import FakePool
+from tests.certificates import Authority
+from tests.unit.client.pods import LOOPBACK, METHOD, Pod, pods, view
+from tests.unit.client.sources.lookasides import Replica, target
+
+
+async def shares(channel: PoolChannel, calls: int) -> Counter[str]:
+    who: Any = channel.unary_unary(METHOD)
+    return Counter([(await who(b"", timeout=5)).decode() for _ in range(calls)])
+
+
+async def connected(channel: PoolChannel, count: int) -> None:
+    """Until exactly so many backends are there, and connected."""
+    async with asyncio.timeout(10):
+        while [one.connection for one in channel.status().backends] != [Connection.CONNECTED] * count:
+            await channel.change()
+
+
+async def test_lookaside_is_followed() -> None:
+    """Calls go where the pool's lookaside says, as it changes."""
+    async with pods("a", "b") as (a, b):
+        replica = Replica(view([a.endpoint]))
+        try:
+            async with connect(str(target(await replica.start()))) as channel:
+                assert channel.status().pool == "ns/who"
+                assert await shares(channel, 4) == {"a": 4}
+                replica.publish(view([a.endpoint, b.endpoint]))
+                await connected(channel, 2)
+                assert await shares(channel, 4) == {"a": 2, "b": 2}
+        finally:
+            await replica.stop()
+
+
+async def test_file_is_followed(tmp_path: Path) -> None:
+    """Calls go where the file says, and by the policy in it."""
+    path = tmp_path / "pool.json"
+    async with pods("a", "b") as (a, b):
+        lines = [pod.endpoint.target for pod in (a, b)]
+        path.write_text(json.dumps({"endpoints": lines, "policy": "LeastRequest"}))
+        async with connect(f"file://{path}") as channel:
+            await connected(channel, 2)
+            assert (await shares(channel, 40)).keys() == {"a", "b"}
+            assert channel.status().backends[0].under_way == 0  # watched, by that policy
+
+
+async def test_iterator_is_followed() -> None:
+    """An endpoint set after the other, by the caller's own code."""
+    sets: asyncio.Queue[EndpointSet] = asyncio.Queue()
+
+    async def told() -> AsyncIterator[EndpointSet]:
+        while True:
+            yield await sets.get()
+
+    async with pods("a", "b") as (a, b), connect(told()) as channel:
+        sets.put_nowait(EndpointSet.of([a.endpoint]))
+        assert await shares(channel, 2) == {"a": 2}
+        sets.put_nowait(EndpointSet.of([b.endpoint]))
+        async with asyncio.timeout(10):
+            while channel.status().backends[0].endpoint != b.endpoint:
+                await channel.change()
+        assert await shares(channel, 2) == {"b": 2}
+
+
+@pytest.mark.parametrize("nothing", ["greetserver", "pool://default/greetserver", "http://greetserver:50051", ""])
+async def test_target_that_names_nothing_is_refused_at_once(nothing: str) -> None:
+    """With what to write."""
+    with pytest.raises(TargetError, match="write "):
+        connect(nothing)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"policy": "Fastest"}, "policy is 'Fastest': give RoundRobin, "),
+        ({"prefer": "Planet"}, "prefer is 'Planet': give Zone"),
+        ({"subset": -1}, "subset is -1: give 0 or more"),
+        ({"slow_start": -1.0}, r"slow_start is -1\.0: give"),
+        ({"drain": -1.0}, r"drain is -1\.0: give"),
+        ({"service_config": "{"}, "service config: "),
+    ],
+)
+async def test_option_that_there_is_not_is_refused_at_once(wrong: dict[str, Any], why: str) -> None:
+    """With what to give; and nothing is begun that would have to be ended."""
+    before = asyncio.all_tasks()
+    with pytest.raises(SettingsError, match=why):
+        connect(FakePool(), **wrong)
+    assert asyncio.all_tasks() == before
+
+
+async def test_no_cluster_fails_calls_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call does not wait for what will never be found."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    async with connect("pool:///ns/who") as channel:
+        who: Any = channel.unary_unary(METHOD)
+        with pytest.raises(AioRpcError) as raised:
+            await who(b"", timeout=30)
+        assert raised.value.code() is StatusCode.UNAVAILABLE
+        assert isinstance(raised.value, NoBackendError)
+        assert isinstance(channel.status().problem, SettingsError)
+        assert raised.value.details() == str(channel.status().problem)
+        assert "KUBECONFIG" in str(raised.value)
+
+
+class SecurePod(Pod):
+    """By TLS, as ``localhost``."""
+
+    authority: Authority
+
+    def listen(self, server: grpc.aio.Server) -> int:
+        chain, key = self.authority.issue("localhost")
+        return server.add_secure_port(f"{LOOPBACK}:0", grpc.ssl_server_credentials([(key, chain)]))
+
+
+async def test_backends_are_dialled_by_tls(tmp_path: Path) -> None:
+    """With the credentials and gRPC's options that are given; in clear, nobody is reached there."""
+    pod = SecurePod("a")
+    pod.authority = Authority.make(tmp_path / "ca")
+    await pod.start()
+    try:
+        pool = FakePool()
+        pool.set([pod.endpoint])
+        credentials = grpc.ssl_channel_credentials(pod.authority.certificate)
+        options = [("grpc.ssl_target_name_override", "localhost")]
+        async with connect(pool, credentials=credentials, options=options) as channel:
+            assert await shares(channel, 1) == {"a": 1}
+        async with connect(pool) as channel:
+            with pytest.raises(AioRpcError, match="can be connected to"):
+                await shares(channel, 1)
+    finally:
+        await pod.stop()
+
+
+async def test_closed_channel_takes_no_calls_and_ends_its_source() -> None:
+    """All that it began is over: the source is not asked any more, and no task is left."""
+    before = asyncio.all_tasks()
+    ended = asyncio.Event()
+
+    async def told() -> AsyncIterator[PoolView]:
+        try:
+            yield view([a.endpoint])
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with pods("a") as (a,):
+        channel = connect(told())
+        assert await shares(channel, 1) == {"a": 1}
+        await channel.close()
+        assert ended.is_set()
+        assert channel.status().backends == ()
+        with pytest.raises(grpc.aio.UsageError):
+            await shares(channel, 1)
+    assert asyncio.all_tasks() - before == set()
+
+
+async def test_killed_backend_costs_no_idempotent_call() -> None:
+    """A server that dies with calls under way fails none that may be repeated."""
+    async with pods("a", "b") as (a, b):
+        pool = FakePool()
+        pool.set([a.endpoint, b.endpoint])
+        async with connect(pool, idempotent=True) as channel:
+            await pool.tried_by(channel)
+            who: Any = channel.unary_unary(METHOD)
+            a.held = asyncio.Event()
+            under_way = [asyncio.ensure_future(who(b"", timeout=10)) for _ in range(6)]
+            await a.called.wait()
+            await a.stop()
+            assert await asyncio.gather(*under_way) == [b"b"] * 6
+            assert channel.status().failed == 3
+
+
+class OldPod(Pod):
+    """Ends each connection after a while, in good order."""
+
+    options = (("grpc.max_connection_age_ms", 50), ("grpc.max_connection_age_grace_ms", 5_000))
+
+
+async def test_old_connections_cost_no_call() -> None:
+    """A server that has its clients connect anew is connected to anew, and no call fails for it."""
+    pod = await OldPod("a").start()
+    try:
+        pool = FakePool()
+        pool.set([pod.endpoint])
+        async with connect(pool) as channel, asyncio.timeout(20):
+            while len(pod.peers) < 3:
+                await shares(channel, 1)
+    finally:
+        await pod.stop()
+
+
+async def test_options_go_before_what_the_pool_asks_for() -> None:
+    """Policy and preference of this client, whatever the pool's author wants."""
+    async with pods("a", "b") as (a, b):
+        pool = FakePool(balancing=Balancing(Policy.CONSISTENT_HASH, hash_header="user"))
+        pool.set([a.endpoint, b.endpoint])
+        async with connect(pool, policy="RoundRobin", prefer=Preference.ZONE) as channel:
+            await pool.tried_by(channel)
+            who: Any = channel.unary_unary(METHOD)
+            answers = [await who(b"", metadata=(("user", "ada"),), timeout=5) for _ in range(4)]
+            assert Counter(answers) == {b"a": 2, b"b": 2}
+
+
+async def test_subset_is_connected_to() -> None:
+    """So many backends and no more are connected to."""
+    async with pods("a", "b", "c") as three:
+        pool = FakePool()
+        pool.set(pod.endpoint for pod in three)
+        async with connect(pool, subset=2) as channel:
+            await connected(channel, 2)
+            assert (await shares(channel, 4)).total() == 4
+        assert sorted(len(pod.peers) for pod in three) == [0, 1, 1]

@@ -1,0 +1,74 @@
+"""gRPC's service config, as far as it is about retries."""
+
+import json
+from typing import Any
+
+import pytest
+from grpc import StatusCode
+
+from backendpool.client.retry import RetryPolicy
+from backendpool.client.service_config import parse_service_config
+from backendpool.errors import SettingsError
+
+RETRY = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE", 10],
+}
+POLICY = RetryPolicy(4, 0.1, 1.0, 2.0, frozenset({StatusCode.UNAVAILABLE, StatusCode.ABORTED}))
+
+
+def config(*entries: Any, **rest: Any) -> str:
+    return json.dumps({"methodConfig": entries, **rest})
+
+
+def test_most_specific_entry() -> None:
+    """A method's own entry goes before its service's, and that before the one for all; it may take retries away."""
+    parsed = parse_service_config(
+        config(
+            {"name": [{"service": "a.B", "method": "C"}]},
+            {"name": [{"service": "a.B"}], "retryPolicy": RETRY},
+            {"name": [{}], "retryPolicy": {**RETRY, "maxAttempts": 9}},
+        )
+    )
+    assert parsed.policy("/a.B/C") is None
+    assert parsed.policy("/a.B/D") == POLICY
+    other = parsed.policy("/x.Y/Z")
+    assert other is not None
+    assert other.max_attempts == 5
+
+
+def test_nothing_configured() -> None:
+    """What has no entry has no policy."""
+    parsed = parse_service_config("{}")
+    assert (parsed.policy("/a.B/C"), parsed.budget) == (None, None)
+
+
+def test_throttling() -> None:
+    """A budget is as large as the config has it."""
+    budget = parse_service_config(config(retryThrottling={"maxTokens": 2, "tokenRatio": 0.1})).budget
+    assert budget is not None
+    assert not budget.failed()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "service config"),
+        ("[]", "service config"),
+        (config({"retryPolicy": RETRY}), "name"),
+        (config({"name": [{"method": "C"}]}), "C has no service"),
+        (config({"name": [{}], "retryPolicy": {**RETRY, "maxAttempts": 1}}), "two attempts"),
+        (config({"name": [{}], "retryPolicy": {**RETRY, "maxBackoff": "1"}}), "no duration"),
+        (config({"name": [{}], "retryPolicy": {**RETRY, "retryableStatusCodes": ["LATE"]}}), "LATE"),
+        (config({"name": [{}], "retryPolicy": {**RETRY, "retryableStatusCodes": []}}), "some codes"),
+        (config({"name": [{}], "retryPolicy": {"maxAttempts": 2}}), "initialBackoff"),
+        (config(retryThrottling={"maxTokens": 0, "tokenRatio": 1}), "maxTokens"),
+    ],
+)
+def test_mistakes_are_told(text: str, told: str) -> None:
+    """What is no service config is refused, with what is wrong."""
+    with pytest.raises(SettingsError, match=told):
+        parse_service_config(text)

@@ -1,0 +1,92 @@
+"""Targets: what they name, and what is said of those that name nothing."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backendpool.client.target import FileTarget, LookasideTarget, PoolTarget, Target, parse_target
+from backendpool.errors import TargetError
+
+LABELS = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
+HOSTS = st.from_regex(r"[a-z]([-a-z0-9]{0,20}[a-z0-9])?(\.[a-z]{1,9}){0,3}", fullmatch=True)
+ADDRESSES = st.ip_addresses().map(str)
+PATHS = st.text(st.characters(exclude_characters="\0"), min_size=1).map(lambda text: PurePosixPath("/") / f"x{text}")
+TARGETS = (
+    st.builds(PoolTarget, LABELS | st.just(""), LABELS)
+    | st.builds(LookasideTarget, HOSTS | ADDRESSES, st.integers(1, 65535), LABELS, LABELS)
+    | st.builds(FileTarget, PATHS)
+)
+
+
+@given(TARGETS)
+def test_a_target_is_its_line(target: Target) -> None:
+    """Each target that there is can be written, and is read as the same."""
+    assert parse_target(str(target)) == target
+
+
+@given(st.text() | st.builds(str.__add__, st.sampled_from(["pool://", "lookaside://", "file://"]), st.text("/:[]%a1.")))
+def test_any_text_is_a_target_or_refused(text: str) -> None:
+    """No other error, and what is taken stands by its own line."""
+    try:
+        target = parse_target(text)
+    except TargetError:
+        return
+    assert parse_target(str(target)) == target
+
+
+@given(st.ip_addresses(v=6), st.integers(1, 65535))
+def test_ipv6_hosts_stand_in_brackets(address: object, port: int) -> None:
+    """As in any URI; all forms of one address are one target."""
+    target = parse_target(f"lookaside://[{ip_address(str(address)).exploded}]:{port}/ns/who")
+    assert target == LookasideTarget(str(address), port, "ns", "who")
+    assert target.uri == f"dns:///[{address}]:{port}"
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("pool:///shop/greetserver", PoolTarget("shop", "greetserver")),
+        ("pool:///greetserver", PoolTarget("", "greetserver")),
+        ("lookaside://lookaside.shop.svc/shop/who", LookasideTarget("lookaside.shop.svc", 50055, "shop", "who")),
+        ("lookaside://10.0.0.1:7/shop/who", LookasideTarget("10.0.0.1", 7, "shop", "who")),
+        ("lookaside://[::1]/shop/who", LookasideTarget("::1", 50055, "shop", "who")),
+        ("file:///etc/my%20pool.yaml", FileTarget(PurePosixPath("/etc/my pool.yaml"))),
+        ("file:///etc/my pool.yaml", FileTarget(PurePosixPath("/etc/my pool.yaml"))),
+    ],
+)
+def test_targets_as_people_write_them(text: str, target: Target) -> None:
+    """Ports and namespaces may be left out, where there is one that is meant."""
+    assert parse_target(text) == target
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("greetserver", "write pool:///namespace/name, lookaside://host:port/namespace/name or file:///path"),
+        ("dns:///greetserver:50051", "write pool:///namespace/name, lookaside://"),
+        ("pool://shop/greetserver", "a pool is on no host: write pool:///namespace/name, with three slashes"),
+        ("pool:///a/b/c", "write pool:///namespace/name, or pool:///name"),
+        ("pool:////greetserver", "write pool:///namespace/name, or pool:///name"),
+        ("pool:///Shop/who", "the namespace is 'Shop': write up to 63 lower-case letters, digits and hyphens"),
+        ("pool:///shop/", "the name is '': write up to 63"),
+        ("lookaside://host:50055/who", "write lookaside://host:port/namespace/name"),
+        ("lookaside:///shop/who", "write host:port, not ''"),
+        ("lookaside://host:0/shop/who", "write a port from 1 to 65535 after the host, not 'host:0'"),
+        ("lookaside://host:http/shop/who", "write a port from 1 to 65535"),
+        ("lookaside://::1/shop/who", "write an IPv6 address in brackets"),
+        ("lookaside://[zz::1]:1/shop/who", "the host is 'zz::1': write a DNS name or an IP address"),
+        ("file://host/path", "write file:///path with three slashes and an absolute path"),
+        ("file:///", "write file:///path"),
+    ],
+)
+def test_refusals_say_what_to_write(text: str, advice: str) -> None:
+    """They repeat what was written, and are ValueErrors too."""
+    with pytest.raises(ValueError, match="is no target") as refused:
+        parse_target(text)
+    assert isinstance(refused.value, TargetError)
+    assert str(refused.value).startswith(f"{text!r} is no target: {advice}")

@@ -1,0 +1,124 @@
+"""The pool that users' own tests are given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import pytest
+from grpc.aio import AioRpcError
+
+from backendpool.client import Balancing, EmptyPolicy, Endpoint, PoolChannel, connect
+from backendpool.testing import FakePool
+
+METHOD = "/test.Who/Are"
+
+
+class Named:
+    """Registers servers that answer with their number; ``held`` keeps calls until it is set."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.called = asyncio.Event()
+        self.held: asyncio.Event | None = None
+
+    def __call__(self, server: grpc.aio.Server) -> None:
+        name = str(self.count)
+        self.count += 1
+
+        async def answer(request: bytes, context: Any) -> bytes:
+            self.called.set()
+            if self.held is not None:
+                await self.held.wait()
+            return name.encode()
+
+        handler: Any = grpc.unary_unary_rpc_method_handler(answer)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Who", {"Are": handler}),))
+
+
+async def shares(channel: PoolChannel, calls: int) -> Counter[str]:
+    who: Any = channel.unary_unary(METHOD)
+    return Counter([(await who(b"", timeout=5)).decode() for _ in range(calls)])
+
+
+async def test_servers_share_calls() -> None:
+    """Each of the servers takes its part of a channel's calls."""
+    async with FakePool(Named(), count=3) as pool, connect(pool) as channel:
+        await pool.tried_by(channel)
+        assert await shares(channel, 9) == {"0": 3, "1": 3, "2": 3}
+
+
+async def test_scaled_pool_is_followed() -> None:
+    """New servers take calls as soon as they were tried, and those that left take none."""
+    async with FakePool(Named(), count=1) as pool, connect(pool) as channel:
+        for count in (3, 2, 0, 1):
+            await pool.scale(count)
+            await pool.tried_by(channel)
+            assert len(pool.endpoints) == len(channel.status().backends) == count
+        assert await shares(channel, 2) == {"3": 2}
+
+
+async def test_draining_server_finishes_its_calls() -> None:
+    """It gets no new calls, and answers those that it has, also once it is not listed any more."""
+    named = Named()
+    async with FakePool(named, count=1) as pool, connect(pool) as channel:
+        who: Any = channel.unary_unary(METHOD)
+        held = named.held = asyncio.Event()
+        under_way = asyncio.ensure_future(who(b"", timeout=10))
+        await named.called.wait()
+        named.held = None
+        await pool.scale(2)
+        pool.drain(0)
+        await pool.tried_by(channel)
+        assert await shares(channel, 4) == {"1": 4}
+        pool.set(pool.endpoints[1:])
+        await pool.tried_by(channel)
+        held.set()
+        assert await under_way == b"0"
+
+
+async def test_killed_server_is_listed_still() -> None:
+    """Its calls under way fail, and the next ones go to those that are left."""
+    named = Named()
+    async with FakePool(named, count=1) as pool, connect(pool) as channel:
+        who: Any = channel.unary_unary(METHOD)
+        named.held = asyncio.Event()
+        under_way = asyncio.ensure_future(who(b"", timeout=10))
+        await named.called.wait()
+        named.held = None
+        await pool.scale(2)
+        await pool.tried_by(channel)
+        await pool.kill(0)
+        with pytest.raises(AioRpcError):
+            await under_way
+        assert len(pool.endpoints) == 2
+        assert await shares(channel, 4) == {"1": 4}
+
+
+async def test_pool_without_servers_is_what_it_is_told() -> None:
+    """Endpoints with all that there is to them, and what the pool's author asks for."""
+    pool, endpoint = FakePool(), Endpoint("127.0.0.1", 1, zone="a")
+    async with connect(pool) as channel:
+        pool.set([endpoint], Balancing(empty_policy=EmptyPolicy.KEEP_LAST))
+        await pool.tried_by(channel)
+        pool.set([replace(endpoint, zone="b")])
+        await pool.tried_by(channel)
+        assert [backend.endpoint.zone for backend in channel.status().backends] == ["b"]
+        assert pool.view.balancing.empty_policy is EmptyPolicy.KEEP_LAST
+        assert channel.status().pool == "FakePool"
+    with pytest.raises(ValueError, match="without servers"):
+        await pool.scale(2)
+    with pytest.raises(LookupError):
+        await pool.kill(0)
+
+
+async def test_each_client_is_told_all() -> None:
+    """Channels that follow one pool do not take the news from each other."""
+    async with FakePool(Named(), count=1) as pool, connect(pool) as one, connect(pool) as other:
+        await pool.scale(2)
+        for channel in (one, other):
+            await pool.tried_by(channel)
+            assert await shares(channel, 4) == {"0": 2, "1": 2}
