@@ -1,34 +1,20 @@
-"""The command ``python -m greet``: the server, the gateway in front of it, and a load on the gateway.
-
-Settings come from the environment, for that is what a pod has; flags override them. Exit codes: 0 ended as
-asked, 1 failed, 2 wrong usage or settings.
-"""
+"""The command ``python -m greet``: the server, the gateway in front of it, and a load on the gateway."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import sys
 from collections.abc import Sequence
 
-from backendpool.errors import BackendPoolError, SettingsError
+from backendpool import command
+from backendpool.command import add_flag, add_log_flags, set_up_log
+from backendpool.extras import extra
 from greet.settings import GatewaySettings, Mode, ServerSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sub-command that ``argv`` names, and return the exit code."""
-    args = _parser().parse_args(argv)
-    flags = {name: value for name, value in vars(args).items() if name.isupper() and value is not None}
-    env = {**os.environ, **flags}
-    try:
-        _run(args, env)
-    except BackendPoolError as error:
-        print(f"greet {args.command}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
-    except KeyboardInterrupt:
-        return 1
-    return 0
+    return command.main(_parser(), {"server": _server, "gateway": _gateway, "load": _load}, argv)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,30 +27,31 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _server_flags(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "--port", "GRPC_PORT", "gRPC port (default: 50051)")
-    _flag(parser, "--pod-name", "POD_NAME", "name to sign greetings with (default: the host's name)")
-    _flag(parser, "--pod-ip", "POD_IP", "address to sign greetings with (default: unknown)")
-    _flag(parser, "--delay", "GREET_DELAY_SECONDS", "time that each greeting takes, in seconds (default: 0)")
+    add_flag(parser, "--port", "GRPC_PORT", "gRPC port (default: 50051)")
+    add_flag(parser, "--pod-name", "POD_NAME", "name to sign greetings with (default: the host's name)")
+    add_flag(parser, "--pod-ip", "POD_IP", "address to sign greetings with (default: unknown)")
+    add_flag(parser, "--delay", "GREET_DELAY_SECONDS", "time that each greeting takes, in seconds (default: 0)")
     _common(parser)
 
 
 def _gateway_flags(parser: argparse.ArgumentParser) -> None:
     modes = ", ".join(Mode)
-    _flag(parser, "--mode", "GATEWAY_MODE", f"how backends are found: {modes} (default: {Mode.POOL})")
-    _flag(parser, "--port", "GATEWAY_PORT", "HTTP port (default: 9091)")
-    _flag(parser, "--server-host", "GRPC_SERVER_HOST", "sticky: host of the greet servers (default: localhost)")
-    _flag(parser, "--server-port", "GRPC_SERVER_PORT", "sticky, dns, lookaside: their port (default: 50051)")
-    _flag(parser, "--service", "GRPC_SVC", "dns, lookaside, pool: Service or pool (default: greetserver)")
-    _flag(parser, "--namespace", "POD_NAMESPACE", "the pod's namespace, where it is looked for")
-    _flag(parser, "--lookaside-host", "LB_SVC_NAME", "lookaside: its Service (default: greetserver-lookaside)")
-    _flag(parser, "--lookaside-port", "LB_PORT", "lookaside: its port (default: 50055)")
-    _flag(parser, "--timeout", "GREET_TIMEOUT_SECONDS", "deadline of a call that brings none, in seconds (default: 5)")
+    add_flag(parser, "--mode", "GATEWAY_MODE", f"how backends are found: {modes} (default: {Mode.POOL})")
+    add_flag(parser, "--port", "GATEWAY_PORT", "HTTP port (default: 9091)")
+    add_flag(parser, "--server-host", "GRPC_SERVER_HOST", "sticky: host of the greet servers (default: localhost)")
+    add_flag(parser, "--server-port", "GRPC_SERVER_PORT", "sticky, dns, lookaside: their port (default: 50051)")
+    add_flag(parser, "--service", "GRPC_SVC", "dns, lookaside, pool, xds: Service or pool (default: greetserver)")
+    add_flag(parser, "--namespace", "POD_NAMESPACE", "the pod's namespace, where it is looked for")
+    add_flag(parser, "--lookaside-host", "LB_SVC_NAME", "lookaside: its Service (default: greetserver-lookaside)")
+    add_flag(parser, "--lookaside-port", "LB_PORT", "lookaside: its port (default: 50055)")
+    timeout = "deadline of a call that brings none, in seconds (default: 5)"
+    add_flag(parser, "--timeout", "GREET_TIMEOUT_SECONDS", timeout)
     _common(parser)
 
 
 def _load_flags(parser: argparse.ArgumentParser) -> None:
     url = "http://greet-gateway:9091/greet"
-    parser.add_argument("--url", default=url, help="what to call (default: %(default)s)")
+    parser.add_argument("--url", default=url, help="gateway, or a pool such as pool:///ns/name (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=0.0, help="calls a second; 0: one after another (default: 0)")
     parser.add_argument("--calls", type=int, help="end after so many calls (default: never)")
     parser.add_argument("--seconds", type=float, help="end after so many seconds (default: never)")
@@ -73,33 +60,30 @@ def _load_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "--drain", "DRAIN_SECONDS", "seconds to go on serving when asked to stop (default: 5)")
-    _flag(parser, "--grace", "GRACE_SECONDS", "seconds that calls then still have to finish (default: 20)")
-    _flag(parser, "--log-level", "LOG_LEVEL", "debug, info, warning or error (default: info)")
-    _flag(parser, "--log-format", "LOG_FORMAT", "text or json (default: text)")
+    add_flag(parser, "--drain", "DRAIN_SECONDS", "seconds to go on serving when asked to stop (default: 5)")
+    add_flag(parser, "--grace", "GRACE_SECONDS", "seconds that calls then still have to finish (default: 20)")
+    add_log_flags(parser)
 
 
-def _flag(parser: argparse.ArgumentParser, flag: str, variable: str, text: str) -> None:
-    parser.add_argument(flag, dest=variable, metavar=variable.rpartition("_")[2], help=f"{text} [${variable}]")
-
-
-def _run(args: argparse.Namespace, env: dict[str, str]) -> None:
-    # Imported here: each part needs other libraries, and the other parts' may be missing.
-    if args.command == "load":
-        from greet import load
-
-        settings = load.LoadSettings(args.url, args.rate, args.calls, args.seconds, args.timeout, args.interval)
-        asyncio.run(load.run(settings))
-        return
-
-    from backendpool.observability import configure_logging
-
-    configure_logging(env.get("LOG_LEVEL") or "info", env.get("LOG_FORMAT") or "text")
-    if args.command == "server":
+def _server(args: argparse.Namespace, env: dict[str, str]) -> None:
+    with extra("greet"):
         from greet import server
 
-        asyncio.run(server.serve(ServerSettings.from_env(env)))
-    else:
-        from greet.gateway import server as gateway
+        set_up_log(env)
+    asyncio.run(server.serve(ServerSettings.from_env(env)))
 
-        asyncio.run(gateway.serve(GatewaySettings.from_env(env)))
+
+def _gateway(args: argparse.Namespace, env: dict[str, str]) -> None:
+    with extra("greet"):
+        from greet.gateway import server
+
+        set_up_log(env)
+    asyncio.run(server.serve(GatewaySettings.from_env(env)))
+
+
+def _load(args: argparse.Namespace, env: dict[str, str]) -> None:
+    with extra("greet"):
+        from greet import load
+
+    settings = load.LoadSettings(args.url, args.rate, args.calls, args.seconds, args.timeout, args.interval)
+    asyncio.run(load.run(settings))

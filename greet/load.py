@@ -1,10 +1,14 @@
-"""A load generator for the gateway: how many each pod answered, what failed, and when a new pod first answered.
+"""A load generator: how many each pod answered, what failed, and when a new pod first answered.
+
+It calls the gateway by HTTP or, where the URL is a pool's (``pool:///namespace/name``, ``lookaside://…``), the servers
+themselves by the client library.
 
 The demo and the e2e tests run it as a pod beside the gateway, so that no route from the host to pods is needed.
-One JSON object a line, flushed: each interval's figures while it runs, and a summary at the end.
+One JSON object a line, flushed: each interval's figures while it runs, and a summary at the end, which SIGTERM and
+SIGINT bring about early.
 
 Calls are started by the clock (an open loop), so that a slow answer does not hide the calls behind it; with
-``rate`` 0 they follow one another.
+``rate`` 0 they follow one another. The name in the URL is looked up once: it is the gateway that is called, not DNS.
 """
 
 from __future__ import annotations
@@ -15,13 +19,14 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
+from greet.callers import Call, Failed, by_gateway, by_pool
+from greet.stopping import stop_requested
 
-_POD = re.compile(r"from pod: name\(([^)]*)\)")
-_BODY = {"first_name": "Ada", "last_name": "Lovelace"}
+POD = re.compile(r"from pod: name\(([^)]*)\)")
 
 Print = Callable[[dict[str, Any]], None]
 
@@ -52,7 +57,7 @@ class Tally:
 
     def answered(self, text: str, seconds: float, now: float) -> None:
         """Count an answer for the pod that it names; one that names none is an error."""
-        match = _POD.search(text)
+        match = POD.search(text)
         if match is None:
             self.errors["an answer that names no pod"] += 1
             return
@@ -82,14 +87,13 @@ def print_line(line: dict[str, Any]) -> None:
 
 
 async def run(settings: LoadSettings, show: Print = print_line) -> Tally:
-    """Send the load; ends with a line of the whole, under ``summary``."""
+    """Send the load; ends with a line of the whole, under ``summary``. To be awaited in the main thread."""
+    stop = stop_requested()
     tally = Tally()
-    timeout = aiohttp.ClientTimeout(total=settings.timeout)
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+    async with _caller(settings) as call:
         reporter = asyncio.create_task(_report(tally, settings.interval, show))
         try:
-            await _send(session, settings, tally)
+            await _send(call, settings, tally, stop)
         finally:
             reporter.cancel()
             await asyncio.gather(reporter, return_exceptions=True)
@@ -97,17 +101,23 @@ async def run(settings: LoadSettings, show: Print = print_line) -> Tally:
     return tally
 
 
-async def _send(session: aiohttp.ClientSession, settings: LoadSettings, tally: Tally) -> None:
+def _caller(settings: LoadSettings) -> AbstractAsyncContextManager[Call]:
+    by_http = settings.url.startswith(("http://", "https://"))
+    return (by_gateway if by_http else by_pool)(settings.url, settings.timeout)
+
+
+async def _send(call: Call, settings: LoadSettings, tally: Tally, stop: asyncio.Event) -> None:
     begun = time.monotonic()
     sent = 0
     async with asyncio.TaskGroup() as calls:
-        while not _is_over(settings, sent, time.monotonic() - begun):
+        while not stop.is_set() and not _is_over(settings, sent, time.monotonic() - begun):
             sent += 1
             if not settings.rate:
-                await _call(session, settings.url, tally)
+                await _count(call, tally)
                 continue
-            calls.create_task(_call(session, settings.url, tally))
-            await asyncio.sleep(max(0.0, begun + sent / settings.rate - time.monotonic()))
+            calls.create_task(_count(call, tally))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), max(0.0, begun + sent / settings.rate - time.monotonic()))
 
 
 def _is_over(settings: LoadSettings, sent: int, elapsed: float) -> bool:
@@ -116,18 +126,14 @@ def _is_over(settings: LoadSettings, sent: int, elapsed: float) -> bool:
     return enough_calls or enough_time
 
 
-async def _call(session: aiohttp.ClientSession, url: str, tally: Tally) -> None:
+async def _count(call: Call, tally: Tally) -> None:
     begun = time.monotonic()
     try:
-        async with session.post(url, json=_BODY) as response:
-            text = await response.text()
-    except (aiohttp.ClientError, TimeoutError) as error:
-        tally.failed(f"{type(error).__name__}: {error}")
-        return
-    if response.status == 200:
-        tally.answered(text, time.monotonic() - begun, time.time())
+        text = await call()
+    except Failed as failure:
+        tally.failed(str(failure))
     else:
-        tally.failed(f"{response.status} {text[:300]}")
+        tally.answered(text, time.monotonic() - begun, time.time())
 
 
 async def _report(tally: Tally, interval: float, show: Print) -> None:

@@ -26,6 +26,10 @@ class Mode(StrEnum):
     """The address that the lookaside names for each call."""
     POOL = "pool"
     """The endpoints in a GrpcBackendPool's status, by watch."""
+    WATCH = "watch"
+    """The endpoints that the lookaside tells as they change."""
+    XDS = "xds"
+    """The endpoints that the lookaside tells gRPC's own xDS client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,12 @@ class GatewaySettings:
         default = cls()
         mode = _mode(env.get("GATEWAY_MODE") or default.mode)
         namespace = env.get("POD_NAMESPACE", "")
-        if mode in (Mode.LOOKASIDE, Mode.POOL) and not namespace:
+        if mode in (Mode.LOOKASIDE, Mode.POOL, Mode.WATCH, Mode.XDS) and not namespace:
             raise SettingsError(f"POD_NAMESPACE is not set: mode {mode} needs the namespace of the pool")
+        if mode is Mode.XDS and not (env.get("GRPC_XDS_BOOTSTRAP") or env.get("GRPC_XDS_BOOTSTRAP_CONFIG")):
+            raise SettingsError(
+                "GRPC_XDS_BOOTSTRAP is not set: mode xds needs the bootstrap.json of the pool's ConfigMap, <pool>-xds"
+            )
         return cls(
             mode=mode,
             port=port_from(env, "GATEWAY_PORT", default.port),

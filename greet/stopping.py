@@ -1,4 +1,4 @@
-"""How both programs are asked to end."""
+"""How our programs are asked to end."""
 
 from __future__ import annotations
 

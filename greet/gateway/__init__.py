@@ -1,4 +1,4 @@
-"""The REST gateway: ``POST /greet`` in, a gRPC call out, by one of four ways to a backend.
+"""The REST gateway: ``POST /greet`` in, a gRPC call out, by one of five ways to a backend.
 
 ::
 
@@ -7,6 +7,6 @@
     deadline   the grpc-timeout header  }
     problems   what went wrong, as RFC 9457 has it
     greeter    what a mode is
-    modes/     the four ways
+    modes/     the five ways
     server     all of it put together
 """

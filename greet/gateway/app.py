@@ -1,6 +1,7 @@
 """The gateway's HTTP: ``POST /greet``, and ``/healthz``, ``/readyz`` and ``/metrics`` beside it.
 
-Whatever happens to a request, its answer is one of: a greeting, or a JSON problem that says what to do.
+Whatever happens to a request, its answer is one of: a greeting, or a JSON problem that says what to do. What is no
+HTTP at all gets no further than aiohttp, which answers 400 in plain text and hangs up.
 """
 
 from __future__ import annotations
@@ -11,22 +12,25 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from grpc.aio import AioRpcError
 from prometheus_client import CollectorRegistry
 
 from backendpool.errors import NoBackendError
 from backendpool.observability import add_routes
 from greet.gateway import deadline
-from greet.gateway.greeter import Greeter
+from greet.gateway.greeter import Greeter, LookupFailed
 from greet.gateway.greeting import parse_greeting
 from greet.gateway.metrics import GatewayMetrics
-from greet.gateway.problems import Problem, failed_call, no_backend
+from greet.gateway.problems import Problem, failed_call, failed_lookup, no_backend
 from greet.greet_pb2 import GreetingRequest
 
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 64 * 1024
+
+_CONTINUE: Final = "100-continue"
+"""The one expectation that HTTP knows (RFC 9110, section 10.1.1)."""
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -54,6 +58,8 @@ class Gateway:
             answer = await self._greeter.greet(call, timeout)
         except NoBackendError as error:
             raise no_backend(str(error)) from error
+        except LookupFailed as error:
+            raise failed_lookup(error.error) from error
         except AioRpcError as error:
             raise failed_call(error) from error
         return web.Response(text=f"response from Greet rpc: {answer.Result}")
@@ -71,12 +77,25 @@ class Gateway:
 def application(gateway: Gateway, metrics: GatewayMetrics, registry: CollectorRegistry) -> web.Application:
     """All routes; ``registry`` is what ``/metrics`` shows."""
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_counted(gateway, metrics), _answered])
-    app.router.add_post("/greet", gateway.greet)
+    app.router.add_post("/greet", gateway.greet, expect_handler=_expect)
     add_routes(app, registry, healthy=lambda: None, ready=gateway.unready)
     return app
 
 
+async def _expect(request: web.Request) -> None:
+    """Let who asks send the body. Other expectations are left to the handler: aiohttp would refuse in plain text."""
+    if _expectation(request) == _CONTINUE and request.version == HttpVersion11 and request.transport:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def _expectation(request: web.Request) -> str:
+    return request.headers.get("Expect", _CONTINUE).lower()
+
+
 async def _read(request: web.Request) -> GreetingRequest:
+    if _expectation(request) != _CONTINUE:
+        detail = "nothing but 100-continue can be expected here: send the request without its Expect header"
+        raise Problem(HTTPStatus.EXPECTATION_FAILED, detail)
     if request.content_type != "application/json":
         detail = "the body is to be JSON: send it with Content-Type: application/json"
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept": "application/json"})

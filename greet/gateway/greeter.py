@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
 import grpc.aio
 
 from backendpool.errors import NoBackendError
 from greet.greet_pb2 import GreetingRequest, GreetingResponse
+
+_LEAST_PATIENCE: Final = 1.0
+"""Seconds of silence that say nothing yet, however short the call's deadline."""
+
+
+def patience(left: float) -> float:
+    """Seconds to wait for somebody who is silent, of those ``left`` to a call (docs/adr/0005)."""
+    return max(left / 2, _LEAST_PATIENCE)
+
+
+class LookupFailed(Exception):
+    """The lookaside named no backend for a call; ``error`` is how asking it ended."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Greeter(Protocol):
@@ -20,8 +36,8 @@ class Greeter(Protocol):
     async def greet(self, request: GreetingRequest, timeout: float) -> GreetingResponse:
         """Make one call within ``timeout`` seconds.
 
-        Raises :class:`~backendpool.errors.NoBackendError` where nobody can take it, and
-        :class:`grpc.aio.AioRpcError` where it failed.
+        Raises :class:`~backendpool.errors.NoBackendError` where nobody can take it, :class:`LookupFailed` where the
+        lookaside does not say who can, and :class:`grpc.aio.AioRpcError` where it failed.
         """
 
 

@@ -47,7 +47,9 @@ def _fault(document: Mapping[str, Any], name: str) -> str | None:
         return "is missing: give a string that is not empty"
     if not isinstance(value, str):
         return "is not a string: put it in quotes"
-    # JSON can escape one half of a pair of surrogates, which no UTF-8 and so no protobuf string can hold.
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # JSON can escape one half of a pair of surrogates, which no UTF-8 and so no protobuf string can hold.
         return "holds half of a surrogate pair: send whole characters"
     return None

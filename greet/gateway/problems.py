@@ -17,8 +17,8 @@ RETRY_AFTER_SECONDS: Final = 1
 """A pod that starts, or takes over, is seen within about so long."""
 
 _STATUSES: Final = {
-    StatusCode.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
     StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    StatusCode.CANCELLED: HTTPStatus.SERVICE_UNAVAILABLE,  # by a server that a call reaches just as it stops
     StatusCode.RESOURCE_EXHAUSTED: HTTPStatus.SERVICE_UNAVAILABLE,
     StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
 }
@@ -71,6 +71,22 @@ def no_backend(detail: str) -> Problem:
 
 def failed_call(error: AioRpcError) -> Problem:
     """The greet server's own refusal, or the lack of an answer: 502 for what the gateway cannot put better."""
-    detail = f"the greet server's answer is {error.code().name}: {error.details() or 'it says no more'}"
+    if error.code() is StatusCode.INVALID_ARGUMENT:
+        return Problem(HTTPStatus.BAD_REQUEST, _ending("greet server", error))
+    return _failed("greet server", error)
+
+
+def failed_lookup(error: AioRpcError) -> Problem:
+    """No address for a call: never the caller's fault, for the question to the lookaside is the gateway's."""
+    return _failed("lookaside", error)
+
+
+def _failed(party: str, error: AioRpcError) -> Problem:
     status = _STATUSES.get(error.code(), HTTPStatus.BAD_GATEWAY)
+    detail = _ending(party, error)
     return no_backend(detail) if status is HTTPStatus.SERVICE_UNAVAILABLE else Problem(status, detail)
+
+
+def _ending(party: str, error: AioRpcError) -> str:
+    """Be the status the server's or that of gRPC itself, which nobody can tell."""
+    return f"the call to the {party} ended with {error.code().name}: {error.details() or 'it says no more'}"

@@ -19,7 +19,7 @@ from backendpool.observability import new_registry
 from greet.gateway.app import Gateway, application
 from greet.gateway.greeter import Greeter
 from greet.gateway.metrics import GatewayMetrics
-from greet.gateway.modes import dns, lookaside, sticky
+from greet.gateway.modes import dns, lookaside, pool, sticky, watch, xds
 from greet.settings import GatewaySettings, Mode
 from greet.stopping import stop_requested
 
@@ -64,11 +64,12 @@ def _connected(settings: GatewaySettings, metrics: GatewayMetrics) -> AbstractAs
             return dns.connected(settings)
         case Mode.LOOKASIDE:
             return lookaside.connected(settings)
+        case Mode.XDS:
+            return xds.connected(settings)
         case Mode.POOL:
-            # Imported here: the Kubernetes client costs as much memory as all else, and only this mode needs it.
-            from greet.gateway.modes import pool  # noqa: PLC0415
-
             return pool.connected(settings, metrics)
+        case Mode.WATCH:
+            return watch.connected(settings, metrics)
 
 
 async def _listen(runner: web.AppRunner, settings: GatewaySettings) -> None:

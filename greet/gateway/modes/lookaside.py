@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 import grpc.aio
+from grpc import StatusCode
 
 from backendpool.client.channels import CHANNEL_OPTIONS
-from backendpool.lookaside.lookaside_pb2 import Request
+from backendpool.lookaside.lookaside_pb2 import Request, Response
 from backendpool.lookaside.lookaside_pb2_grpc import LookasideStub
-from greet.gateway.greeter import Greeter
+from greet.gateway.greeter import Greeter, LookupFailed, patience
 from greet.gateway.modes.channel import ChannelGreeter
 from greet.greet_pb2 import GreetingRequest, GreetingResponse
 from greet.settings import GatewaySettings
@@ -33,21 +35,19 @@ _LOOKASIDE_OPTIONS: Final = (
 async def connected(settings: GatewaySettings) -> AsyncIterator[Greeter]:
     """Greet by the lookaside at LB_SVC_NAME and LB_PORT, asked for GRPC_SVC in POD_NAMESPACE."""
     question = Request(router=Request.ROUNDROBIN, service=settings.service, namespace=settings.namespace)
-    channels = _Channels(settings.server_port, settings.grace_seconds)
     target = f"{settings.lookaside_host}:{settings.lookaside_port}"
-    async with grpc.aio.insecure_channel(target, options=_LOOKASIDE_OPTIONS) as lookaside:
-        try:
-            yield LookasideGreeter(lookaside, question, channels)
-        finally:
-            await channels.aclose()
+    async with (
+        aclosing(_Channels(settings.server_port, settings.grace_seconds)) as channels,
+        aclosing(_Lookaside(target, question)) as lookaside,
+    ):
+        yield LookasideGreeter(lookaside, channels)
 
 
 class LookasideGreeter:
     """Asks, then calls; both within the call's deadline."""
 
-    def __init__(self, lookaside: grpc.aio.Channel, question: Request, channels: _Channels) -> None:
-        self._lookaside = LookasideStub(lookaside)
-        self._question = question
+    def __init__(self, lookaside: _Lookaside, channels: _Channels) -> None:
+        self._lookaside = lookaside
         self._channels = channels
 
     def unready(self) -> str | None:
@@ -56,8 +56,70 @@ class LookasideGreeter:
     async def greet(self, request: GreetingRequest, timeout: float) -> GreetingResponse:
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout
-        answer = await self._lookaside.Resolve(self._question, timeout=timeout)
-        return await self._channels.to(answer.address).greet(request, deadline - clock())
+        try:
+            address = await self._lookaside.resolve(timeout)
+        except grpc.aio.AioRpcError as error:
+            raise LookupFailed(error) from error
+        return await self._channels.to(address).greet(request, deadline - clock())
+
+
+class _Lookaside:
+    """Asked on one connection for as long as it answers anybody there.
+
+    A node that freezes ends no connection, and the lookaside on it may be one of several: another connection to their
+    Service may lead to one that answers.
+    """
+
+    def __init__(self, target: str, question: Request) -> None:
+        self._target = target
+        self._question = question
+        self._connect()
+
+    async def resolve(self, timeout: float) -> str:
+        """The address for a call; raises :class:`grpc.aio.AioRpcError` where there is none within ``timeout``."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout
+        while True:
+            channel, left = self._channel, deadline - clock()
+            asked = asyncio.create_task(self._answer(self._resolve(self._question, timeout=left)))
+            try:
+                await asyncio.wait([asked], timeout=patience(left))
+                if not asked.done() and self._silent() >= patience(left):
+                    await self._leave(channel)
+                await asyncio.wait([asked])
+            finally:
+                asked.cancel()
+            # A channel that is closed cancels the calls on it.
+            if not asked.cancelled() or channel is self._channel:
+                return asked.result()
+
+    async def aclose(self) -> None:
+        """Cut off whoever still asks."""
+        await self._channel.close()
+
+    async def _answer(self, call: grpc.aio.UnaryUnaryCall[Request, Response]) -> str:
+        try:
+            answer = await call
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not StatusCode.DEADLINE_EXCEEDED:
+                self._heard = time.monotonic()
+            raise
+        self._heard = time.monotonic()
+        return answer.address
+
+    def _connect(self) -> None:
+        self._heard = time.monotonic()
+        self._channel = grpc.aio.insecure_channel(self._target, options=_LOOKASIDE_OPTIONS)
+        self._resolve: grpc.aio.UnaryUnaryMultiCallable[Request, Response] = LookasideStub(self._channel).Resolve
+
+    def _silent(self) -> float:
+        """Seconds since it answered anybody, or was connected to."""
+        return time.monotonic() - self._heard
+
+    async def _leave(self, channel: grpc.aio.Channel) -> None:
+        """Connect anew; whoever waits on ``channel`` asks again."""
+        self._connect()
+        await channel.close()
 
 
 class _Channels:

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from backendpool.errors import NoBackendError, SettingsError
 from greet.gateway.app import MAX_BODY_BYTES
 from greet.gateway.deadline import MAX_SECONDS
+from greet.gateway.greeter import LookupFailed
 from greet.gateway.metrics import GatewayMetrics
 from greet.gateway.server import serving
 from greet.settings import GatewaySettings
@@ -151,13 +152,30 @@ async def test_failed_call_has_its_status(code: grpc.StatusCode) -> None:
     expected = {
         grpc.StatusCode.INVALID_ARGUMENT: 400,
         grpc.StatusCode.UNAVAILABLE: 503,
+        grpc.StatusCode.CANCELLED: 503,
         grpc.StatusCode.RESOURCE_EXHAUSTED: 503,
         grpc.StatusCode.DEADLINE_EXCEEDED: 504,
     }.get(code, 502)
     async with gateway(ScriptedGreeter(rpc_error(code))) as client:
         answer = await client.greet()
         assert answer.status == expected
-        assert answer.problem["detail"] == f"the greet server's answer is {code.name}: it said so"
+        assert answer.problem["detail"] == f"the call to the greet server ended with {code.name}: it said so"
+        assert ("Retry-After" in answer.headers) == (expected == 503)
+
+
+@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
+async def test_failed_lookup_is_not_the_callers_fault(code: grpc.StatusCode) -> None:
+    """Whatever the lookaside refuses it refuses the gateway: the answer names it, and is 5xx."""
+    expected = {
+        grpc.StatusCode.UNAVAILABLE: 503,
+        grpc.StatusCode.CANCELLED: 503,
+        grpc.StatusCode.RESOURCE_EXHAUSTED: 503,
+        grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+    }.get(code, 502)
+    async with gateway(ScriptedGreeter(LookupFailed(rpc_error(code)))) as client:
+        answer = await client.greet()
+        assert answer.status == expected
+        assert answer.problem["detail"] == f"the call to the lookaside ended with {code.name}: it said so"
         assert ("Retry-After" in answer.headers) == (expected == 503)
 
 
@@ -172,6 +190,18 @@ async def test_unforeseen_error_is_a_problem_too(caplog: pytest.LogCaptureFixtur
         assert "ZeroDivisionError: secret" in caplog.text
         greeter.failure = None
         assert (await client.greet()).status == 200
+
+
+@pytest.mark.parametrize(("expect", "status"), [("100-continue", 200), ("100-Continue", 200), ("miracles", 417)])
+async def test_expectations(expect: str, status: int) -> None:
+    """A caller that asks whether to send the body is told to; what nobody knows is refused as anything else is."""
+    async with gateway(ScriptedGreeter()) as client:
+        answer = await client.greet(Expect=expect)
+        assert answer.status == status
+        if status == 417:
+            assert "without its Expect header" in answer.problem["detail"]
+        scrape = await client.ask("GET", "/metrics")
+    assert f'greet_gateway_requests_total{{code="{status}"}} 1.0' in scrape.text
 
 
 async def test_garbage_does_not_end_the_gateway() -> None:

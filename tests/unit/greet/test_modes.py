@@ -12,7 +12,8 @@ import pytest
 
 from backendpool.lookaside.lookaside_pb2 import Request, Response
 from backendpool.lookaside.lookaside_pb2_grpc import LookasideServicer, add_LookasideServicer_to_server
-from greet.gateway.greeter import Greeter
+from greet.gateway import greeter as gateway_greeter
+from greet.gateway.greeter import Greeter, LookupFailed
 from greet.gateway.modes import dns, lookaside, sticky
 from greet.settings import GatewaySettings
 from tests.unit.greet.servers import REQUEST, free_port, greet_servers, pod_of
@@ -51,17 +52,28 @@ async def test_dns_calls_what_the_name_resolves_to() -> None:
 
 
 class Lookaside(LookasideServicer):
-    """Names the hosts in turn, and notes what it was asked."""
+    """Names the hosts in turn, and notes what it was asked; ``frozen`` are connections on which nobody answers."""
 
     def __init__(self) -> None:
         self.asked: list[Request] = []
+        self.connections: list[str] = []
+        self.frozen: set[str] = set()
+        self.delays: list[float] = []
+        """Seconds for which the next calls wait."""
+
+    def freeze(self) -> None:
+        """Answer on no connection that was made so far."""
+        self.frozen.update(self.connections)
 
     async def Resolve(  # noqa: N802
         self, request: Request, context: grpc.aio.ServicerContext[Request, Response]
     ) -> Response:
         self.asked.append(request)
-        if request.service == "slow":
+        self.connections.append(context.peer())
+        if request.service == "slow" or context.peer() in self.frozen:
             await asyncio.sleep(5)
+        if self.delays:
+            await asyncio.sleep(self.delays.pop())
         if request.service != "who":
             await context.abort(grpc.StatusCode.UNAVAILABLE, "no ready endpoint")
         return Response(address=HOSTS[len(self.asked) % len(HOSTS)])
@@ -93,19 +105,48 @@ async def test_lookaside_is_asked_for_each_call() -> None:
     assert servicer.asked == [Request(router=Request.ROUNDROBIN, service="who", namespace="ns")] * 9
 
 
-async def test_refusal_of_the_lookaside_is_the_calls() -> None:
-    """Where the lookaside has no address, the caller learns what it said."""
+async def test_refusal_of_the_lookaside_is_told_from_the_greet_servers() -> None:
+    """Where the lookaside has no address, the caller learns what it said, and who it was."""
     async with looking("nobody", 1) as (_, greeter):
-        with pytest.raises(grpc.aio.AioRpcError, match="no ready endpoint"):
+        with pytest.raises(LookupFailed, match="no ready endpoint") as caught:
+            await greeter.greet(REQUEST, 5)
+        assert caught.value.error.code() is grpc.StatusCode.UNAVAILABLE
+    async with looking("who", free_port()) as (_, greeter):
+        with pytest.raises(grpc.aio.AioRpcError):
             await greeter.greet(REQUEST, 5)
 
 
 async def test_lookup_counts_towards_the_deadline() -> None:
     """A lookaside that does not answer in time ends the call in time."""
     async with looking("slow", 1) as (_, greeter):
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
+        with pytest.raises(LookupFailed) as caught:
             await greeter.greet(REQUEST, 0.05)
-        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert caught.value.error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_silent_lookaside_is_left_for_another_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody answers, a new connection is made, which may lead to another; all who wait ask again there."""
+    monkeypatch.setattr(gateway_greeter, "_LEAST_PATIENCE", 0.1)
+    async with greet_servers(*HOSTS) as port, looking("who", port) as (servicer, greeter):
+        await greeter.greet(REQUEST, 5)
+        servicer.freeze()
+        answers = await asyncio.gather(*(greeter.greet(REQUEST, 1) for _ in range(9)))
+        assert len(answers) == 9
+        assert len(set(servicer.connections)) == 2
+
+
+async def test_slow_lookaside_is_waited_for() -> None:
+    """One that lets a call wait, and answers others meanwhile, is kept."""
+    async with greet_servers(*HOSTS) as port, looking("who", port) as (servicer, greeter):
+        servicer.delays = [1.3]
+        waiting = asyncio.create_task(greeter.greet(REQUEST, 2))
+        while servicer.delays:
+            await asyncio.sleep(0.01)
+        while not waiting.done():
+            await greeter.greet(REQUEST, 2)
+            await asyncio.sleep(0.05)
+        await waiting
+        assert len(set(servicer.connections)) == 1
 
 
 async def test_channels_to_old_addresses_make_room(monkeypatch: pytest.MonkeyPatch) -> None:

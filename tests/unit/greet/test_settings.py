@@ -1,15 +1,10 @@
-"""Settings of server and gateway, and the command that reads them."""
+"""Settings of server and gateway."""
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 
 import pytest
 
 from backendpool.errors import SettingsError
-from greet.cli import main
 from greet.settings import GatewaySettings, Mode, ServerSettings
 
 
@@ -61,6 +56,8 @@ def test_unset_and_empty_mean_the_default(env: Mapping[str, str]) -> None:
         ({"GRPC_SERVER_PORT": "tcp://10.0.0.1:50051"}, "GRPC_SERVER_PORT is 'tcp://10.0.0.1:50051'"),
         ({"LB_PORT": "65536"}, "LB_PORT is '65536'"),
         ({"POD_NAMESPACE": ""}, "POD_NAMESPACE is not set: mode pool needs"),
+        ({"GATEWAY_MODE": "xds", "POD_NAMESPACE": ""}, "POD_NAMESPACE is not set: mode xds needs"),
+        ({"GATEWAY_MODE": "xds"}, "GRPC_XDS_BOOTSTRAP is not set: mode xds needs the bootstrap.json"),
         ({"GREET_TIMEOUT_SECONDS": "0"}, "GREET_TIMEOUT_SECONDS is '0': give a number of seconds above 0 to 3600"),
         ({"DRAIN_SECONDS": "-1"}, "DRAIN_SECONDS is '-1': give a number of seconds from 0 to 3600"),
         ({"GRACE_SECONDS": "nan"}, "GRACE_SECONDS is 'nan'"),
@@ -79,41 +76,3 @@ def test_sticky_and_dns_need_no_namespace() -> None:
     """Only a pool has to be looked for in a namespace."""
     for mode in (Mode.STICKY, Mode.DNS):
         assert GatewaySettings.from_env({"GATEWAY_MODE": mode}).namespace == ""
-
-
-@pytest.mark.parametrize("command", ["", "server", "gateway", "load"])
-def test_help_ends_well(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """--help explains each command, and exits with 0."""
-    with pytest.raises(SystemExit) as caught:
-        main([*command.split(), "--help"])
-    assert caught.value.code == 0
-    assert "usage: greet" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("args", [["fly"], ["server", "--fast"], []])
-def test_wrong_usage_exits_with_2(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """What is no command or flag is told, with the usage."""
-    with pytest.raises(SystemExit) as caught:
-        main(args)
-    assert caught.value.code == 2
-    assert "usage: greet" in capsys.readouterr().err
-
-
-def test_flag_overrides_the_environment(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A flag is looked at first, and a wrong one is told by its variable, with exit code 2."""
-    monkeypatch.setenv("GATEWAY_MODE", "sticky")
-    assert main(["gateway", "--mode", "magic"]) == 2
-    assert capsys.readouterr().err.startswith("greet gateway: GATEWAY_MODE is 'magic'")
-
-
-@pytest.mark.parametrize("args", [["server"], ["gateway", "--mode", "sticky"]])
-def test_program_ends_well_when_asked_to(args: list[str]) -> None:
-    """SIGTERM ends each program with 0, and the log says that it was asked."""
-    command = [sys.executable, "-m", "greet", *args, "--port", "0", "--drain", "0"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as program:
-        assert program.stderr is not None
-        assert "serving on port" in program.stderr.readline()
-        program.send_signal(signal.SIGTERM)
-        assert "stopping" in program.stderr.read()
-        assert program.wait(10) == 0

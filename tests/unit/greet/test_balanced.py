@@ -1,0 +1,142 @@
+"""The second call for one whose backend is silent: which of the two counts, and what becomes of the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import Any, cast
+
+import pytest
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
+from prometheus_client import CollectorRegistry
+
+from backendpool.client import PoolChannel
+from greet.gateway.metrics import GatewayMetrics
+from greet.gateway.modes.balanced import BalancedGreeter
+from greet.greet_pb2 import GreetingResponse
+from tests.unit.greet.servers import REQUEST
+
+
+class Call:
+    """A call that a test answers, and whose backend it has fall silent."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self.answer: asyncio.Future[GreetingResponse] = asyncio.get_running_loop().create_future()
+        self.silent: Callable[[Any], object] = lambda _: None
+
+    def on_silence(self, callback: Callable[[Any], object]) -> None:
+        self.silent = callback
+
+    def __await__(self) -> Generator[Any, None, GreetingResponse]:
+        return self.answer.__await__()
+
+    def cancel(self) -> bool:
+        return self.answer.cancel()
+
+    def time_remaining(self) -> float:
+        return self.timeout / 2
+
+
+class Channel:
+    """Gives out calls, and notes them."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    def unary_unary(self, *_: object, **__: object) -> Callable[..., Call]:
+        def call(request: object, timeout: float) -> Call:
+            self.calls.append(Call(timeout))
+            return self.calls[-1]
+
+        return call
+
+    async def silent(self, number: int) -> None:
+        self.calls[number].silent(self.calls[number])
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def channel() -> Channel:
+    return Channel()
+
+
+async def greeting(channel: Channel) -> asyncio.Task[GreetingResponse]:
+    """One that has called its first backend, with 8 s to go."""
+    greeter = BalancedGreeter(cast("PoolChannel", channel), GatewayMetrics(CollectorRegistry()))
+    task = asyncio.create_task(greeter.greet(REQUEST, 8.0))
+    await asyncio.sleep(0)
+    return task
+
+
+def error(code: StatusCode) -> AioRpcError:
+    return AioRpcError(code, Metadata(), Metadata())
+
+
+def by(name: str) -> GreetingResponse:
+    return GreetingResponse(Result=name)
+
+
+async def test_call_that_is_heard_is_the_only_one(channel: Channel) -> None:
+    task = await greeting(channel)
+    channel.calls[0].answer.set_result(by("first"))
+    assert await task == by("first")
+    assert len(channel.calls) == 1
+
+
+async def test_second_answer_counts_and_ends_the_first_call(channel: Channel) -> None:
+    task = await greeting(channel)
+    await channel.silent(0)
+    assert [call.timeout for call in channel.calls] == [8.0, 4.0]
+    channel.calls[1].answer.set_result(by("second"))
+    assert await task == by("second")
+    assert channel.calls[0].answer.cancelled()
+
+
+async def test_first_answer_counts_and_ends_the_second_call(channel: Channel) -> None:
+    task = await greeting(channel)
+    await channel.silent(0)
+    channel.calls[0].answer.set_result(by("first"))
+    assert await task == by("first")
+    await asyncio.sleep(0)
+    assert channel.calls[1].answer.cancelled()
+
+
+async def test_first_failure_leaves_it_to_the_second_call(channel: Channel) -> None:
+    task = await greeting(channel)
+    await channel.silent(0)
+    channel.calls[0].answer.set_exception(error(StatusCode.UNAVAILABLE))
+    await asyncio.sleep(0)
+    channel.calls[1].answer.set_result(by("second"))
+    assert await task == by("second")
+
+
+async def test_second_failure_leaves_it_to_the_first_call(channel: Channel, caplog: pytest.LogCaptureFixture) -> None:
+    task = await greeting(channel)
+    await channel.silent(0)
+    channel.calls[1].answer.set_exception(error(StatusCode.UNAVAILABLE))
+    await asyncio.sleep(0)
+    channel.calls[0].answer.set_result(by("first"))
+    assert await task == by("first")
+    assert not caplog.records
+
+
+async def test_three_backends_are_tried_at_most(channel: Channel) -> None:
+    task = await greeting(channel)
+    for number in range(3):
+        await channel.silent(number)
+    assert [call.timeout for call in channel.calls] == [8.0, 4.0, 2.0]
+    channel.calls[2].answer.set_result(by("third"))
+    assert await task == by("third")
+    assert all(call.answer.cancelled() for call in channel.calls[:2])
+
+
+async def test_who_goes_away_ends_all_calls(channel: Channel) -> None:
+    task = await greeting(channel)
+    await channel.silent(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0)
+    assert all(call.answer.cancelled() for call in channel.calls)

@@ -1,0 +1,73 @@
+"""The command ``python -m greet``: what it understands, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+import greet
+from greet.cli import main
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """The signals' handlers as they were."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("command", ["", "server", "gateway", "load"])
+def test_help_ends_well(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """--help explains each command, and exits with 0."""
+    with pytest.raises(SystemExit) as caught:
+        main([*command.split(), "--help"])
+    assert caught.value.code == 0
+    assert "usage: greet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("args", [["fly"], ["server", "--fast"], []])
+def test_wrong_usage_exits_with_2(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no command or flag is told, with the usage."""
+    with pytest.raises(SystemExit) as caught:
+        main(args)
+    assert caught.value.code == 2
+    assert "usage: greet" in capsys.readouterr().err
+
+
+def test_flag_overrides_the_environment(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A flag is looked at first, and a wrong one is told by its variable, with exit code 2."""
+    monkeypatch.setenv("GATEWAY_MODE", "sticky")
+    assert main(["gateway", "--mode", "magic"]) == 2
+    assert capsys.readouterr().err.startswith("greet gateway: GATEWAY_MODE is 'magic'")
+
+
+@pytest.mark.parametrize("args", [["server"], ["gateway", "--mode", "sticky"]])
+def test_program_ends_well_when_asked_to(args: list[str]) -> None:
+    """SIGTERM ends each program with 0, and the log says that it was asked."""
+    command = [sys.executable, "-m", "greet", *args, "--port", "0", "--drain", "0"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as program:
+        assert program.stderr is not None
+        assert "serving on port" in program.stderr.readline()
+        program.send_signal(signal.SIGTERM)
+        assert "stopping" in program.stderr.read()
+        assert program.wait(10) == 0
+
+
+@pytest.mark.parametrize("part", ["server", "load"])
+def test_missing_extra_is_named(part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The base install is the light client: who starts the example from it reads what to install."""
+    for module in (f"greet.{part}", "greet.callers", "backendpool.observability"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.delattr(greet, part, raising=False)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    assert main([part]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"greet {part}: aiohttp is not installed: pip install 'backendpool[greet]'"

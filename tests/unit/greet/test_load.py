@@ -1,0 +1,102 @@
+"""The load generator, on a gateway of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from typing import Any
+
+import aiohttp
+import pytest
+
+from backendpool.errors import NoBackendError
+from greet.greet_pb2 import GreetingRequest, GreetingResponse
+from greet.load import LoadSettings, run
+from tests.unit.greet.gateways import LOOPBACK, ScriptedGreeter, gateway
+
+
+class Pods(ScriptedGreeter):
+    """Greets by two pods in turn; fails as it is told to."""
+
+    async def greet(self, request: GreetingRequest, timeout: float) -> GreetingResponse:
+        await super().greet(request, timeout)
+        return GreetingResponse(Result=f"Hello, from pod: name(pod-{len(self.timeouts) % 2}), ip(192.0.2.1).")
+
+
+def settings(port: int, **more: Any) -> LoadSettings:
+    return LoadSettings(f"http://{LOOPBACK}:{port}/greet", **more)
+
+
+async def test_calls_are_counted_by_pod() -> None:
+    """The summary has each pod's share, its first answer, and how long calls took."""
+    lines: list[dict[str, Any]] = []
+    async with gateway(Pods()) as client:
+        tally = await run(settings(client.port, calls=10), lines.append)
+    summary = lines[-1]["summary"]
+    assert (summary["ok"], summary["failed"], summary["pods"]) == (10, 0, {"pod-0": 5, "pod-1": 5})
+    assert summary["first_answer"].keys() == summary["pods"].keys()
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p100"]
+    assert summary == tally.summary()
+
+
+async def test_failures_are_counted_by_what_was_said() -> None:
+    """An answer that is no greeting, one that names no pod, and none at all are failures, each under its words."""
+    async with gateway(Pods(NoBackendError("none there"))) as client:
+        refused = await run(settings(client.port, calls=3), print)
+    unreachable = await run(settings(client.port, calls=1), print)
+    async with gateway(ScriptedGreeter()) as client:
+        nameless = await run(settings(client.port, calls=1), print)
+    ((problem, count),) = refused.errors.items()
+    assert problem.startswith("503 ")
+    assert "none there" in problem
+    assert count == 3
+    assert nameless.errors == {"an answer that names no pod": 1}
+    assert next(iter(unreachable.errors)).startswith("ClientConnectorError: ")
+
+
+async def test_name_that_is_not_known_yet_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway's calls are counted, not those of DNS: a call waits for its name, and it is looked up once."""
+    asked: list[str] = []
+
+    async def lookup(self: aiohttp.ThreadedResolver, host: str, port: int, family: int) -> list[dict[str, Any]]:
+        asked.append(host)
+        if len(asked) < 3:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        place = {"hostname": host, "host": LOOPBACK, "port": port, "proto": 0}
+        return [place | {"family": socket.AF_INET, "flags": socket.AI_NUMERICHOST}]
+
+    monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", lookup)
+    async with gateway(Pods()) as client:
+        tally = await run(LoadSettings(f"http://gateway.test:{client.port}/greet", calls=10), print)
+    assert (tally.pods.total(), tally.errors.total()) == (10, 0)
+    assert asked == ["gateway.test"] * 3
+
+
+async def test_rate_is_kept_while_answers_wait() -> None:
+    """Calls begin by the clock, however long those before them take, and each interval has a line."""
+    greeter = Pods()
+    greeter.held = asyncio.Event()
+    lines: list[dict[str, Any]] = []
+    async with gateway(greeter) as client, asyncio.TaskGroup() as group:
+        load = group.create_task(run(settings(client.port, rate=200, calls=40, interval=0.05), lines.append))
+        async with asyncio.timeout(5):
+            while len(greeter.timeouts) < 40:
+                await asyncio.sleep(0.01)
+        greeter.held.set()
+        assert (await load).pods.total() == 40
+    assert len(lines) > 2
+    assert all(line.keys() == {"time", "pods", "errors"} for line in lines[:-1])
+
+
+async def test_load_that_is_asked_to_end_sums_up() -> None:
+    """SIGTERM ends a load that has no end of its own: calls under way finish, and the summary has them."""
+    greeter = Pods()
+    lines: list[dict[str, Any]] = []
+    async with gateway(greeter) as client, asyncio.TaskGroup() as group:
+        load = group.create_task(run(settings(client.port, rate=0.1), lines.append))
+        await greeter.called.wait()
+        signal.raise_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            await load
+    assert lines[-1]["summary"]["ok"] == 1
