@@ -1,8 +1,10 @@
 # Two images from one build: `operator` (operator and lookaside) and `greet` (the example application).
 # No syntax line and no BuildKit-only flag: the classic builder makes the same images.
 ARG BASE=python:3.13-slim
+# What builds may know how its host reaches package indexes; of that nothing is to be in what runs.
+ARG BUILD_BASE=${BASE}
 
-FROM ${BASE} AS build
+FROM ${BUILD_BASE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3 -m venv /build && python3 -m venv --without-pip /venv
 COPY requirements/build.txt requirements/image.txt requirements/

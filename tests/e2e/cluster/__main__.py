@@ -7,15 +7,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import engine, images, lifecycle
+from . import engine, images, lifecycle, lock
 from . import settings as choices
-from .console import Console
+from .console import Console, line
 from .errors import ClusterError
 from .settings import Settings
 
 _EPILOG = """\
 environment:
   CLUSTER         kind (a cluster of our own, the default), or context:NAME (one of yours; it is never made or deleted)
+  IMAGES          where a cluster of yours finds the project's images: IMAGES/operator:dev, IMAGES/greet:dev
   NODE_IMAGE      the node image to use instead of the pinned kindest/node, or of the one built from source
   DEBIAN_MIRROR   where debootstrap finds Debian, when images are built from source (default: its own)
   XDG_CACHE_HOME  what is built is kept in backendpool/ below it (default: ~/.cache)
@@ -46,16 +47,15 @@ def main(arguments: Sequence[str]) -> int:
 def _run(chosen: argparse.Namespace, settings: Settings, console: Console) -> int:
     match chosen.command:
         case "up":
-            cluster = lifecycle.up(settings, console)
-            console.say(f"kubectl      {' '.join(cluster.kubectl_command)}")
+            with lifecycle.using(settings, console, "cluster-up", with_images=True) as cluster:
+                console.say(line("kubectl", " ".join(cluster.kubectl_command)))
         case "down":
             lifecycle.down(settings, console)
         case "status":
             return 0 if lifecycle.status(settings, console) else 1
-        case "image":
-            images.build(engine.require(settings, console), settings, console)
-        case "load":
-            images.deliver(lifecycle.find(settings, console), settings, console)
+        case "images":
+            with lock.hold(settings.lock, "images") as hold:
+                images.build(engine.require(settings, console), hold, settings, console)
         case "logs":
             lifecycle.find(settings, console).export_logs(chosen.folder)
             console.say(f"logs are in {chosen.folder}")
@@ -70,11 +70,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("up", help="have a healthy cluster: the one that is there, or a new one")
+    commands.add_parser("up", help="have a healthy cluster with the project's images on it")
     commands.add_parser("down", help="delete the cluster, and end the Docker engine if we started it")
     commands.add_parser("status", help="say how the cluster is and how to reach it; fails when it is not healthy")
-    commands.add_parser("image", help="build the project's images, if what they are made of changed")
-    commands.add_parser("load", help="build the project's images and copy them onto the workers, if they changed")
+    commands.add_parser("images", help="build the project's images, if what they are made of changed")
     logs = commands.add_parser("logs", help="export the logs of all nodes and pods into one folder")
     logs.add_argument("folder", type=Path, metavar="DIR")
     return parser

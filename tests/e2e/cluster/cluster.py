@@ -38,9 +38,9 @@ class Cluster:
         """kubectl with the flags that bind it to this cluster, whatever the user's own configuration says."""
         return [self.kubectl, f"--kubeconfig={self.kubeconfig}", f"--context={self.context}"]
 
-    def ask(self, *arguments: str, timeout: float = 60.0, stdin: str | None = None) -> str:
-        """What kubectl prints; ClusterError when it fails."""
-        return process.answer([*self.kubectl_command, *arguments], timeout=timeout, stdin=stdin)
+    def ask(self, *arguments: str, timeout: float = 60.0, hint: str = "") -> str:
+        """What kubectl prints; ClusterError with `hint` when it fails."""
+        return process.answer([*self.kubectl_command, *arguments], timeout=timeout, hint=hint)
 
     def docker(self, *arguments: str, timeout: float = 60.0) -> str:
         """What docker prints, for faults: `docker("exec", node, ...)`, `docker("pause", node)`."""

@@ -83,13 +83,33 @@ def start(settings: Settings) -> None:
             start_new_session=True,
             cwd="/",
         )
+    try:
+        _wait_until_it_answers(daemon, settings)
+    except BaseException:
+        _end(daemon)
+        _take_back(settings)
+        raise
+    # It is to outlive this process; without a return code Popen would warn of it when it is collected.
+    daemon.returncode = 0
+
+
+def _wait_until_it_answers(daemon: "subprocess.Popen[bytes]", settings: Settings) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while process.try_answer(["docker", "info"], timeout=10) is None:
         if daemon.poll() is not None or time.monotonic() > deadline:
-            raise ClusterError("the Docker engine did not start", log=log(settings), hint="the log says why")
+            hint = "the log says why; run this again when that is mended"
+            raise ClusterError("the Docker engine did not start", log=log(settings), hint=hint)
         time.sleep(0.2)
-    # It is to outlive this process; without a return code Popen would warn of it when it is collected.
-    daemon.returncode = 0
+
+
+def _end(daemon: "subprocess.Popen[bytes]") -> None:
+    """End an engine that does not answer: the next run, or the user, is to find none."""
+    daemon.terminate()
+    try:
+        daemon.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
 
 
 def _install_wrapper(folder: Path) -> Path:
@@ -113,6 +133,11 @@ def stop(settings: Settings) -> None:
                 hint = f"end it by kill -9 {pid}, then run this again"
                 raise ClusterError(f"the Docker engine (pid {pid}) does not end", log=log(settings), hint=hint)
             time.sleep(0.1)
+    _take_back(settings)
+
+
+def _take_back(settings: Settings) -> None:
+    """Set back what an engine changes on the host, as far as it was noted before."""
     if not _state(settings).exists():
         return
     before = json.loads(_state(settings).read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ from .console import Console
 from .errors import ClusterError
 from .settings import Settings
 
+_SYSTEMD = Path("/run/systemd/system")  # there where systemd is the init (sd_booted(3))
 _INSTALL_HINT = "install Docker (https://docs.docker.com/engine/install) and start it, then run this again"
 
 
@@ -62,18 +63,29 @@ def find(settings: Settings) -> Engine | None:
 def require(settings: Settings, console: Console) -> Engine:
     """The engine that answers; where there is none, one of our own."""
     with console.step("engine") as step:
-        engine = find(settings)
-        if engine is None:
-            _refuse_where_not_ours_to_start()
-            packages.ensure(("dockerd", "iptables", "modprobe", "ip"), settings, console, _INSTALL_HINT)
-            dockerd.start(settings)
-            engine = find(settings)
-        if engine is None:
-            raise ClusterError("the Docker engine that was just started does not answer", log=dockerd.log(settings))
+        engine = find(settings) or _brought_up(settings, console)
         whose = "started by us" if engine.ours else "found running"
         builder = "BuildKit" if engine.buildkit else "the classic builder"
         step.says(f"Docker {engine.version}, {whose}, {builder}")
     return engine
+
+
+def _brought_up(settings: Settings, console: Console) -> Engine:
+    """An engine on a host where none answers: installed where it is missing, and started by us where nobody else does.
+
+    Where systemd runs, the package that is installed starts an engine, which is then not ours to end.
+    """
+    _refuse_where_not_ours_to_start()
+    packages.ensure(("dockerd", "iptables", "modprobe", "ip"), settings, console, _INSTALL_HINT)
+    installed = find(settings)
+    if installed is not None:
+        return installed
+    _refuse_where_not_ours_to_start()
+    dockerd.start(settings)
+    started = find(settings)
+    if started is None:
+        raise ClusterError("the Docker engine that was just started does not answer", log=dockerd.log(settings))
+    return started
 
 
 def _clients(path: str) -> list[str]:
@@ -110,6 +122,6 @@ def _refuse_where_not_ours_to_start() -> None:
         )
     if os.geteuid() != 0:
         raise ClusterError("no Docker engine answers", hint=_INSTALL_HINT)
-    if Path("/run/systemd/system").exists() and shutil.which("dockerd"):
+    if _SYSTEMD.exists() and shutil.which("dockerd"):
         hint = "systemctl start docker, then run this again"
         raise ClusterError("Docker is installed but does not answer", hint=hint)

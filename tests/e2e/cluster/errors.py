@@ -3,6 +3,7 @@
 from pathlib import Path
 
 _TAIL_LINES = 20
+_GO_ON = "mend what is said above, then run this again: it goes on where it was"
 
 
 class ClusterError(Exception):
@@ -23,8 +24,7 @@ class ClusterError(Exception):
         if self.log is not None and self.log.exists():
             parts.append(f"the end of {self.log}:")
             parts += [f"    {text}" for text in tail(self.log)]
-        if self.hint:
-            parts.append(f"what to do: {self.hint}")
+        parts.append(f"what to do: {self.hint or _GO_ON}")
         return "\n".join(parts)
 
 

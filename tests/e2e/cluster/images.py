@@ -1,17 +1,18 @@
-"""The project's own images: built from the repository's Dockerfile, and copied onto the nodes that lack them."""
+"""The project's own images, and those of test clients: built, and copied onto the nodes that lack their content."""
 
 import re
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import kind, process, pull, rootfs
-from .cache import digest, digest_files
+from . import base_images, kind, process
+from .base_images import Bases
+from .cache import digest, digest_files, files_below
 from .cluster import Cluster
-from .console import Console, Step
+from .console import Console, Step, line
 from .engine import Engine
+from .errors import ClusterError
 from .kind import Node
+from .lock import Hold
 from .settings import REPOSITORY, Settings
 
 TARGETS = ("operator", "greet")
@@ -19,8 +20,6 @@ _INPUTS_LABEL = "backendpool.io/inputs"
 _LOADED_LABEL = "backendpool.io/image"
 _BASE = re.compile(r"^ARG BASE=(\S+)", re.MULTILINE)
 _COPY = re.compile(r"^COPY +(?!.*--from)(?:--\S+ +)*(.+)$", re.MULTILINE)
-# What lets a build reach package indexes the way this host does.
-_HOST_FILES = ("etc/pip.conf", "etc/ssl/certs/ca-certificates.crt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +30,12 @@ class Image:
     id: str
 
 
-def reference(target: str) -> str:
-    """The name by which manifests use the image of a Dockerfile target."""
-    return f"backendpool/{target}:dev"
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What the images are built from: the base images, and a hash of these and of the sources."""
+
+    bases: Bases
+    inputs: str
 
 
 def base_of(dockerfile: str) -> str:
@@ -49,7 +51,7 @@ def copied(dockerfile: str) -> list[str]:
     return [source for words in _COPY.findall(dockerfile) for source in words.split()[:-1]]
 
 
-def inputs(repository: Path, base: str) -> str:
+def inputs(repository: Path, bases: Bases) -> str:
     """A hash of all that the images are made of, as git sees the files: tracked, or new and not ignored."""
     text = (repository / "Dockerfile").read_text(encoding="utf-8")
     which = ["-z", "--cached", "--others", "--exclude-standard"]
@@ -58,30 +60,40 @@ def inputs(repository: Path, base: str) -> str:
         hint="run this in a git clone of the repository",
     )
     names = [name for name in listed.split("\0") if name]
-    return digest(base, digest_files(repository, [*names, "Dockerfile", ".dockerignore"]))
+    return digest(*bases.arguments, digest_files(repository, [*names, "Dockerfile", ".dockerignore"]))
 
 
-def build(engine: Engine, settings: Settings, console: Console) -> list[Image]:
+def build(engine: Engine, hold: Hold, settings: Settings, console: Console) -> list[Image]:
     """The project's images, built unless those in the engine are of the same content."""
-    text = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
     with console.step("images") as step:
-        base = _base(base_of(text), engine, settings, console, step)
-        wanted = inputs(REPOSITORY, base)
-        stale = [target for target in TARGETS if _inputs(reference(target), engine) != wanted]
+        wanted = recipe(engine, settings, console, step)
+        stale = [target for target in TARGETS if _inputs(settings.image(target), engine) != wanted.inputs]
+        if stale:
+            hold.require_alone("replace its images")
         log = process.new_log(settings.logs / "images.log")
         for target in stale:
-            step.progress(f"building {reference(target)}, log {log}")
-            options = ["--network=host", f"--build-arg=BASE={base}", f"--target={target}", f"--tag={reference(target)}"]
-            process.work(
-                [engine.docker, "build", *options, f"--label={_INPUTS_LABEL}={wanted}", str(REPOSITORY)],
-                log=log,
-                env=engine.build_env,
-            )
+            step.progress(f"building {settings.image(target)}, log {log}")
+            make(target, settings.image(target), wanted, engine, log)
         if stale:  # what was just replaced has no name any more, and would fill the disk
             engine.try_ask("image", "prune", "--force", f"--filter=label={_INPUTS_LABEL}")
-        names = ", ".join(reference(target) for target in TARGETS)
-        step.says(f"{names}: {'built' if stale else 'unchanged'}")
-        return [Image(reference(target), _id(reference(target), engine)) for target in TARGETS]
+        names = [settings.image(target) for target in TARGETS]
+        step.says(f"{', '.join(names)}: {'built' if stale else 'unchanged'}")
+        return [Image(name, _id(name, engine)) for name in names]
+
+
+def recipe(engine: Engine, settings: Settings, console: Console, step: Step) -> Recipe:
+    """How the repository, as it stands, becomes images here."""
+    text = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
+    bases = base_images.provide(base_of(text), engine, settings, console, step)
+    return Recipe(bases, inputs(REPOSITORY, bases))
+
+
+def make(target: str, name: str, wanted: Recipe, engine: Engine, log: Path) -> None:
+    """Build a target of the Dockerfile, by the engine's builder, and name the image."""
+    # The host's network: it may reach package indexes where the engine's own does not.
+    options = ["--network=host", *wanted.bases.arguments, f"--label={_INPUTS_LABEL}={wanted.inputs}"]
+    command = [engine.docker, "build", *options, f"--target={target}", f"--tag={name}", str(REPOSITORY)]
+    process.work(command, log=log, env=engine.build_env)
 
 
 def _inputs(image: str, engine: Engine) -> str | None:
@@ -93,42 +105,35 @@ def _id(image: str, engine: Engine) -> str:
     return engine.ask("image", "inspect", "--format={{.Id}}", image).strip()
 
 
-def _base(wanted: str, engine: Engine, settings: Settings, console: Console, step: Step) -> str:
-    """The base image: python's own, or a Debian of ours with python where that cannot be pulled."""
-    host_files = [name for name in _HOST_FILES if Path("/", name).is_file()]
-    key = digest(rootfs.PYTHON.key, digest_files(Path("/"), host_files))
-    ours = f"backendpool/python:{key}"
-    if engine.has_image(ours):
-        return ours
-    if engine.has_image(wanted) or pull.pulled(wanted, engine, settings, step):
-        return wanted
-    archive = rootfs.build(rootfs.PYTHON, settings, console)
-    log = process.new_log(settings.logs / "python-image.log")
-    root = f"backendpool/rootfs-python:{rootfs.PYTHON.key}"
-    process.work([engine.docker, "import", str(archive), root], log=log, env=engine.env)
-    with tempfile.TemporaryDirectory(prefix="python-image-", dir=settings.cache) as folder:
-        context = Path(folder)
-        for name in host_files:
-            (context / "host" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(Path("/", name), context / "host" / name)
-        (context / "host").mkdir(exist_ok=True)
-        (context / "Dockerfile").write_text(
-            f"FROM {root}\nENV LANG=C.UTF-8 PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin\n"
-            "RUN ln -s python3 /usr/bin/python\nCOPY host /\n",
-            encoding="utf-8",
-        )
-        process.work([engine.docker, "build", f"--tag={ours}", str(context)], log=log, env=engine.build_env)
-    return ours
-
-
-def deliver(cluster: Cluster, settings: Settings, console: Console) -> None:
+def deliver(cluster: Cluster, hold: Hold, settings: Settings, console: Console) -> None:
     """Have the project's images, as the repository stands, on the cluster's workers."""
     if cluster.engine is None or cluster.kind is None:
-        names = " and ".join(reference(target) for target in TARGETS)
-        console.say(f"{cluster.name} is a cluster of yours: nothing is pushed; make {names} reachable there")
+        names = " and ".join(settings.image(target) for target in TARGETS)
+        console.say(line("images", f"{names}, which {cluster.name} must be able to pull: nothing is pushed"))
         return
-    images = build(cluster.engine, settings, console)
-    _load(images, cluster.kind, cluster.engine, cluster.nodes, settings, console)
+    images = build(cluster.engine, hold, settings, console)
+    _load(images, cluster.kind, cluster.engine, cluster.nodes, hold, settings, console)
+
+
+def deliver_client(name: str, context: Path, cluster: Cluster, settings: Settings, console: Console) -> str:
+    """Have the image of a test client, of a folder with its Dockerfile, on the workers; its name tells its content.
+
+    The project's greet image is there to begin with. ClusterError on a cluster of the user's.
+    """
+    if cluster.engine is None or cluster.kind is None:
+        raise ClusterError(f"no image of a test client is pushed to {cluster.name}", hint="use CLUSTER=kind for this")
+    greet = _id(settings.image("greet"), cluster.engine)
+    reference = f"{settings.images}/{name}:{digest(greet, digest_files(context, files_below(context)))}"
+    with console.step("client image") as step:
+        known = cluster.engine.has_image(reference)
+        if not known:
+            log = process.new_log(settings.logs / f"{name}-image.log")
+            command = [cluster.engine.docker, "build", f"--tag={reference}", str(context)]
+            process.work(command, log=log, env=cluster.engine.build_env)
+        step.says(f"{reference}: {'unchanged' if known else 'built'}")
+    image = Image(reference, _id(reference, cluster.engine))
+    _load([image], cluster.kind, cluster.engine, cluster.nodes, None, settings, console)
+    return reference
 
 
 def _load(
@@ -136,10 +141,14 @@ def _load(
     kind_path: str,
     engine: Engine,
     nodes: tuple[Node, ...],
+    hold: Hold | None,
     settings: Settings,
     console: Console,
 ) -> None:
-    """Copy the images onto the workers, unless they hold this very content."""
+    """Copy the images onto the workers, unless they hold this very content.
+
+    Without a `hold` they replace nothing: their names tell their content.
+    """
     with console.step("load") as step:
         workers = [node.name for node in nodes if node.is_worker]
         held = {worker: _held(worker, engine) for worker in workers}
@@ -148,6 +157,8 @@ def _load(
         if not missing:
             step.says(f"{', '.join(workers)} hold these images already")
             return
+        if hold is not None:
+            hold.require_alone("replace its images")
         names = [image.reference for image in missing]
         step.progress(f"copying {', '.join(names)} onto {', '.join(behind)}")
         kind.load(kind_path, names, behind, engine, settings.logs / "kind-load.log")

@@ -9,7 +9,6 @@ from typing import Any
 from . import host, pins, process
 from .engine import Engine
 from .errors import ClusterError
-from .node_image import NodeImage
 from .settings import CLUSTER_NAME, Settings
 
 NETWORK = "kind"
@@ -74,7 +73,9 @@ def configuration(own_subnets: bool, audit_policy: str) -> dict[str, Any]:
         "name": CLUSTER_NAME,
         "networking": {
             "apiServerAddress": "127.0.0.1",
-            "kubeProxyMode": "nftables",
+            # kind's default, said aloud: by nftables, kube-proxy 1.37 now and then fails to delete what it has added
+            # (hairpin-connections), and refuses connections to Services meanwhile, for minutes.
+            "kubeProxyMode": "iptables",
             **(_OWN_SUBNETS if own_subnets else {}),
         },
         "kubeadmConfigPatches": [json.dumps(kubelet), json.dumps(control_plane)],
@@ -95,14 +96,14 @@ def _audited() -> dict[str, Any]:
     }
 
 
-def create(kind: str, image: NodeImage, engine: Engine, settings: Settings, log: Path) -> None:
+def create(kind: str, image: str, engine: Engine, settings: Settings, log: Path) -> None:
     """Make the cluster; when that fails its nodes are kept, for their logs."""
     file = settings.cache / "kind.json"
     policy = audit_policy(settings)
     policy.write_text(json.dumps(_WRITES_ONLY, indent=2), encoding="utf-8")
     file.write_text(json.dumps(configuration(engine.ours, str(policy)), indent=2), encoding="utf-8")
     target = ["--name", CLUSTER_NAME, "--kubeconfig", str(settings.kubeconfig)]
-    made_of = ["--config", str(file), "--image", image.reference]
+    made_of = ["--config", str(file), "--image", image]
     process.work(
         [kind, "create", "cluster", *target, *made_of, "--wait=180s", "--retain"],
         log=log,

@@ -1,63 +1,58 @@
 """The cluster brought up, asked for, and taken down: each in any state it may be found in."""
 
-import json
 import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
-from . import cache, dockerd, kind, named, node_image, process, rootfs, tools
+from . import cache, dockerd, images, kind, lock, named, node_image, process, record, rootfs, tools
 from . import engine as engines
 from .cluster import Cluster
 from .console import Console, line
 from .engine import Engine
 from .errors import ClusterError
-from .lock import only_run
+from .lock import Hold
+from .record import Record
 from .settings import CLUSTER_NAME, Settings
 
 _ANSWER_SECONDS = 30.0  # a busy machine's API server may take its time; a dead one does not come back
 _READY_SECONDS = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What `up` notes of the cluster that it made, for the runs after it."""
+@contextmanager
+def using(
+    settings: Settings, console: Console, purpose: str, *, with_images: bool, alone: bool = False
+) -> Iterator[Cluster]:
+    """A healthy cluster, the one that is there or a new one, which nobody changes or deletes within the block.
 
-    fingerprint: str
-    kind: str
-    kubectl: str
-    made_network: bool
-
-    @staticmethod
-    def file(settings: Settings) -> Path:
-        """Where it stands; it is there only while a cluster was made to the end."""
-        return settings.cache / "cluster.json"
-
-    @classmethod
-    def read(cls, settings: Settings) -> "Record | None":
-        """The record of the last cluster that was made, or None."""
-        try:
-            return cls(**json.loads(cls.file(settings).read_text(encoding="utf-8")))
-        except (FileNotFoundError, TypeError, ValueError):
-            return None
-
-    def write(self, settings: Settings) -> None:
-        """Note it, whole or not at all."""
-        with cache.draft(self.file(settings)) as path:
-            path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+    `with_images`: the project's images, as the repository stands, are on it. `alone`: nobody else uses it either.
+    """
+    with lock.hold(settings.lock, purpose) as hold:
+        cluster = _healthy(hold, settings, console)
+        if with_images:
+            images.deliver(cluster, hold, settings, console)
+        if alone:
+            hold.require_alone("take from it what they use")
+        else:
+            hold.share()
+        yield cluster
 
 
-def up(settings: Settings, console: Console) -> Cluster:
-    """A healthy cluster: the one that is there, or a new one."""
+def _healthy(hold: Hold, settings: Settings, console: Console) -> Cluster:
     if settings.context is not None:
         return named.up(settings.context, settings, console)
-    with only_run(settings.lock, "up"):
+    if hold.alone:
         _clear_drafts(settings)
-        engine = engines.require(settings, console)
-        return _found(engine, settings, console) or _made(engine, settings, console)
+    engine = engines.require(settings, console)
+    cluster = _found(engine, settings, console)
+    if cluster is None:
+        hold.require_alone("make the cluster anew")
+        cluster = _made(engine, settings, console)
+    return cluster
 
 
 def _clear_drafts(settings: Settings) -> None:
-    """Remove what runs that were cut off left behind: nobody else is at work while we hold the lock."""
+    """Remove what runs that were cut off left behind: nobody else is at work."""
     settings.cache.mkdir(parents=True, exist_ok=True)
     for path in cache.drafts(settings.cache):
         rootfs.clear(path)
@@ -65,19 +60,19 @@ def _clear_drafts(settings: Settings) -> None:
 
 def _found(engine: Engine, settings: Settings, console: Console) -> Cluster | None:
     """The cluster that is there, when it is healthy and what this version of the repository wants."""
-    record = Record.read(settings)
+    made = Record.read(settings)
     with console.step("cluster") as step:
         nodes = kind.nodes(engine)
         if not nodes:
             step.says("there is none yet")
             return None
-        if record is None:
+        if made is None or made.fingerprint is None:
             step.says("one was left half made: it is replaced")
             return None
-        if record.fingerprint != _fingerprint(engine, settings):
+        if made.fingerprint != _fingerprint(engine, settings):
             step.says("it was made by another version of the repository, or another NODE_IMAGE: it is replaced")
             return None
-        cluster = _cluster(record, nodes, engine, settings)
+        cluster = _cluster(made, nodes, engine, settings)
         problems = _settled_problems(cluster)
         if problems:
             step.says(f"it is dead ({problems[0]}): it is replaced")
@@ -104,25 +99,37 @@ def _made(engine: Engine, settings: Settings, console: Console) -> Cluster:
         with console.step("cleanup") as step:
             kind.delete(own_kind, engine, settings)
             step.says("the old cluster is deleted")
-    earlier = Record.read(settings)
-    made_network = not kind.has_network(engine) or (earlier is not None and earlier.made_network)
-    cache.remove(Record.file(settings))
-    record = Record(_fingerprint(engine, settings), own_kind, kubectl, made_network)
+    making = Record(None, own_kind, kubectl, _network_is_ours(engine, settings))
+    making.write(settings)
     log = process.new_log(settings.logs / "kind-create.log")
     with console.step("cluster", starts=f"making {CLUSTER_NAME}, about a minute, log {log}") as step:
         try:
             kind.create(own_kind, image, engine, settings, log)
-            cluster = _cluster(record, kind.nodes(engine), engine, settings)
+            cluster = _cluster(making, kind.nodes(engine), engine, settings)
             _wait_until_ready(cluster)
         except ClusterError as error:
             folder = settings.logs / "kind"
             kind.export_logs(own_kind, folder, engine)
             kind.delete(own_kind, engine, settings)
+            _forget(making, engine, settings)
             error.hint = f"look at the nodes' logs in {folder}; run this again to make the cluster anew"
             raise
-        record.write(settings)
+        replace(making, fingerprint=_fingerprint(engine, settings)).write(settings)
         step.says(f"{CLUSTER_NAME} is up: {len(cluster.nodes)} nodes")
     return cluster
+
+
+def _network_is_ours(engine: Engine, settings: Settings) -> bool:
+    """Whether kind's network is there only because of us, and is to go with the cluster."""
+    earlier = Record.read(settings)
+    return not kind.has_network(engine) or (earlier is not None and earlier.made_network)
+
+
+def _forget(made: Record | None, engine: Engine, settings: Settings) -> None:
+    """The cluster is deleted: what is left of it goes as well."""
+    if engine.ours or (made is not None and made.made_network):
+        kind.remove_network(engine)
+    record.forget(settings)
 
 
 def _wait_until_ready(cluster: Cluster) -> None:
@@ -137,17 +144,18 @@ def _fingerprint(engine: Engine, settings: Settings) -> str:
     return kind.fingerprint(node_image.identity(settings), engine.ours)
 
 
-def _cluster(record: Record, nodes: tuple[kind.Node, ...], engine: Engine, settings: Settings) -> Cluster:
-    return Cluster(CLUSTER_NAME, kind.CONTEXT, settings.kubeconfig, record.kubectl, nodes, record.kind, engine)
+def _cluster(made: Record, nodes: tuple[kind.Node, ...], engine: Engine, settings: Settings) -> Cluster:
+    return Cluster(CLUSTER_NAME, kind.CONTEXT, settings.kubeconfig, made.kubectl, nodes, made.kind, engine)
 
 
 def down(settings: Settings, console: Console) -> None:
     """Delete our cluster, and end the engine when we started it; what was built stays in the cache."""
-    if settings.context is not None:
-        named.forget(settings)
-        console.say(f"{settings.context} is a cluster of yours: it is left as it is")
-        return
-    with only_run(settings.lock, "down"):
+    with lock.hold(settings.lock, "cluster-down") as hold:
+        hold.require_alone("take it away")
+        if settings.context is not None:
+            named.forget(settings)
+            console.say(f"{settings.context} is a cluster of yours: it is left as it is")
+            return
         engine = engines.find(settings)
         if engine is not None:
             _delete(engine, settings, console)
@@ -156,16 +164,13 @@ def down(settings: Settings, console: Console) -> None:
 
 
 def _delete(engine: Engine, settings: Settings, console: Console) -> None:
-    record = Record.read(settings)
     with console.step("cluster") as step:
         if not kind.nodes(engine):
             step.says("there is none")
         else:
             kind.delete(tools.kind(settings, console), engine, settings)
             step.says(f"{CLUSTER_NAME} is deleted")
-        if engine.ours or (record is not None and record.made_network):
-            kind.remove_network(engine)
-        cache.remove(Record.file(settings))
+        _forget(Record.read(settings), engine, settings)
 
 
 def _end_engine(engine: Engine | None, settings: Settings, console: Console) -> None:
@@ -193,8 +198,8 @@ def find(settings: Settings, console: Console) -> Cluster:
     """The cluster that is there, healthy or not; ClusterError when there is none."""
     if settings.context is not None:
         return named.up(settings.context, settings, console)
-    engine, record = engines.find(settings), Record.read(settings)
+    engine, made = engines.find(settings), Record.read(settings)
     nodes = kind.nodes(engine) if engine is not None else ()
-    if engine is None or record is None or not nodes:
-        raise ClusterError(f"there is no cluster {CLUSTER_NAME}", hint="make one: python -m tests.e2e.cluster up")
-    return _cluster(record, nodes, engine, settings)
+    if engine is None or made is None or not nodes:
+        raise ClusterError(f"there is no cluster {CLUSTER_NAME}", hint="bring one up: make cluster-up")
+    return _cluster(made, nodes, engine, settings)

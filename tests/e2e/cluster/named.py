@@ -5,7 +5,6 @@ that no other cluster of the user's can be met by mistake.
 """
 
 import shutil
-from pathlib import Path
 
 from . import process
 from .cache import draft
@@ -21,17 +20,14 @@ def up(context: str, settings: Settings, console: Console) -> Cluster:
     if kubectl is None:
         raise ClusterError("kubectl is not installed", hint="install it: https://kubernetes.io/docs/tasks/tools")
     with console.step("cluster") as step:
-        with draft(_file(settings)) as path:
+        with draft(settings.kubeconfig) as path:
             path.touch(mode=0o600)  # it holds the user's credentials
             path.write_text(_flattened(kubectl, context, settings), encoding="utf-8")
-        cluster = Cluster(context, context, _file(settings), kubectl)
-        cluster.ask("get", "--raw=/readyz", "--request-timeout=10s", timeout=15)
+        cluster = Cluster(context, context, settings.kubeconfig, kubectl)
+        hint = f"see that `kubectl --context={context} get nodes` answers, then run this again"
+        cluster.ask("get", "--raw=/readyz", "--request-timeout=10s", timeout=15, hint=hint)
         step.says(f"{context} answers")
     return cluster
-
-
-def _file(settings: Settings) -> Path:
-    return settings.cache / "kubeconfig-named"
 
 
 def _flattened(kubectl: str, context: str, settings: Settings) -> str:
@@ -44,4 +40,4 @@ def _flattened(kubectl: str, context: str, settings: Settings) -> str:
 
 def forget(settings: Settings) -> None:
     """Remove our copy of the context."""
-    _file(settings).unlink(missing_ok=True)
+    settings.kubeconfig.unlink(missing_ok=True)

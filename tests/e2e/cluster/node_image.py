@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import kubernetes_build, packages, pins, process, pull, rootfs
+from . import kubernetes_build, pins, process, pull, rootfs
 from .cache import digest, digest_files, files_below
 from .console import Console
 from .engine import Engine
@@ -23,45 +23,38 @@ _TARGETS = ("component", "coredns", "pause")
 _SANDBOX_IMAGE = re.compile(r'^\s*sandbox(?:_image)? = "([^"]+)"', re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class NodeImage:
-    """An image that the engine holds, and where it is from, in words."""
-
-    reference: str
-    origin: str
-
-
 def identity(settings: Settings) -> str:
     """What decides about the image that `provide` gives, known without asking the engine or a registry."""
     return settings.node_image or f"{pins.STOCK_NODE_IMAGE} or {_Recipe.of(settings).reference}"
 
 
-def provide(engine: Engine, settings: Settings, console: Console) -> NodeImage:
-    """Have a node image in the engine: the one that the user names, the stock one, or one built from source."""
+def provide(engine: Engine, settings: Settings, console: Console) -> str:
+    """The node image, which the engine then holds: the one that the user names, the stock one, or one of ours."""
     if settings.node_image is not None:
         return _named(settings.node_image, engine, console)
     built = _Recipe.of(settings)
     with console.step("node image") as step:
         if engine.has_image(pins.STOCK_NODE_IMAGE):
             step.says(f"{pins.STOCK_NODE_IMAGE}, here already")
-            return NodeImage(pins.STOCK_NODE_IMAGE, "stock")
+            return pins.STOCK_NODE_IMAGE
         if engine.has_image(built.reference):
             step.says(f"{built.reference}, built from source before")
-            return NodeImage(built.reference, "built from source")
-        if pull.pulled(pins.STOCK_NODE_IMAGE, engine, settings, step):
+            return built.reference
+        failure = pull.failure(pins.STOCK_NODE_IMAGE, engine, settings, step)
+        if failure is None:
             step.says(f"{pins.STOCK_NODE_IMAGE}, pulled")
-            return NodeImage(pins.STOCK_NODE_IMAGE, "stock")
-        step.says("the stock image cannot be pulled here, so that one is built from source")
+            return pins.STOCK_NODE_IMAGE
+        step.says(f"one is built from source, for the stock image cannot be pulled: {failure}")
     built.build(engine, settings, console)
-    return NodeImage(built.reference, "built from source")
+    return built.reference
 
 
-def _named(reference: str, engine: Engine, console: Console) -> NodeImage:
+def _named(reference: str, engine: Engine, console: Console) -> str:
     with console.step("node image", starts=f"{reference}, as NODE_IMAGE says") as step:
         if not engine.has_image(reference):
             engine.ask("pull", reference, timeout=1800)
         step.says(f"{reference}, as NODE_IMAGE says")
-    return NodeImage(reference, "named by the user")
+    return reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +137,6 @@ def _file_systems(settings: Settings, console: Console) -> None:
 
 
 def _require_what_builds(settings: Settings, console: Console) -> None:
-    hint = "make the registry reachable, or name an image by NODE_IMAGE=..., or install these as root"
-    packages.ensure(("debootstrap",), settings, console, hint)
     if shutil.which("go") is None:
         raise ClusterError(f"{pins.STOCK_NODE_IMAGE} cannot be pulled, and building one needs Go", hint=GO_HINT)
-    if os.geteuid() != 0:
-        raise ClusterError(f"{pins.STOCK_NODE_IMAGE} cannot be pulled, and building one needs root", hint=hint)
+    rootfs.require(pins.STOCK_NODE_IMAGE, "name another image by NODE_IMAGE=...", settings, console)

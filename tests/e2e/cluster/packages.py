@@ -15,6 +15,7 @@ _PACKAGES = {
     "modprobe": ("kmod",),
     "ip": ("iproute2",),
     "debootstrap": ("debootstrap", "debian-archive-keyring"),
+    "faketime": ("faketime",),
 }
 
 

@@ -25,7 +25,6 @@ def answer(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout: float = 60.0,
-    stdin: str | None = None,
     hint: str = "",
 ) -> str:
     """What the command prints on its standard output; ClusterError when it fails or takes over `timeout` seconds."""
@@ -35,7 +34,7 @@ def answer(
             env=environment(env),
             cwd=cwd,
             timeout=timeout,
-            input=stdin,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,

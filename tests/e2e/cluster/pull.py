@@ -9,16 +9,15 @@ from .engine import Engine
 from .settings import Settings
 
 _PATIENCE = 15.0  # seconds for the registry to answer; then it counts as out of reach
+_ENGINE = "Error response from daemon: "
 
 
-def pulled(reference: str, engine: Engine, settings: Settings, step: Step) -> bool:
-    """Pull `reference`; False when no registry gives it.
+def failure(reference: str, engine: Engine, settings: Settings, step: Step) -> str | None:
+    """Pull `reference`; None when that went well, else why no registry gives it.
 
     The engine says "Pulling from ..." once the registry has answered with the image's manifest. Until then a pull that
     stalls is given up after some seconds; from then on it may take its time.
     """
-    log = settings.logs / "pull.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     pull = subprocess.Popen(
         [engine.docker, "pull", reference],
         env=process.environment(engine.env),
@@ -27,19 +26,22 @@ def pulled(reference: str, engine: Engine, settings: Settings, step: Step) -> bo
         stderr=subprocess.STDOUT,
         text=True,
     )
-    with log.open("a", encoding="utf-8") as out, pull:
+    with process.new_log(settings.logs / "pull.log").open("a", encoding="utf-8") as out, pull:
         giving_up = threading.Timer(_PATIENCE, pull.terminate)
         giving_up.start()
+        said, answered = "", False
         try:
             assert pull.stdout is not None
-            answered = False
             for text in pull.stdout:
                 out.write(text)
+                said = text.strip() or said
                 answered = answered or "Pulling from" in text
                 if answered:
                     giving_up.cancel()
-                    step.progress(f"pulling {reference}: {text.strip()}")
-            return pull.wait() == 0
+                    step.progress(f"pulling {reference}: {said}")
+            if pull.wait() == 0:
+                return None
+            return said.removeprefix(_ENGINE) or f"no registry answered within {_PATIENCE:g} s"
         finally:
             giving_up.cancel()
             pull.terminate()

@@ -1,10 +1,11 @@
 """Debian root file systems by debootstrap: what images start from where no registry can be reached."""
 
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import host, pins, process
+from . import host, packages, pins, process
 from .cache import digest, draft, draft_name, remove
 from .console import Console
 from .errors import ClusterError
@@ -48,6 +49,14 @@ NODE = RootFileSystem(
     ),
 )
 PYTHON = RootFileSystem("python", ("python3", "python3-venv", "ca-certificates"))
+
+
+def require(image: str, way_out: str, settings: Settings, console: Console) -> None:
+    """Have what builds a root file system in place of `image`; ClusterError, with `way_out`, where it cannot be had."""
+    hint = f"make the registry reachable, or {way_out}, or run this as root on Debian or Ubuntu"
+    if os.geteuid() != 0:
+        raise ClusterError(f"{image} cannot be pulled, and building one in its place needs root", hint=hint)
+    packages.ensure(("debootstrap",), settings, console, hint)
 
 
 def build(system: RootFileSystem, settings: Settings, console: Console) -> Path:

@@ -11,7 +11,6 @@ from .console import Console
 from .engine import Engine
 from .errors import ClusterError
 from .kubernetes_build import GO_HINT
-from .node_image import NodeImage
 from .settings import Settings
 
 _VERSION = re.compile(r"v(\d+)\.(\d+)(?:\.(\d+))?")
@@ -56,9 +55,9 @@ def kind(settings: Settings, console: Console) -> str:
     return str(own)
 
 
-def kubectl(image: NodeImage, engine: Engine, settings: Settings, console: Console) -> str:
+def kubectl(image: str, engine: Engine, settings: Settings, console: Console) -> str:
     """The path of a kubectl that suits the servers that `image` runs."""
-    identity = engine.ask("image", "inspect", "--format={{.Id}}", image.reference).strip()
+    identity = engine.ask("image", "inspect", "--format={{.Id}}", image).strip()
     server = _server_version(identity, engine, settings)
     found = shutil.which("kubectl")
     if found is not None and suits_server(process.try_answer([found, "version", "--client"]) or "", server):

@@ -56,3 +56,8 @@ def test_an_error_shows_the_end_of_its_log_and_the_way_on(tmp_path: Path) -> Non
     assert report[-2].strip() == "line 99"
     assert "line 50" not in "\n".join(report)
     assert report[-1] == "what to do: run it again"
+
+
+def test_every_error_says_how_to_go_on() -> None:
+    """Also one that nobody foresaw."""
+    assert "run this again" in ClusterError("it failed").report()

@@ -1,6 +1,8 @@
 """What Docker left in the packet filter is taken out, and nothing else."""
 
-from tests.e2e.cluster.firewall import forward_policy, leftovers
+import pytest
+
+from tests.e2e.cluster.firewall import forward_policy, leftovers, to_set_back
 
 NAT = """\
 *nat
@@ -34,6 +36,34 @@ def test_a_clean_table_has_no_leftovers() -> None:
     """Nothing is done where nothing is left."""
     assert leftovers("*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n") == []
     assert leftovers("") == []
+
+
+def test_a_rule_is_named_as_it_was_written() -> None:
+    """Words in quotes are one argument: iptables would not find the rule by its pieces."""
+    rule = '-A FORWARD -i docker0 -m comment --comment "of the \\"old\\" engine" -j ACCEPT\n'
+    (arguments,) = leftovers(rule)
+    assert arguments[6:8] == ["--comment", 'of the "old" engine']
+
+
+BEFORE = {"policy": "ACCEPT", "forwarding": "0"}
+
+
+@pytest.mark.parametrize(
+    ("now", "back"),
+    [
+        ({"policy": "DROP", "forwarding": "1"}, BEFORE),
+        ({"policy": "ACCEPT", "forwarding": "1"}, {"forwarding": "0"}),
+        (BEFORE, {}),
+    ],
+)
+def test_only_what_docker_changed_is_set_back(now: dict[str, str], back: dict[str, str]) -> None:
+    """What somebody else has set in the meantime stays."""
+    assert to_set_back(BEFORE, now) == back
+
+
+def test_what_was_as_docker_sets_it_stays() -> None:
+    """A policy that somebody has opened since is not closed again."""
+    assert to_set_back({"policy": "DROP", "forwarding": "1"}, {"policy": "ACCEPT", "forwarding": "0"}) == {}
 
 
 def test_the_policy_of_forwarded_packets_is_read() -> None:

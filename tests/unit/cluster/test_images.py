@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.cluster.base_images import Bases
 from tests.e2e.cluster.images import base_of, copied, inputs, noted
 from tests.e2e.cluster.node_image import source_of
 
@@ -17,6 +18,8 @@ COPY --chown=1:1 operator operator
 FROM ${BASE} AS greet
 COPY --from=build /venv /venv
 """
+
+BASES = Bases("python", "python")
 
 
 @pytest.fixture
@@ -46,22 +49,23 @@ def test_the_dockerfile_says_its_base() -> None:
 @pytest.mark.parametrize("name", ["operator/a.py", "operator/new.py", "Dockerfile", "pyproject.toml", ".dockerignore"])
 def test_a_change_of_an_input_asks_for_a_build(repository: Path, name: str) -> None:
     """Tracked files, files not added yet, and the Dockerfile itself."""
-    before = inputs(repository, "base")
+    before = inputs(repository, BASES)
     (repository / name).write_text(DOCKERFILE + "# changed\n")
-    assert inputs(repository, "base") != before
+    assert inputs(repository, BASES) != before
 
 
 @pytest.mark.parametrize("name", ["docs.md", "operator/a.pyc"])
 def test_a_change_of_anything_else_does_not(repository: Path, name: str) -> None:
     """Files that are not copied, and files that git ignores."""
-    before = inputs(repository, "base")
+    before = inputs(repository, BASES)
     (repository / name).write_text("changed")
-    assert inputs(repository, "base") == before
+    assert inputs(repository, BASES) == before
 
 
 def test_another_base_asks_for_a_build(repository: Path) -> None:
     """The same sources on another base are another image."""
-    assert inputs(repository, "one") != inputs(repository, "other")
+    bases = (BASES, Bases("other", "python"), Bases("python", "other"))
+    assert len({inputs(repository, each) for each in bases}) == 3
 
 
 def test_a_node_tells_which_content_it_holds() -> None:

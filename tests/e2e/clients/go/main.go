@@ -1,0 +1,70 @@
+// A gRPC client in Go that calls the greet servers over its own xDS client, and tells what came of it as `greet load`
+// does: one JSON object a line, the figures of each interval, and a summary at the end, which SIGTERM brings about early.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"os/signal"
+	"regexp"
+	"sync"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	_ "google.golang.org/grpc/xds" // the scheme xds:///
+)
+
+var pod = regexp.MustCompile(`from pod: name\(([^)]*)\)`)
+
+func main() {
+	target := flag.String("target", "xds:///greetserver", "what to call")
+	rate := flag.Float64("rate", 100, "calls a second")
+	calls := flag.Int("calls", math.MaxInt, "how many calls")
+	timeout := flag.Duration("timeout", 10*time.Second, "each call's")
+	interval := flag.Duration("interval", time.Second, "between two lines")
+	flag.Parse()
+
+	connection, err := grpc.NewClient(*target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	defer connection.Close()
+
+	all := newTally()
+	stop := all.report(*interval)
+	stopped, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer cancel()
+	var underWay sync.WaitGroup
+	begun := time.Now()
+	for sent := 0; sent < *calls && stopped.Err() == nil; sent++ {
+		underWay.Add(1)
+		go func() {
+			defer underWay.Done()
+			ctx, cancel := context.WithTimeout(context.Background(), *timeout)
+			defer cancel()
+			started := time.Now()
+			result, err := greet(ctx, connection)
+			all.count(result, err, time.Since(started))
+		}()
+		due := begun.Add(time.Duration(float64(sent+1) / *rate * float64(time.Second)))
+		time.Sleep(time.Until(due))
+	}
+	underWay.Wait()
+	stop()
+	show(map[string]any{"summary": all.summary()})
+}
+
+func show(line map[string]any) {
+	text, err := json.Marshal(line)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(string(text))
+}

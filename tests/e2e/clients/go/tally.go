@@ -1,0 +1,110 @@
+package main
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/status"
+)
+
+// tally is what came of the calls so far.
+type tally struct {
+	mutex     sync.Mutex
+	pods      map[string]int
+	errors    map[string]int
+	first     map[string]float64
+	latencies []time.Duration
+}
+
+func newTally() *tally {
+	return &tally{pods: map[string]int{}, errors: map[string]int{}, first: map[string]float64{}}
+}
+
+// count files a call under the pod that answered it, or under what went wrong.
+func (t *tally) count(result string, err error, took time.Duration) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	name := pod.FindStringSubmatch(result)
+	switch {
+	case err != nil:
+		found := status.Convert(err)
+		t.errors[found.Code().String()+": "+found.Message()]++
+	case name == nil:
+		t.errors["an answer that names no pod"]++
+	default:
+		t.pods[name[1]]++
+		t.latencies = append(t.latencies, took)
+		if _, known := t.first[name[1]]; !known {
+			t.first[name[1]] = unix(time.Now())
+		}
+	}
+}
+
+// report shows the figures of each interval, until the function that it returns is called.
+func (t *tally) report(interval time.Duration) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		pods, errors := map[string]int{}, map[string]int{}
+		for {
+			select {
+			case <-done:
+				return
+			case now := <-ticker.C:
+				t.mutex.Lock()
+				show(map[string]any{"time": unix(now), "pods": since(t.pods, pods), "errors": since(t.errors, errors)})
+				t.mutex.Unlock()
+			}
+		}
+	}()
+	return func() { close(done) }
+}
+
+// summary is all of it, with unix times of first answers and latencies in milliseconds.
+func (t *tally) summary() map[string]any {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	slices.Sort(t.latencies)
+	return map[string]any{
+		"ok":           total(t.pods),
+		"failed":       total(t.errors),
+		"pods":         t.pods,
+		"errors":       t.errors,
+		"first_answer": t.first,
+		"latency_ms":   map[string]any{"p50": t.percentile(50), "p99": t.percentile(99), "p100": t.percentile(100)},
+	}
+}
+
+func (t *tally) percentile(share int) any {
+	if len(t.latencies) == 0 {
+		return nil
+	}
+	place := min(len(t.latencies)-1, len(t.latencies)*share/100)
+	return float64(t.latencies[place].Microseconds()) / 1000
+}
+
+// since gives what was added to before, which becomes equal to now.
+func since(now, before map[string]int) map[string]int {
+	added := map[string]int{}
+	for name, count := range now {
+		if count > before[name] {
+			added[name] = count - before[name]
+		}
+		before[name] = count
+	}
+	return added
+}
+
+func total(counts map[string]int) int {
+	sum := 0
+	for _, count := range counts {
+		sum += count
+	}
+	return sum
+}
+
+func unix(moment time.Time) float64 {
+	return float64(moment.UnixMicro()) / 1e6
+}
