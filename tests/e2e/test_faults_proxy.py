@@ -1,7 +1,8 @@
 """The way to the API server broken in each way that it breaks, for all that depend on it, while pods are replaced.
 
-Operator, lookaside and gateway see the API server through the fault proxy (faults/between.py). Each fault ends with
-the same check: status, lookaside and gateway are what the pods are, soon, and no call failed that had a backend.
+Operators, lookaside and gateway see the API server through the fault proxy (faults/between.py), and each of them meets
+each fault. Each ends with the same check: status, lookaside and gateways are what the pods are, soon, and no call by
+the pool failed.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
-from . import deploy, pools, traffic
-from .faults.between import FaultProxy, all_behind, own_namespace
-from .faults.converged import Watched
+from . import deploy, pools
+from .faults.between import FaultProxy, all_behind
+from .faults.converged import Watched, watching
 from .faults.rules import Action, Point, Rule
+from .faults.stage import operators
 from .kubectl import Kubectl, eventually
+from .namespaces import own_namespace
 
 pytestmark = pytest.mark.alone
 
@@ -28,6 +32,9 @@ SILENCE = 90.0
 
 EVENTS = Point.EVENT
 
+LISTS = "endpointslices|grpcbackendpools"
+"""What tells of a new pod: slices to operator and lookaside, pools to the gateway."""
+
 WHILE = {
     "stall": [Rule(Action.STALL)],
     "cut": [Rule(Action.CUT)],
@@ -37,19 +44,26 @@ WHILE = {
     "401": [Rule(Action.REFUSE, status=401)],
     "403": [Rule(Action.REFUSE, status=403)],
     "410": [Rule(Action.REFUSE, status=410, watch=True)],
-    "no writes": [Rule(Action.REFUSE, method="PUT", path="/status$", status=500)],
+    "no writes": [Rule(Action.REFUSE, method="PUT", path="/status$", agent="operator", status=500)],
     "short watches": [Rule(Action.CLOSE, watch=True, seconds=0.3)],
-    "slow": [Rule(Action.DELAY, seconds=1), Rule(Action.DELAY, EVENTS, seconds=1)],
+    "slow": [Rule(Action.DELAY, seconds=1), Rule(Action.DELAY, EVENTS, path=LISTS, seconds=1)],
 }
 """Faults that last while a pod is replaced."""
 
 ONCE = {
-    "410 within a watch": Rule(Action.REFUSE, EVENTS, status=410, count=5),
-    "500 within a watch": Rule(Action.REFUSE, EVENTS, status=500, count=5),
-    "half a line": Rule(Action.TRUNCATE, EVENTS, count=5),
-    "cut before an event": Rule(Action.CUT, EVENTS, count=5),
+    "410 within a watch": Rule(Action.REFUSE, EVENTS, path=LISTS, status=410, count=3),
+    "500 within a watch": Rule(Action.REFUSE, EVENTS, path=LISTS, status=500, count=3),
+    "half a line": Rule(Action.TRUNCATE, EVENTS, path=LISTS, count=3),
+    "cut before an event": Rule(Action.CUT, EVENTS, path=LISTS, count=3),
 }
-"""Faults that take the place of the events that tell of the new pod."""
+"""Faults that take the place of the events that tell of the new pod: for each caller some, since a watch that goes on
+from where it was meets its event again."""
+
+REFUSED = {
+    "endpointslices": ("EndpointsAvailable", ("Unknown", "EndpointsStale"), ("True", "EndpointsReady")),
+    "services": ("Reconciling", ("True", "WatchRefused"), ("False", "Applied")),
+}
+"""What is said where a kind may not be seen: the condition, its status and reason then, and those after it."""
 
 
 @pytest.fixture(scope="module")
@@ -62,76 +76,117 @@ def proxy(operator: Kubectl) -> Iterator[FaultProxy]:
 @pytest.fixture(scope="module")
 def watched(proxy: FaultProxy, operator: Kubectl) -> Iterator[Watched]:
     """The pool behind the proxy, with calls on it all the time."""
-    with traffic.load(operator, proxy.namespace, rate=40, seconds=900, interval=0.5) as load:
-        watched = Watched(operator, proxy.namespace, load)
+    with watching(operator, proxy.namespace, "app=lookaside") as watched:
         watched.converges(within=60)
         yield watched
 
 
-def test_all_that_lasts_in_turn(proxy: FaultProxy, watched: Watched) -> None:
-    """A pod is replaced while requests meet one fault after another: all that `make faults` makes each by itself."""
-    begun = time.time()
-    with proxy.breaking(*(replace(rule, count=8) for rules in WHILE.values() for rule in rules)):
+def test_some_that_last_in_turn(proxy: FaultProxy, watched: Watched) -> None:
+    """A pod is replaced while requests meet one fault after another: `make faults` has all, each by itself."""
+    mark = watched.mark()
+    rules = [rule for fault in ("cut", "500", "403", "410") for rule in WHILE[fault]]
+    with proxy.breaking(*(replace(rule, count=1) for rule in rules)):
         replace_one(watched)
-    watched.ends_well(begun, within=ALL)
+    watched.ends_well(mark, within=ALL)
 
 
 def test_all_in_events_places(proxy: FaultProxy, watched: Watched) -> None:
-    """The events that tell of a new pod are lost in one way after another, and all know of it all the same."""
-    begun = time.time()
-    with proxy.breaking(*(replace(rule, count=2) for rule in ONCE.values()), cut=False):
+    """The events that tell of new pods are lost in one way after another, and all know of them all the same."""
+    mark = watched.mark()
+    with proxy.breaking(*(replace(rule, count=1) for rule in ONCE.values()), cut=False) as all_met:
         replace_one(watched)
-    watched.ends_well(begun, within=ALL)
+        eventually("an event was lost in each way", lambda: _tell_something(watched) and all_met(), every=0)
+    watched.ends_well(mark, within=ALL)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("fault", WHILE)
 def test_fault_that_lasts(proxy: FaultProxy, watched: Watched, fault: str) -> None:
     """A pod is replaced while nothing gets through; after that all is right again, and no call failed."""
-    begun = time.time()
+    mark = watched.mark()
     with proxy.breaking(*WHILE[fault]):
         replace_one(watched)
-    watched.ends_well(begun, within=ALL)
+    watched.ends_well(mark, within=ALL)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("fault", ONCE)
 def test_fault_in_an_events_place(proxy: FaultProxy, watched: Watched, fault: str) -> None:
-    """The events that tell of a new pod are lost, and all know of it all the same."""
-    begun = time.time()
+    """The events that tell of a new pod are lost, to each of the programs, and all know of it all the same."""
+    mark = watched.mark()
     with proxy.breaking(ONCE[fault], cut=False):
         replace_one(watched)
-    watched.ends_well(begun, within=ALL)
+    watched.ends_well(mark, within=ALL)
 
 
 @pytest.mark.faults
 def test_watches_fall_silent(proxy: FaultProxy, watched: Watched) -> None:
     """Watches that stay open and carry nothing any more, not even bookmarks, are given up for dead and made anew."""
-    begun = time.time()
-    with proxy.breaking(Rule(Action.STALL, EVENTS), cut=False):
+    mark = watched.mark()
+    # Not at once: the gateway's falls silent when the operators have something to write.
+    for agent in ("lookaside|client", "operator"):
+        with proxy.breaking(Rule(Action.STALL, EVENTS, path=LISTS, agent=agent), cut=False):
+            replace_one(watched)
+    watched.ends_well(mark, within=SILENCE + ALL)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", REFUSED)
+def test_refusal_that_lasts_is_told_by_the_pool(proxy: FaultProxy, watched: Watched, kind: str) -> None:
+    """What the operator may not see is told by condition and by event until it may see it again."""
+    condition, refused, allowed = REFUSED[kind]
+    mark = watched.mark()
+    with proxy.breaking(Rule(Action.REFUSE, status=403, path=f"{kind}$", agent="operator")):
+        eventually("the condition", lambda: _says(watched, condition, refused), timeout=30)
+        told = pools.condition(pools.read(watched.kubectl, watched.namespace), condition)["message"]
+        assert "403" in told
         replace_one(watched)
-    watched.ends_well(begun, within=SILENCE + ALL)
+    eventually("the condition is over", lambda: _says(watched, condition, allowed), timeout=ALL)
+    eventually("events of both", lambda: _told(watched, mark.time) >= {refused[1], allowed[1]})
+    watched.ends_well(mark, within=ALL)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("status", [401, 403])
 def test_refusal_is_seen_and_said_once(proxy: FaultProxy, watched: Watched, status: int) -> None:
-    """A refusal in mid-life is counted, said in one line for each kind, and ends nothing."""
+    """A refusal in mid-life is counted, said in one line for each kind, and ends nothing; no call fails."""
     restarts = operator_restarts(watched.kubectl)
-    begun = time.time()
+    mark = watched.mark()
     with proxy.breaking(Rule(Action.REFUSE, status=status)):
         time.sleep(6)
-    watched.converges(within=ALL)
-    said = [line for line in operator_log(watched.kubectl, begun) if "endpointslices cannot be watched" in line]
-    assert 1 <= len(said) <= 2, "once for each of the two operators\n" + "\n".join(said)
-    assert str(status) in said[0]
+    watched.ends_well(mark, within=ALL)
     error = {401: "Unauthorized", 403: "Forbidden"}[status]
+    words = f"endpointslices cannot be watched, trying again: {status} {error}"
+    said = [line for line in operator_log(watched.kubectl, mark.time) if words in line]
+    assert 1 <= len(said) <= 2, "once for each of the two operators\n" + "\n".join(said)
     assert any(count(text, f'error="{error}",resource="endpointslices"') for text in operator_metrics(watched.kubectl))
     assert operator_restarts(watched.kubectl) == restarts
 
 
-def replace_one(watched: Watched) -> None:
-    """Delete a pod, and wait until another is ready in its place."""
+def _tell_something(watched: Watched) -> bool:
+    """Have an event on the pool and on its slices."""
+    label = f"--overwrite=true faults={time.monotonic()}".split()
+    for kind in ("gbp", "endpointslices"):
+        watched.kubectl("label", kind, "--all", *label, f"--namespace={watched.namespace}")
+    return True
+
+
+def _says(watched: Watched, kind: str, wanted: tuple[str, str]) -> bool:
+    """Whether a condition has this status and this reason."""
+    condition = pools.condition(pools.read(watched.kubectl, watched.namespace), kind)
+    assert (condition["status"], condition["reason"]) == wanted, condition
+    return True
+
+
+def _told(watched: Watched, since: float) -> set[str]:
+    """The reasons of the events since a unix time."""
+    here = (f"--namespace={watched.namespace}", "--field-selector=regarding.kind=GrpcBackendPool")
+    events = watched.kubectl.json("get", "events.v1.events.k8s.io", *here)["items"]
+    return {e["reason"] for e in events if datetime.fromisoformat(e["eventTime"]).timestamp() > since}
+
+
+def replace_one(watched: Watched) -> bool:
+    """Delete a pod, and wait until another is ready in its place; true, to go on from."""
     before = pools.ready_pods_by_name(watched.kubectl, watched.namespace)
     gone = min(before)
     watched.kubectl("delete", "pod", gone, f"--namespace={watched.namespace}", "--wait=false")
@@ -140,23 +195,13 @@ def replace_one(watched: Watched) -> None:
         now = pools.ready_pods_by_name(watched.kubectl, watched.namespace)
         return gone not in now and len(now) == len(before)
 
-    eventually("another pod is ready", replaced)
-
-
-def operator_pods(kubectl: Kubectl) -> list[dict[str, object]]:
-    here, selector = f"--namespace={deploy.OPERATOR_NAMESPACE}", "--selector=app.kubernetes.io/component=operator"
-    return list(kubectl.json("get", "pods", here, selector)["items"])
+    return eventually("another pod is ready", replaced)
 
 
 def operator_restarts(kubectl: Kubectl) -> dict[str, int]:
     """By the names of the pods."""
-    found = {}
-    for pod in operator_pods(kubectl):
-        meta, status = pod["metadata"], pod["status"]
-        assert isinstance(meta, dict)
-        assert isinstance(status, dict)
-        found[meta["name"]] = status["containerStatuses"][0]["restartCount"]
-    return found
+    pods = operators(kubectl)
+    return {pod["metadata"]["name"]: pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods}
 
 
 def operator_log(kubectl: Kubectl, since: float) -> list[str]:

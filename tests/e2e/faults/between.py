@@ -1,20 +1,18 @@
-"""The fault proxy between the programs and the API server; the operator is the deployed one, patched for a while."""
+"""The fault proxy between the programs and the API server."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-from uuid import uuid4
 
 from .. import deploy, pools
 from ..kubectl import Kubectl, eventually
 from . import programs
+from .patched import patched_operator
 from .rules import Rule
-
-_MANAGER = "faults"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,29 +23,51 @@ class FaultProxy:
     namespace: str
 
     @contextmanager
-    def breaking(self, *rules: Rule, cut: bool = True) -> Iterator[None]:
+    def breaking(self, *rules: Rule, cut: bool = True) -> Iterator[Callable[[], bool]]:
         """The rules are in force during the body; ``cut``: what is open at its start is reset.
 
-        Fails where a rule was never used: a fault that did not take place proves nothing.
+        Fails unless each process has met each rule that is for it: a fault that did not take place proves nothing.
+        What is yielded tells whether that is so.
         """
+        processes = self._processes()
+
+        def all_met() -> bool:
+            missing = [
+                f"{rule} by {process}"
+                for rule, used in zip(rules, self._used(), strict=True)
+                for process in _missing(rule, processes, used)
+            ]
+            assert not missing, "\n".join(["not met:", *missing])
+            return True
+
         self._script(rules)
         if cut:
             self._post("cut")
         try:
-            yield
-            eventually("every rule was used", lambda: self._all_used(rules), timeout=20)
+            yield all_met
+            eventually("every process has met every rule", all_met, timeout=20)
         finally:
             self._script(())
 
-    def _all_used(self, rules: Sequence[Rule]) -> bool:
-        used = self._used()
-        assert all(used), f"{dict(zip(rules, used, strict=True))}"
-        return True
+    def _processes(self) -> list[str]:
+        """All that see the API server by the proxy, each as its User-Agent has it: program and pod."""
+        here, there = f"--namespace={self.namespace}", f"--namespace={deploy.OPERATOR_NAMESPACE}"
+        pods = {
+            "operator": (there, "--selector=app.kubernetes.io/component=operator"),
+            "lookaside": (here, "--selector=app=lookaside"),
+            "client": (here, "--selector=app=greet-gateway"),
+        }
+        return [
+            f"{program} ({pod['metadata']['name']}"
+            for program, which in pods.items()
+            for pod in self.kubectl.json("get", "pods", *which)["items"]
+            if "deletionTimestamp" not in pod["metadata"]
+        ]
 
     def _script(self, rules: Sequence[Rule]) -> None:
         self._post("script", [rule.as_json() for rule in rules])
 
-    def _used(self) -> list[int]:
+    def _used(self) -> list[dict[str, int]]:
         return list(json.loads(self.kubectl("get", f"--raw={self._url('script')}").stdout)["used"])
 
     def _post(self, what: str, body: object = None) -> None:
@@ -57,53 +77,34 @@ class FaultProxy:
         return f"/api/v1/namespaces/{self.namespace}/services/fault-proxy:{programs.CONTROL}/proxy/{what}"
 
 
-@contextmanager
-def own_namespace(kubectl: Kubectl, name: str) -> Iterator[str]:
-    """A namespace for as long as the body lasts, held to the restricted Pod Security Standard."""
-    namespace = f"e2e-{name}-{uuid4().hex[:6]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
-    try:
-        yield namespace
-    finally:
-        kubectl("delete", "namespace", namespace, "--wait=false")
+def _missing(rule: Rule, processes: Sequence[str], agents: Iterable[str]) -> list[str]:
+    """The processes that have not met a rule for them; of those that write it is one, the leader."""
+    concerned = [process for process in processes if re.search(rule.agent, process)]
+    missing = [process for process in concerned if not any(process in agent for agent in agents)]
+    return missing if not rule.method or len(missing) == len(concerned) else []
 
 
 @contextmanager
 def all_behind(kubectl: Kubectl, namespace: str) -> Iterator[FaultProxy]:
     """The proxy, and all that sees the API server by it: a pool's gateway and lookaside, and the deployed operator.
 
+    A second gateway asks that lookaside.
+
     The operator talks to the API server itself again at the end.
     """
-    try:
-        # All at once: whoever is up before the proxy tries on.
-        kubectl.apply(
-            *programs.proxy(namespace),
-            pools.backends(namespace),
-            pools.pool(namespace, lookaside={"replicas": 0}, readers=[{"serviceAccount": "greet-gateway"}]),
-            programs.kubeconfig(namespace, namespace),
-            programs.kubeconfig(deploy.OPERATOR_NAMESPACE, namespace),
-            *programs.gateway(namespace, proxied=True),
-            *programs.lookaside(namespace),
-        )
-        _apply_to_operator(kubectl, programs.behind("operator"))
-        ours = ("fault-proxy", "greet-gateway", "lookaside", "greetserver")
+    # All at once: whoever is up before the proxy tries on.
+    kubectl.apply(
+        *programs.proxy(namespace),
+        pools.backends(namespace),
+        pools.pool(namespace, lookaside={"replicas": 0}, readers=[{"serviceAccount": "greet-gateway"}]),
+        programs.kubeconfig(namespace, namespace),
+        *programs.gateway(namespace, programs.behind("gateway")),
+        *programs.lookaside(namespace, programs.behind("lookaside")),
+        *programs.asking_gateway(namespace, "lookaside"),
+    )
+    config = programs.kubeconfig(deploy.OPERATOR_NAMESPACE, namespace)
+    with patched_operator(kubectl, programs.behind("operator"), config):
+        ours = ("fault-proxy", "greet-gateway", "lookaside", "asking-gateway", "greetserver")
         kubectl.rollout(namespace, *(f"deployment/{name}" for name in ours))
-        kubectl.rollout(deploy.OPERATOR_NAMESPACE, "deployment/backendpool-operator")
         pools.wait_ready(kubectl, namespace)
         yield FaultProxy(kubectl, namespace)
-    finally:
-        # Whoever applied fields and applies them no more, gives them up: only ours go.
-        _apply_to_operator(kubectl, {})
-        kubectl.rollout(deploy.OPERATOR_NAMESPACE, "deployment/backendpool-operator")
-        kubectl("delete", "configmap", "fault-proxy-kubeconfig", f"--namespace={deploy.OPERATOR_NAMESPACE}")
-
-
-def _apply_to_operator(kubectl: Kubectl, pod: dict[str, Any]) -> None:
-    deployment = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "backendpool-operator", "namespace": deploy.OPERATOR_NAMESPACE},
-        "spec": {"template": {"spec": pod}} if pod else {},
-    }
-    kubectl("apply", "--server-side", f"--field-manager={_MANAGER}", "--filename=-", input=json.dumps(deployment))

@@ -1,14 +1,20 @@
-"""What runs in the cluster for the tests of faults: the proxy, and programs that see the API server by it.
+"""What runs in the cluster for the tests of faults: the proxy, a lookaside and gateways.
 
-They are told by KUBECONFIG, whose server is the proxy and whose token is that of their own service account; it is
-mounted where no client looks for it unasked.
+Lookaside and gateway can be given a ``pod``: what their pods are to have beside the usual, as :func:`behind` has it.
 """
 
 from __future__ import annotations
 
 import json
+from base64 import b64encode
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from ..cluster import image
+
+Pod = Mapping[str, Any]
+"""A part of a pod's spec."""
 
 CONTROL = 8002
 """The port by which the proxy is scripted."""
@@ -21,7 +27,11 @@ _KUBECONFIG = "/etc/fault-proxy"
 
 
 def behind(container: str) -> dict[str, Any]:
-    """What a pod's spec needs for this container to see the API server by the proxy."""
+    """What a pod's spec needs for this container to see the API server by the proxy.
+
+    It is told by KUBECONFIG, whose server is the proxy and whose token is that of the pod's own service account; it is
+    mounted where no client looks for it unasked.
+    """
     return {
         "automountServiceAccountToken": False,
         "containers": [
@@ -53,22 +63,24 @@ def kubeconfig(namespace: str, proxy_namespace: str) -> dict[str, Any]:
         "clusters": [{"name": "faults", "cluster": {"server": f"http://fault-proxy.{proxy_namespace}.svc:{_PORT}"}}],
         "users": [{"name": "faults", "user": {"tokenFile": f"{_TOKEN}/token"}}],
     }
-    return _config_map(namespace, "fault-proxy-kubeconfig", {"kubeconfig": json.dumps(document)})
+    return config_map(namespace, "fault-proxy-kubeconfig", {"kubeconfig": json.dumps(document)})
 
 
-def _config_map(namespace: str, name: str, data: dict[str, str]) -> dict[str, Any]:
+def config_map(namespace: str, name: str, text: Mapping[str, str], binary: Mapping[str, bytes] = {}) -> dict[str, Any]:
+    """Files of text, and others."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": name, "namespace": namespace},
-        "data": data,
+        "data": text,
+        "binaryData": {name: b64encode(content).decode() for name, content in binary.items()},
     }
 
 
 def proxy(namespace: str) -> list[dict[str, Any]]:
     container = {
         "name": "proxy",
-        "image": "backendpool/operator:dev",
+        "image": image("operator"),
         "command": ["python", "-m", "faults.proxy"],
         "args": ["https://kubernetes.default.svc", "--ca=/etc/ca/ca.crt"],
         "workingDir": "/srv",
@@ -83,48 +95,52 @@ def proxy(namespace: str) -> list[dict[str, Any]]:
         {"name": "ca", "configMap": {"name": "kube-root-ca.crt"}},
     ]
     return [
-        _config_map(namespace, "fault-proxy-source", {name: (_HERE / name).read_text() for name in _SOURCES}),
-        _deployment(namespace, "fault-proxy", container, automountServiceAccountToken=False, volumes=volumes),
+        config_map(namespace, "fault-proxy-source", {name: (_HERE / name).read_text() for name in _SOURCES}),
+        _deployment(namespace, "fault-proxy", container, {"automountServiceAccountToken": False, "volumes": volumes}),
         _service(namespace, "fault-proxy", _PORT, CONTROL),
     ]
 
 
-def gateway(namespace: str, *, proxied: bool = False) -> list[dict[str, Any]]:
-    """A gateway in pool mode, by the proxy or by itself."""
-    pod = behind("gateway") if proxied else {"containers": [{"name": "gateway", "env": []}]}
-    env = {"GATEWAY_MODE": "pool", "POD_NAMESPACE": namespace, "GRPC_SVC": "greetserver"}
+def gateway(namespace: str, pod: Pod | None = None) -> list[dict[str, Any]]:
+    """A gateway in pool mode."""
+    pod = {"serviceAccountName": "greet-gateway", **(pod or {})}
+    return [_account(namespace, "greet-gateway"), *_gateway(namespace, "greet-gateway", {"GATEWAY_MODE": "pool"}, pod)]
+
+
+def asking_gateway(namespace: str, lookaside: str) -> list[dict[str, Any]]:
+    """A gateway that asks the lookaside of that Service, and nobody else."""
+    env = {"GATEWAY_MODE": "lookaside", "LB_SVC_NAME": lookaside}
+    return _gateway(namespace, "asking-gateway", env, {"automountServiceAccountToken": False})
+
+
+def _gateway(namespace: str, name: str, env: dict[str, str], pod: Pod) -> list[dict[str, Any]]:
     container = {
-        "image": "backendpool/greet:dev",
+        "name": "gateway",
+        "image": image("greet"),
         "args": ["gateway"],
+        "env": _env(env | {"POD_NAMESPACE": namespace, "GRPC_SVC": "greetserver"}),
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": 9091}, "periodSeconds": 1, "timeoutSeconds": 3},
-        **pod.pop("containers")[0],
     }
-    container["env"] += [{"name": name, "value": value} for name, value in env.items()]
-    return [
-        _account(namespace, "greet-gateway"),
-        _deployment(namespace, "greet-gateway", container, serviceAccountName="greet-gateway", **pod),
-        _service(namespace, "greet-gateway", 9091),
-    ]
+    return [_deployment(namespace, name, container, pod), _service(namespace, name, 9091)]
 
 
-def lookaside(namespace: str) -> list[dict[str, Any]]:
+def lookaside(namespace: str, pod: Pod) -> list[dict[str, Any]]:
     """One of our own, since the operator would put right one of its own that was patched."""
-    pod = behind("lookaside")
     container = {
-        "image": "backendpool/operator:dev",
+        "name": "lookaside",
+        "image": image("operator"),
         "args": ["lookaside"],
+        "env": _env({"POOL_NAME": "greetserver", "POOL_NAMESPACE": namespace}),
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": 9090}, "periodSeconds": 1},
-        **pod.pop("containers")[0],
     }
-    container["env"] += [
-        {"name": "POOL_NAME", "value": "greetserver"},
-        {"name": "POOL_NAMESPACE", "value": namespace},
+    rules = [
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
+        {"apiGroups": ["backendpool.io"], "resources": ["grpcbackendpools"], "verbs": ["list", "watch"]},
     ]
-    rule = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}
     rbac, meta = "rbac.authorization.k8s.io", {"name": "lookaside", "namespace": namespace}
     return [
         _account(namespace, "lookaside"),
-        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": meta, "rules": [rule]},
+        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": meta, "rules": rules},
         {
             "apiVersion": f"{rbac}/v1",
             "kind": "RoleBinding",
@@ -132,8 +148,8 @@ def lookaside(namespace: str) -> list[dict[str, Any]]:
             "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "lookaside"},
             "subjects": [{"kind": "ServiceAccount", "name": "lookaside", "namespace": namespace}],
         },
-        _deployment(namespace, "lookaside", container, serviceAccountName="lookaside", **pod),
-        _service(namespace, "lookaside", 9090),
+        _deployment(namespace, "lookaside", container, {"serviceAccountName": "lookaside", **pod}),
+        _service(namespace, "lookaside", 50055),
     ]
 
 
@@ -150,13 +166,20 @@ def _service(namespace: str, name: str, *ports: int) -> dict[str, Any]:
     }
 
 
-def _deployment(namespace: str, name: str, container: dict[str, Any], **pod: Any) -> dict[str, Any]:
+def _env(variables: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in variables.items()]
+
+
+def _deployment(namespace: str, name: str, container: dict[str, Any], pod: Pod) -> dict[str, Any]:
     labels = {"app": name}
     hardened = {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
+    # Of the pod's containers only the one is meant: its lists are added to ours.
+    for more in pod.get("containers", ()):
+        container = container | {k: [*container.get(k, ()), *v] for k, v in more.items() if k != "name"}
     spec = {
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 5,
@@ -167,8 +190,8 @@ def _deployment(namespace: str, name: str, container: dict[str, Any], **pod: Any
             "fsGroup": 65532,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [{"imagePullPolicy": "IfNotPresent", "securityContext": hardened, **container}],
         **pod,
+        "containers": [{"imagePullPolicy": "IfNotPresent", "securityContext": hardened, **container}],
     }
     return {
         "apiVersion": "apps/v1",

@@ -6,7 +6,7 @@ Whoever calls is passed on with the Authorization it brought: the proxy has no r
 the control port, which no fault reaches:
 
     POST /script    a JSON list of rules (see `rules`), in place of those before
-    GET /script     how often each rule was used
+    GET /script     how often each rule was used, by User-Agent
     POST /cut       reset all connections that are open
 """
 
@@ -23,7 +23,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from .rules import Action, Point, Rule, Script
+from .rules import Action, Asked, Point, Rule, Script
 
 _HOP_BY_HOP = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "host", "content-length"}
 _BOOKMARK = b'{"type":"BOOKMARK"'
@@ -125,7 +125,8 @@ class Proxy:
             await response.write(line)
 
     def _take(self, at: Point, request: web.Request) -> Rule | None:
-        return self._script.take(at, request.method, request.path, _is_watch(request))
+        agent = request.headers.get("User-Agent", "")
+        return self._script.take(Asked(at, request.method, request.path, _is_watch(request), agent))
 
 
 async def _hold_up(rule: Rule) -> None:

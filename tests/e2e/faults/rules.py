@@ -2,11 +2,14 @@
 
 A rule is asked for at one of two points: when a request comes, and when an event of an open watch is about to be
 passed on. So a fault also reaches watches that were opened before the rule was made, as those of real networks do.
+
+Callers are told apart by their User-Agent, which names program and process.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -37,22 +40,34 @@ class Point(StrEnum):
     EVENT = "event"
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is about to be passed on: a request, or an event of the watch that it is."""
+
+    at: Point
+    method: str
+    path: str
+    watch: bool
+    agent: str
+
+
 _NEVER = {(Point.REQUEST, Action.TRUNCATE), (Point.EVENT, Action.CLOSE)}
 
 
 @dataclass(frozen=True)
 class Rule:
-    """An ``action`` on requests, or events of watches, that match; the first ``count`` of them (None: all).
+    """An ``action`` on requests, or events of watches, that match; the first ``count`` of each caller's (None: all).
 
-    ``path`` is a regular expression to be found in the URL's path; an empty ``method`` or ``path`` is any.
-    ``watch``: only watches (true), or only what is none (false). ``status`` and ``retry_after`` (seconds) belong
-    to REFUSE, ``seconds`` to DELAY and CLOSE.
+    ``path`` and ``agent`` are regular expressions to be found in the URL's path and in the User-Agent; what is empty
+    is any. ``watch``: only watches (true), or only what is none (false). ``status`` and ``retry_after`` (seconds)
+    belong to REFUSE, ``seconds`` to DELAY and CLOSE.
     """
 
     action: Action
     at: Point = Point.REQUEST
     method: str = ""
     path: str = ""
+    agent: str = ""
     watch: bool | None = None
     count: int | None = None
     status: int = 503
@@ -72,31 +87,32 @@ class Rule:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    def matches(self, at: Point, method: str, path: str, watch: bool) -> bool:
+    def matches(self, asked: Asked) -> bool:
         return (
-            self.at is at
-            and self.method in ("", method)
-            and self.watch in (None, watch)
-            and re.search(self.path, path) is not None
+            self.at is asked.at
+            and self.method in ("", asked.method)
+            and self.watch in (None, asked.watch)
+            and re.search(self.path, asked.path) is not None
+            and re.search(self.agent, asked.agent) is not None
         )
 
 
 class Script:
-    """The rules in force, in order, and how often each was used."""
+    """The rules in force, in order, and how often each was used on whom."""
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self._rules = tuple(rules)
-        self._used = [0] * len(self._rules)
+        self._used = tuple(Counter[str]() for _ in self._rules)
 
     @property
-    def used(self) -> tuple[int, ...]:
-        """How often each rule was used: what shows that a fault took place."""
-        return tuple(self._used)
+    def used(self) -> tuple[Mapping[str, int], ...]:
+        """How often each rule was used, by User-Agent: what shows that a fault took place."""
+        return self._used
 
-    def take(self, at: Point, method: str, path: str, watch: bool) -> Rule | None:
-        """The first rule that matches and is not used up, now used once more."""
-        for number, rule in enumerate(self._rules):
-            if rule.matches(at, method, path, watch) and (rule.count is None or self._used[number] < rule.count):
-                self._used[number] += 1
+    def take(self, asked: Asked) -> Rule | None:
+        """The first rule that matches and is not used up by this caller, now used once more."""
+        for rule, used in zip(self._rules, self._used, strict=True):
+            if rule.matches(asked) and (rule.count is None or used[asked.agent] < rule.count):
+                used[asked.agent] += 1
                 return rule
         return None

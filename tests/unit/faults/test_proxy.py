@@ -18,6 +18,7 @@ from yarl import URL
 from tests.e2e.faults import proxy
 from tests.e2e.faults.rules import Action, Point, Rule
 
+AGENT = "backendpool/0.1.0 gateway (mine)"
 EVENTS = [{"type": "ADDED", "object": {"n": n}} for n in range(3)]
 LINES = [json.dumps(event, separators=(",", ":")).encode() + b"\n" for event in EVENTS]
 BOOKMARK = b'{"type":"BOOKMARK","object":{}}\n'
@@ -68,7 +69,7 @@ class Between:
         async with self.session.post(f"{self.control}/script", json=[r.as_json() for r in rules]) as answer:
             assert answer.status == 200
 
-    async def used(self) -> list[int]:
+    async def used(self) -> list[dict[str, int]]:
         async with self.session.get(f"{self.control}/script") as answer:
             return list((await answer.json())["used"])
 
@@ -103,7 +104,7 @@ async def between(upstream: Upstream) -> AsyncIterator[Between]:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = "http://{}:{}".format(*runner.addresses[0][:2])
         port, control = await stack.enter_async_context(proxy.serving(url, host="127.0.0.1"))
-        session = await stack.enter_async_context(aiohttp.ClientSession())
+        session = await stack.enter_async_context(aiohttp.ClientSession(headers={"User-Agent": AGENT}))
         between = Between(session, port, control)
         yield between
         for answer in between.open:
@@ -142,7 +143,15 @@ async def test_refuse(between: Between, status: int) -> None:
         assert (answer.status, answer.headers["Retry-After"]) == (status, "7")
     assert (document["kind"], document["code"], document["details"]) == ("Status", status, {"retryAfterSeconds": 7})
     assert (await between.get())[0] == 200
-    assert await between.used() == [1]
+    assert await between.used() == [{AGENT: 1}]
+
+
+async def test_only_whom_a_rule_names(between: Between) -> None:
+    """One caller is refused, while another is passed on."""
+    await between.script(Rule(Action.REFUSE, agent="gateway"))
+    assert (await between.get())[0] == 503
+    async with between.session.get(f"{between.url}/pods", headers={"User-Agent": "another"}) as answer:
+        assert answer.status == 200
 
 
 async def test_refuse_within_a_watch(between: Between, upstream: Upstream) -> None:
@@ -192,7 +201,7 @@ async def test_stall(between: Between, upstream: Upstream) -> None:
     for silent in (watch.content.readline(), between.get()):
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(silent, 0.3)
-    assert await between.used() == [1, 1]
+    assert await between.used() == [{AGENT: 1}, {AGENT: 1}]
 
 
 async def test_delay(between: Between, upstream: Upstream) -> None:
@@ -226,7 +235,7 @@ async def test_bookmarks_are_no_events(between: Between) -> None:
     """A rule on events lets bookmarks pass, which would use it up before anything happens."""
     await between.script(Rule(Action.CUT, Point.EVENT, count=1))
     await between.watch()
-    assert await between.used() == [0]
+    assert await between.used() == [{}]
 
 
 async def test_rules_that_nobody_understands_are_refused(between: Between) -> None:

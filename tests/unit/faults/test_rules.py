@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.e2e.faults.rules import Action, Point, Rule, Script
+from tests.e2e.faults.rules import Action, Asked, Point, Rule, Script
 
-PODS = ("GET", "/api/v1/pods", False)
-WATCH = ("GET", "/api/v1/pods", True)
+MINE = "backendpool/0.1.0 lookaside (mine)"
+PODS = Asked(Point.REQUEST, "GET", "/api/v1/pods", watch=False, agent=MINE)
 
 
-def test_rule_without_conditions_matches_all() -> None:
-    """Whatever the method and the path, watch or not."""
-    rule = Rule(Action.CUT)
-    assert rule.matches(Point.REQUEST, *PODS)
-    assert rule.matches(Point.REQUEST, "PUT", "/apis/x/status", False)
-    assert rule.matches(Point.REQUEST, *WATCH)
+@pytest.mark.parametrize(
+    "asked", [PODS, replace(PODS, method="PUT"), replace(PODS, path="/apis/x/status"), replace(PODS, watch=True)]
+)
+def test_rule_without_conditions_matches_all(asked: Asked) -> None:
+    """Whatever the method and the path, watch or not, and whoever asks."""
+    assert Rule(Action.CUT).matches(asked)
+    assert Rule(Action.CUT).matches(replace(asked, agent=""))
 
 
 @pytest.mark.parametrize(
@@ -23,38 +26,46 @@ def test_rule_without_conditions_matches_all() -> None:
     [
         Rule(Action.CUT, method="PUT"),
         Rule(Action.CUT, path="/status$"),
+        Rule(Action.CUT, agent="operator|gateway"),
         Rule(Action.CUT, watch=True),
         Rule(Action.CUT, at=Point.EVENT),
     ],
 )
 def test_each_condition_excludes(rule: Rule) -> None:
     """One condition that does not hold is enough."""
-    assert not rule.matches(Point.REQUEST, *PODS)
+    assert not rule.matches(PODS)
 
 
-def test_path_is_searched_as_a_regular_expression() -> None:
-    """A part of the path is enough to name a kind."""
-    assert Rule(Action.CUT, path="pods|nodes").matches(Point.REQUEST, *PODS)
+def test_path_and_agent_are_searched_as_regular_expressions() -> None:
+    """A part of the path is enough to name a kind, and one of the User-Agent to name a program."""
+    assert Rule(Action.CUT, path="pods|nodes", agent="gateway|lookaside").matches(PODS)
 
 
 def test_count_is_used_up() -> None:
     """A rule of count 2 is used twice, and then the next one is."""
     script = Script([Rule(Action.CUT, count=2), Rule(Action.STALL)])
-    taken = [script.take(Point.REQUEST, *PODS) for _ in range(3)]
+    taken = [script.take(PODS) for _ in range(3)]
     assert [rule and rule.action for rule in taken] == [Action.CUT, Action.CUT, Action.STALL]
-    assert script.used == (2, 1)
+    assert script.used == ({MINE: 2}, {MINE: 1})
+
+
+def test_nobody_uses_up_the_count_of_another() -> None:
+    """Each caller meets a rule as often as it says, however many met it before."""
+    script, other = Script([Rule(Action.CUT, count=1)]), replace(PODS, agent="another")
+    assert [bool(script.take(asked)) for asked in (PODS, other, PODS, other)] == [True, True, False, False]
+    assert script.used == ({MINE: 1, "another": 1},)
 
 
 def test_no_rule_is_taken_where_none_matches() -> None:
     """What matches nothing is passed on, and counted nowhere."""
     script = Script([Rule(Action.CUT, watch=True)])
-    assert script.take(Point.REQUEST, *PODS) is None
-    assert script.used == (0,)
+    assert script.take(PODS) is None
+    assert script.used == ({},)
 
 
 def test_rules_travel_as_json() -> None:
     """A rule is read back as it was written."""
-    rule = Rule(Action.REFUSE, Point.EVENT, "GET", "x", True, 3, 410, 2, 0.5)
+    rule = Rule(Action.REFUSE, Point.EVENT, "GET", "x", "y", True, 3, 410, 2, 0.5)
     assert Rule.from_json(rule.as_json()) == rule
 
 

@@ -1,0 +1,71 @@
+"""The stage on which the cluster is broken: a pool whose servers and lookasides are on both workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from .. import deploy, pools
+from ..cluster import Cluster
+from ..kubectl import Kubectl
+from ..namespaces import own_namespace
+from . import nodes
+from .converged import Watched, watching
+from .programs import asking_gateway, gateway
+
+SERVERS = 4
+
+_OPERATORS = (f"--namespace={deploy.OPERATOR_NAMESPACE}", "--selector=app.kubernetes.io/component=operator")
+
+
+@contextmanager
+def staged(cluster: Cluster, kubectl: Kubectl) -> Iterator[Watched]:
+    """A pool of four servers, half of them on the node that is lost; gateways and load are on the other worker."""
+    with ExitStack() as stack:
+        namespace = stack.enter_context(own_namespace(kubectl, "faults-cluster"))
+        with nodes.cordoned(kubectl, victim(cluster)):
+            kubectl.apply(*gateway(namespace), *asking_gateway(namespace, "greetserver-lookaside"))
+            kubectl.rollout(namespace, "deployment/greet-gateway", "deployment/asking-gateway")
+            watched = stack.enter_context(watching(kubectl, namespace, "app.kubernetes.io/name=backendpool-lookaside"))
+        pool = pools.pool(namespace, readers=[{"serviceAccount": "greet-gateway"}])
+        kubectl.apply(pool, _spread_backends(namespace))
+        kubectl.rollout(namespace, "deployment/greetserver")
+        pools.wait_ready(kubectl, namespace)
+        yield watched
+
+
+def victim(cluster: Cluster) -> str:
+    """The node that is lost."""
+    return nodes.workers(cluster)[-1]
+
+
+def servers(watched: Watched) -> list[dict[str, Any]]:
+    """The pods of the pool that are there for good."""
+    selector = ",".join(f"{key}={value}" for key, value in pools.LABELS.items())
+    return _staying(watched.kubectl, f"--namespace={watched.namespace}", f"--selector={selector}")
+
+
+def operators(kubectl: Kubectl) -> list[dict[str, Any]]:
+    """Likewise those of the operator."""
+    return _staying(kubectl, *_OPERATORS)
+
+
+def _staying(kubectl: Kubectl, *which: str) -> list[dict[str, Any]]:
+    return [pod for pod in kubectl.json("get", "pods", *which)["items"] if "deletionTimestamp" not in pod["metadata"]]
+
+
+def _spread_backends(namespace: str) -> dict[str, Any]:
+    """As many on one worker as on the other."""
+    backends = pools.backends(namespace, SERVERS)
+    backends["spec"]["template"]["spec"]["topologySpreadConstraints"] = [
+        {
+            "topologyKey": "kubernetes.io/hostname",
+            "maxSkew": 1,
+            "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": pools.LABELS},
+            # A tainted node is one less to spread over: else nothing could be put right while it is lost.
+            "nodeTaintsPolicy": "Honor",
+        }
+    ]
+    return backends

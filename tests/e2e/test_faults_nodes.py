@@ -1,0 +1,82 @@
+"""A worker lost under load, with half of the servers, a lookaside and an operator on it.
+
+The cluster takes 50 s to notice: until then half of the list is dead, and it is for the clients to know.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+
+from . import pools
+from .cluster import Cluster
+from .faults import nodes
+from .faults.converged import Watched
+from .faults.stage import operators, servers, staged, victim
+from .kubectl import Kubectl, eventually
+
+LOST = 70.0
+"""Seconds until the cluster takes a node for lost (its controller's grace period is 50), and all have heard."""
+
+ANOTHER = 20.0
+"""Seconds until who asked the lookaside of the lost node asks another, which the Service chooses by chance."""
+
+pytestmark = [pytest.mark.alone, pytest.mark.faults]
+
+
+@pytest.fixture
+def watched(cluster: Cluster, operator: Kubectl) -> Iterator[Watched]:
+    """A pool under load, with all in place; the cluster is well again at the end."""
+    if not cluster.can_inject_faults:
+        pytest.skip("stops nodes, which is done on a cluster of our own only")
+    with staged(cluster, operator) as watched:
+        watched.converges(within=60)
+        _ask_on(watched, victim(cluster))
+        yield watched
+        nodes.wait_well(cluster, watched.kubectl)
+
+
+@pytest.mark.parametrize("lost", [nodes.cut_off, nodes.frozen])
+def test_node_is_lost(
+    cluster: Cluster, watched: Watched, lost: Callable[[Cluster, str], AbstractContextManager[None]]
+) -> None:
+    """No call by the pool fails; status, lookaside and gateways are right once the cluster has noticed."""
+    node, mark = victim(cluster), watched.mark()
+    assert len({pod["spec"]["nodeName"] for pod in operators(watched.kubectl)}) == 2
+    assert sum(pod["spec"]["nodeName"] == node for pod in servers(watched)) == 2
+    with lost(cluster, node):
+        eventually("nothing of it is listed", lambda: not _listed_on(watched, node), timeout=LOST, every=1)
+        watched.converges(within=30, lost=node)
+        assert not (errors := watched.load.errors(mark.time)), errors
+        watched.lookasides_answered(mark, lost=node, after=ANOTHER)
+    nodes.wait_well(cluster, watched.kubectl)
+    watched.converges(within=60)
+    assert not (errors := watched.load.errors(mark.time)), errors
+    watched.lookasides_answered(mark, after=ANOTHER)
+
+
+def _ask_on(watched: Watched, node: str) -> None:
+    """Have the gateway ask the lookaside of that node: which one it connects to is else for the Service to choose."""
+    kubectl, gateway = watched.kubectl, "deployment/asking-gateway"
+
+    def asks() -> bool:
+        before = watched.lookasides.read()
+        time.sleep(1)
+        after = watched.lookasides.read()
+        if all((after[name].answered > was.answered) == (was.node == node) for name, was in before.items()):
+            return True
+        kubectl("rollout", "restart", gateway, f"--namespace={watched.namespace}")
+        kubectl.rollout(watched.namespace, gateway)
+        time.sleep(6)  # so long the one before goes on
+        return False
+
+    with nodes.cordoned(kubectl, node):
+        eventually("the lookaside of the node is asked", asks, timeout=180)
+
+
+def _listed_on(watched: Watched, node: str) -> list[str]:
+    listed = pools.read(watched.kubectl, watched.namespace)["status"]["endpoints"]
+    return [e["podName"] for e in listed if e["nodeName"] == node and e["state"] == "Ready"]
