@@ -4,38 +4,65 @@ from __future__ import annotations
 
 import fcntl
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from . import deploy
-from .cluster import Cluster, ensure, load_images
+from . import deploy, failures
+from .cluster import Cluster, ClusterError, find, using
 from .kubectl import Kubectl
-
-ARTIFACTS = deploy.REPOSITORY / "artifacts" / "e2e-logs"
+from .namespaces import own_namespace
 
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Tests run in several processes, which share one cluster: the first sets it up, and the others find it so."""
+    """What several processes of a run want to do to the cluster that they share, one of them does after the other."""
     with Path(__file__).open(encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """The cluster is the run's for as long as it lasts; its first process sets it up for all."""
+    if hasattr(session.config, "workerinput") or session.config.getoption("collectonly"):
+        return (yield)
+    try:
+        with using("e2e tests") as cluster:
+            shutil.rmtree(failures.FOLDER, ignore_errors=True)
+            try:
+                return (yield)
+            finally:
+                if session.testsfailed and cluster.engine is not None:
+                    cluster.export_logs(failures.FOLDER / "cluster")
+    except ClusterError as error:
+        raise pytest.exit.Exception(error.report(), returncode=1) from error
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Before a failed test is torn down, what it was about is kept."""
+    report = yield
+    if report.failed and report.when != "teardown":
+        with one_at_a_time():
+            report.sections.append(("Kept of the cluster", failures.keep(item)))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The last thing that is read says where to look."""
+    if terminalreporter.stats.keys() & {"failed", "error"}:
+        place = failures.FOLDER.relative_to(deploy.REPOSITORY)
+        terminalreporter.write_line(f"logs of what failed, and of the cluster: {place}/", red=True)
+
+
 @pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """The cluster, with the project's images on its nodes; its logs are kept where a test failed."""
-    with one_at_a_time():
-        found = ensure()
-        load_images(found)
-    yield found
-    if request.session.testsfailed:
-        found.export_logs(ARTIFACTS)
-        print(f"\nlogs of the cluster: {ARTIFACTS.relative_to(deploy.REPOSITORY)}/")
+def cluster() -> Cluster:
+    """The cluster, with the project's images on its nodes."""
+    return find()
 
 
 @pytest.fixture(scope="session")
@@ -55,16 +82,8 @@ def operator(cluster: Cluster, kubectl: Kubectl) -> Kubectl:
 def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own, held to the restricted Pod Security Standard, deleted at its end."""
     words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
-    name = f"e2e-{words[:40].strip('-')}-{uuid4().hex[:6]}"
-    kubectl.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
-        }
-    )
-    yield name
-    kubectl("delete", "namespace", name, "--wait=false")
+    with own_namespace(kubectl, words[:40].strip("-")) as name:
+        yield name
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -7,7 +7,10 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
+
+from .reader import Reader
 
 T = TypeVar("T")
 
@@ -16,11 +19,18 @@ class KubectlError(AssertionError):
     """A kubectl call that failed, with what it said."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Kubectl:
-    """Call it with kubectl's arguments; ``command`` holds the flags that name the cluster."""
+    """Call it with kubectl's arguments; ``command`` holds the flags that name the cluster.
+
+    ``reader`` is for what is asked for again and again.
+    """
 
     command: tuple[str, ...]
+
+    @cached_property
+    def reader(self) -> Reader:
+        return Reader(self.json("config", "view", "--raw", "--minify", "--flatten"))
 
     def __call__(
         self, *args: str, input: str | None = None, check: bool = True, timeout: float = 120

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from threading import Thread
 from typing import Any
 
+from .cluster import image
 from .kubectl import Kubectl, eventually
 
 PORT = 50051
@@ -48,7 +53,7 @@ def _pod_spec() -> dict[str, Any]:
         "containers": [
             {
                 "name": "server",
-                "image": "backendpool/greet:dev",
+                "image": image("greet"),
                 "imagePullPolicy": "IfNotPresent",
                 "args": ["server"],
                 "env": [
@@ -58,7 +63,7 @@ def _pod_spec() -> dict[str, Any]:
                     {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
                 ],
                 "ports": [{"name": "grpc", "containerPort": PORT}],
-                "readinessProbe": {"grpc": {"port": PORT}, "periodSeconds": 1},
+                "readinessProbe": {"grpc": {"port": PORT}, "periodSeconds": 1, "timeoutSeconds": 3},
                 "resources": {"requests": {"cpu": "10m", "memory": "48Mi"}},
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
@@ -72,14 +77,30 @@ def _pod_spec() -> dict[str, Any]:
 
 def read(kubectl: Kubectl, namespace: str, name: str = "greetserver") -> dict[str, Any]:
     """The pool as it is now."""
-    found: dict[str, Any] = kubectl.json("get", "gbp", name, f"--namespace={namespace}")
-    return found
+    return kubectl.reader.pool(namespace, name)
 
 
 def condition(obj: dict[str, Any], kind: str) -> dict[str, Any]:
     """One of the pool's conditions, empty where it is not there."""
     conditions = obj.get("status", {}).get("conditions", [])
     return next((c for c in conditions if c["type"] == kind), {})
+
+
+@contextmanager
+def watched(kubectl: Kubectl, namespace: str, name: str = "greetserver") -> Iterator[list[str]]:
+    """How many endpoints the status says are ready, now and at each change of the pool."""
+    seen: list[str] = []
+    words = ("get", "gbp", name, f"--namespace={namespace}", "--watch", "--output=jsonpath={.status.ready}{'\\n'}")
+    with subprocess.Popen([*kubectl.command, *words], stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        reader = Thread(target=seen.extend, args=(map(str.strip, watching.stdout),))
+        reader.start()
+        try:
+            eventually("the watch is on", lambda: seen)
+            yield seen
+        finally:
+            watching.terminate()
+            reader.join()
 
 
 def ready_addresses(obj: dict[str, Any]) -> set[str]:
@@ -102,13 +123,19 @@ def ready_pods_by_name(kubectl: Kubectl, namespace: str) -> dict[str, str]:
     }
 
 
+def ready_at(kubectl: Kubectl, namespace: str) -> dict[str, float]:
+    """Since when each backend is ready (unix time, which Kubernetes notes in whole seconds, cut off), by its name."""
+    return {
+        pod["metadata"]["name"]: datetime.fromisoformat(condition["lastTransitionTime"]).timestamp()
+        for pod in _pods(kubectl, namespace)
+        for condition in pod["status"].get("conditions", ())
+        if condition["type"] == "Ready" and condition["status"] == "True"
+    }
+
+
 def _pods(kubectl: Kubectl, namespace: str) -> list[dict[str, Any]]:
     """All backends, those that are ending as well."""
-    selector = ",".join(f"{k}={v}" for k, v in LABELS.items())
-    found: list[dict[str, Any]] = kubectl.json("get", "pods", f"--namespace={namespace}", f"--selector={selector}")[
-        "items"
-    ]
-    return found
+    return kubectl.reader.pods(namespace, ",".join(f"{k}={v}" for k, v in LABELS.items()))
 
 
 def wait_ready(kubectl: Kubectl, namespace: str, name: str = "greetserver", timeout: int = 120) -> None:
@@ -131,6 +158,17 @@ def wait_for_count(kubectl: Kubectl, namespace: str, count: int, timeout: float 
 
 def scale(kubectl: Kubectl, namespace: str, count: int, name: str = "greetserver") -> None:
     kubectl("scale", f"deployment/{name}", f"--replicas={count}", f"--namespace={namespace}")
+
+
+def come_and_go(kubectl: Kubectl, namespace: str) -> None:
+    """Three backends more, three less, and three others in the place of those that are left: nine in all."""
+    for count in (6, 3):
+        scale(kubectl, namespace, count)
+        wait_for_count(kubectl, namespace, count)
+        time.sleep(3)  # calls for those that came last, who are the first to go
+    kubectl("rollout", "restart", "deployment/greetserver", f"--namespace={namespace}")
+    kubectl.rollout(namespace, "deployment/greetserver")
+    wait_for_pods(kubectl, namespace, 3)
 
 
 @contextmanager

@@ -1,9 +1,10 @@
-"""The benchmark at its smallest: what it counts is asserted, and never how long it took."""
+"""The benchmarks at their smallest: what they count is asserted, and never how long it took."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +16,14 @@ import pytest
 from . import deploy
 from .kubectl import Kubectl
 
-SMALLEST = ("--pools=2,4", "--endpoints=5", "--changes=4", "--flap-seconds=1", "--wide=1100")
+SMALLEST = ("bench.scale", "--pools=2,4", "--endpoints=5", "--changes=4", "--flap-seconds=1", "--wide=1100")
 
-# The deployed operator is away while it runs.
-pytestmark = pytest.mark.alone
+# The deployed operator is away while it runs, for minutes.
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.faults,
+    pytest.mark.skipif(sys.platform != "linux", reason="what the programs cost is read from /proc, which is Linux's"),
+]
 
 
 @pytest.fixture
@@ -42,7 +47,7 @@ def bench(*arguments: str) -> subprocess.Popen[str]:
     """A run in a process group of its own, as a shell at a terminal starts it."""
     return subprocess.Popen(
         # Where we were started in the background, the shell has us and all that we start ignore Ctrl-C.
-        ["env", "--default-signal=INT", sys.executable, "-m", "bench.scale", *arguments],
+        ["env", "--default-signal=INT", sys.executable, "-m", *arguments],
         cwd=deploy.REPOSITORY,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
@@ -54,7 +59,7 @@ def bench(*arguments: str) -> subprocess.Popen[str]:
 
 def rows(report: str) -> dict[str, list[str]]:
     """The cells of the table's rows by their name."""
-    lines = [[cell.strip() for cell in line.split("|")] for line in report.splitlines() if "|" in line]
+    lines = [[cell.strip() for cell in line.strip("| ").split("|")] for line in report.splitlines() if "|" in line]
     return {name: cells for name, *cells in lines}
 
 
@@ -69,16 +74,30 @@ def test_benchmark_counts_what_it_should() -> None:
     assert all(len(cells) == 3 for cells in table.values())
     assert table["status writes"][:2] == ["1.00", "1.00"]
     assert table["status writes for each pool"][:2] == ["1.00", "1.00"]
-    first = requests(report, "first start")
-    assert first["patch"] == 4
-    assert first["update"] <= 3 * 4
-    restart = requests(report, "restart")
+    first, restart = requests(report, "first start"), requests(report, "restart")
     assert restart.keys() == {"get", "list", "watch"}
+    assert first.keys() == restart.keys() | {"create", "update"}
+    assert first["get"] == restart["get"], "no pool is read, nor what it is made of"
+    assert first["update"] == 4
     (changes, writes) = map(int, found(r"flapping: (\d+) changes in \S+ s made (\d+) status writes", report))
     assert changes == 20
     assert 1 <= writes <= 8
     assert "the status lists 1000 of 1100, truncated: True" in report
     assert "lookaside: 1100 ready, 1100 addresses in 1100 answers" in report
+
+
+@pytest.mark.skipif(shutil.which("go") is None, reason="its clients and its baseline are programs in Go")
+@pytest.mark.usefixtures("left_as_it_was")
+def test_lookaside_is_measured_beside_the_baseline() -> None:
+    """Each change reaches each stream of both, all are told again after they were cut off, and Resolve answers."""
+    with bench("bench.lookaside", "--streams=1,5", "--endpoints=20", "--changes=3", "--seconds=1") as run:
+        report, progress = run.communicate(timeout=300)
+    assert run.returncode == 0, progress
+    table = rows(report)
+    assert table["20 endpoints, streams"] == ["1", "go-control-plane", "ratio", "5", "go-control-plane", "ratio"]
+    assert len(table) == 9
+    (answers,) = found(r"Resolve: ([\d,]+) answers a second", report)
+    assert answers != "0"
 
 
 def found(pattern: str, text: str) -> tuple[str, ...]:

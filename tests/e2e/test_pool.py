@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
-from . import deploy, pools
+from . import audit, deploy, pools
 from .cluster import Cluster
 from .kubectl import Kubectl, columns, eventually
 
-CHILDREN = "services,serviceaccounts,roles,rolebindings,deployments,poddisruptionbudgets"
+CHILDREN = "services,serviceaccounts,configmaps,roles,rolebindings,deployments,poddisruptionbudgets"
 
 
 @pytest.fixture
@@ -58,13 +59,6 @@ def test_tables_and_description_read_well(operator: Kubectl, shop: str) -> None:
     assert "PoolReady" in eventually("events in the description", described)
 
 
-def test_explain_documents_every_field(operator: Kubectl) -> None:
-    """kubectl explain has a sentence for each field of the spec."""
-    text = operator("explain", "gbp.spec", "--recursive=false").stdout
-    for field in ("selector", "port", "policy", "emptyPolicy", "lookaside", "readers"):
-        assert f"  {field}\t" in text, text
-
-
 def test_scaling_is_followed(operator: Kubectl, shop: str) -> None:
     """3-6-3-0-3: after each step the status lists exactly the pods that are there."""
     for count in (6, 3, 0, 3):
@@ -76,13 +70,13 @@ def test_scaling_is_followed(operator: Kubectl, shop: str) -> None:
 
 def test_deleting_a_pool_removes_all_that_it_made(operator: Kubectl, shop: str) -> None:
     """Children go with the pool, and a pool applied again comes up as before."""
-    assert len(children(operator, shop)) == 9
+    assert len(children(operator, shop)) == 10
     operator("delete", "gbp", "greetserver", f"--namespace={shop}")
     eventually("all children gone", lambda: not children(operator, shop))
     operator.apply(pools.pool(shop))
     pools.wait_ready(operator, shop)
     pools.wait_for_count(operator, shop, 3)
-    assert len(children(operator, shop)) == 7, "the same but for the readers, which are not asked for now"
+    assert len(children(operator, shop)) == 8, "the same but for the readers, which are not asked for now"
 
 
 def test_pool_replaced_at_once_comes_up(operator: Kubectl, shop: str) -> None:
@@ -98,7 +92,7 @@ def test_pool_replaced_at_once_comes_up(operator: Kubectl, shop: str) -> None:
             for owner in item["metadata"]["ownerReferences"]
         }
         uid = pools.read(operator, shop)["metadata"]["uid"]
-        return uid != before and owners == {uid} and len(children(operator, shop)) == 7
+        return uid != before and owners == {uid} and len(children(operator, shop)) == 8
 
     eventually("children of the new pool alone", settled)
     pools.wait_ready(operator, shop)
@@ -133,7 +127,7 @@ def test_foreign_service_is_left_alone(operator: Kubectl, namespace: str) -> Non
 
 
 def test_drift_is_repaired(operator: Kubectl, shop: str) -> None:
-    """A child that is edited or deleted is put right, an event says so, and no endpoint is lost meanwhile."""
+    """A child that is edited or deleted is put right, an event says so, and deleting one costs the list no endpoint."""
     here = f"--namespace={shop}"
     patch = '{"spec":{"selector":{"run":"nobody"}}}'
     operator("patch", "service", "greetserver", here, "--type=merge", f"--patch={patch}")
@@ -143,34 +137,44 @@ def test_drift_is_repaired(operator: Kubectl, shop: str) -> None:
         return bool(selector == pools.LABELS)
 
     eventually("the selector is put right", selector_is_back)
-    for kind, name in children(operator, shop):
-        uid = operator.json("get", kind, name, here)["metadata"]["uid"]
-        operator("delete", kind, name, here, "--wait=false")
-
-        def is_back(kind: str = kind, name: str = name, uid: str = uid) -> bool:
-            return bool(operator.json("get", kind, name, here)["metadata"]["uid"] != uid)
-
-        eventually(f"{kind} {name} is made again", is_back)
-    pools.wait_ready(operator, shop)
+    # The slices were empty for a moment. Endpoints that vanish stay listed for longer, but on a slow cluster.
     pools.wait_for_count(operator, shop, 3)
+    with pools.watched(operator, shop) as ready:
+        for kind, name in children(operator, shop):
+            uid = operator.json("get", kind, name, here)["metadata"]["uid"]
+            operator("delete", kind, name, here, "--wait=false")
+
+            def is_back(kind: str = kind, name: str = name, uid: str = uid) -> bool:
+                return bool(operator.json("get", kind, name, here)["metadata"]["uid"] != uid)
+
+            eventually(f"{kind} {name} is made again", is_back)
+        pools.wait_ready(operator, shop)
+        pools.wait_for_count(operator, shop, 3)
+    assert len(ready) > 1, "the status tells of the Service that was away"
+    assert set(ready) == {"3"}
     assert "DriftRepaired" in operator("describe", "gbp", "greetserver", here).stdout
 
 
-def test_namespace_deleted_under_a_pool(operator: Kubectl, shop: str) -> None:
-    """A pool goes with its namespace, in which nothing is made any more, and other pools are served meanwhile."""
-    gone = f"{shop}-gone"
-    operator("create", "namespace", gone)
-    operator.apply(pools.backends(gone, 1), pools.pool(gone))
-    pools.wait_ready(operator, gone)
-    operator("delete", "namespace", gone, "--wait=false")
-    pools.scale(operator, shop, 2)
-    pools.wait_for_count(operator, shop, 2)
-    operator("wait", "--for=delete", f"namespace/{gone}", "--timeout=90s")
+def test_what_is_no_longer_asked_for_is_taken_out(operator: Kubectl, shop: str) -> None:
+    """A changed spec takes from the children what it has no longer, and leaves what others added to them."""
+    here, name = f"--namespace={shop}", "greetserver-lookaside"
+    operator("annotate", "deployment", name, here, "example.com/team=a")
+    change = '{"spec":{"lookaside":{"port":50056,"resources":{"limits":null}}}}'
+    operator("patch", "gbp", "greetserver", here, "--type=merge", f"--patch={change}")
+
+    def follows() -> bool:
+        pod = operator.json("get", "deployment", name, here)["spec"]["template"]["spec"]
+        assert pod["containers"][0]["resources"].keys() == {"requests"}
+        assert [port["port"] for port in operator.json("get", "service", name, here)["spec"]["ports"]] == [50056]
+        return True
+
+    eventually("children as the new spec has them", follows)
+    assert operator.json("get", "deployment", name, here)["metadata"]["annotations"]["example.com/team"] == "a"
 
 
 @pytest.mark.alone
 def test_restarted_operator_loses_nothing_and_writes_nothing(cluster: Cluster, operator: Kubectl, shop: str) -> None:
-    """Both replicas killed with SIGKILL and brought back find all as they left it: no object gets a new version."""
+    """Both replicas killed with SIGKILL and brought back find all as they left it, and send no write, be it in vain."""
     if not cluster.can_inject_faults:
         pytest.skip("kills a process on a node, which is done on a cluster of our own only")
 
@@ -179,14 +183,27 @@ def test_restarted_operator_loses_nothing_and_writes_nothing(cluster: Cluster, o
         return bool(message == "2 replicas are available.")
 
     eventually("the second replica of the lookaside has been told of", at_rest)
-    before, versions = pools.read(operator, shop), children(operator, shop)
+    before, since = pools.read(operator, shop), time.time()
     killed = _kill_operators(cluster, operator)
     eventually("the operators are back", lambda: _restarts(operator) >= killed + 2)
     operator.rollout(deploy.OPERATOR_NAMESPACE, "deployment/backendpool-operator")
+    eventually("one of them leads", lambda: _is_led_anew(cluster, since))
     assert pools.read(operator, shop) == before
-    assert children(operator, shop) == versions
+    assert not _writes(cluster, shop, since)
     pools.scale(operator, shop, 4)
     pools.wait_for_count(operator, shop, 4)
+    assert _writes(cluster, shop, since), "the audit log holds no write of an operator: is the cluster of this version?"
+
+
+def _is_led_anew(cluster: Cluster, since: float) -> bool:
+    """Whether a process that began after ``since`` has the Lease, and the time for a first round behind it."""
+    writes = audit.lease_writes(cluster)
+    former = {write.instance for write in writes if write.received < since}
+    return sum(write.instance not in former for write in writes) > 1
+
+
+def _writes(cluster: Cluster, namespace: str, since: float) -> list[audit.Write]:
+    return [write for write in audit.operator_writes(cluster, since) if write.namespace == namespace]
 
 
 def _operator_pods(kubectl: Kubectl) -> list[dict[str, Any]]:

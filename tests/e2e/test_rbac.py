@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import pytest
 
 from . import deploy, pools
+from .cluster import Cluster
 from .kubectl import Kubectl
 
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
@@ -17,6 +19,7 @@ OPERATOR = {
     "grpcbackendpools.backendpool.io": {"get", "list", "watch"},
     "grpcbackendpools.backendpool.io/status": {"update"},
     "endpointslices.discovery.k8s.io": {"list", "watch"},
+    "configmaps": CHILD_VERBS,
     "services": CHILD_VERBS,
     "serviceaccounts": CHILD_VERBS,
     "deployments.apps": CHILD_VERBS,
@@ -26,8 +29,7 @@ OPERATOR = {
     "events.events.k8s.io": {"create"},
     "leases.coordination.k8s.io": set(),  # but for its own one, in its own namespace
     "secrets": set(),
-    "configmaps": set(),
-    "pods": set(),
+    "pods": {"list"},
     "pods/exec": set(),
     "namespaces": set(),
     "nodes": set(),
@@ -108,6 +110,28 @@ def test_lookaside_and_readers_have_just_their_pool(operator: Kubectl, namespace
     assert not may(operator, lookaside, "list", slices, "default")
     assert not _may_name(operator, reader, "get", gbp, "another", namespace)
     assert not may(operator, reader, "list", gbp, namespace), "all pools of the namespace"
+
+
+@pytest.mark.xdist_group("stages")
+@pytest.mark.parametrize("stage", deploy.STAGES)
+def test_example_has_the_rights_that_its_stage_needs(cluster: Cluster, operator: Kubectl, stage: str) -> None:
+    """The greet servers have none, the gateway reads its pool where it watches it, and has none elsewhere."""
+    namespace = deploy.stage(cluster, stage)
+    everybodys = _rights(operator, f"{namespace}/nobody")
+    assert _rights(operator, f"{namespace}/greetserver") == everybodys
+    own = set()
+    if stage == "4-pool":
+        pools.wait_ready(operator, namespace)
+        own = {("grpcbackendpools.backendpool.io", "[]", "[greetserver]", "[get list watch]")}
+    assert _rights(operator, f"{namespace}/greet-gateway") - everybodys == own
+
+
+def _rights(kubectl: Kubectl, account: str) -> set[tuple[str, ...]]:
+    """All that a service account may do in its namespace: resources, URLs, names and verbs."""
+    namespace, _, name = account.partition("/")
+    user = f"--as=system:serviceaccount:{namespace}:{name}"
+    lines = kubectl("auth", "can-i", "--list", user, f"--namespace={namespace}").stdout.splitlines()
+    return {tuple(re.split(r"\s{2,}", line.strip())) for line in lines[1:]}
 
 
 def _may_name(kubectl: Kubectl, account: str, verb: str, resource: str, name: str, namespace: str) -> bool:

@@ -22,7 +22,7 @@ import yaml
 
 from tests.markdown import OPERATIONS, README, Command, block, commands, links, section, table
 
-from . import deploy, pools, traffic
+from . import deploy, pools, stages, traffic
 from .cluster import Cluster
 from .kubectl import Kubectl, columns, eventually
 
@@ -39,7 +39,7 @@ def stage(operator: Kubectl) -> Iterator[str]:
     """A namespace with greet servers, a gateway in pool mode, and the README's pool."""
     namespace = f"e2e-readme-{uuid4().hex[:6]}"
     folder = deploy.REPOSITORY / "manifests" / "greet" / "4-pool"
-    manifests = operator("kustomize", str(folder)).stdout.replace(deploy.STAGES["4-pool"], namespace)
+    manifests = deploy.manifests(operator, folder).replace(deploy.STAGES["4-pool"], namespace)
     objects = [obj for obj in yaml.safe_load_all(manifests) if obj["kind"] not in ("GrpcBackendPool", "Ingress")]
     operator("apply", "--server-side", "--filename=-", input=yaml.safe_dump_all(objects))
     operator("apply", f"--namespace={namespace}", "--filename=-", input=block(POOL, "yaml"))
@@ -95,6 +95,17 @@ def test_install_takes_the_image_that_is_named(operator: Kubectl, manifests: Pat
     assert images_of(objects) == (IMAGE, IMAGE)
 
 
+def test_stage_takes_the_image_that_is_named(operator: Kubectl, manifests: Path) -> None:
+    """So it is with the example's: server and gateway run the README's image."""
+    stages = section(README, "The stages")
+    (file,) = (manifests.parent / link for link in links(stages) if link.endswith("kustomization.yaml"))
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | yaml.safe_load(block(stages, "yaml"))))
+    (apply,) = (command.line.split() for command in of_kubectl(stages))
+    objects = yaml.safe_load_all(operator("kustomize", str(manifests.parent / apply[-1])).stdout)
+    pods = [obj["spec"]["template"]["spec"] for obj in objects if obj["kind"] == "Deployment"]
+    assert [pod["containers"][0]["image"] for pod in pods] == ["registry.example.com/backendpool/greet:0.1.0"] * 2
+
+
 def test_overlay_takes_the_image_that_is_named(operator: Kubectl, manifests: Path) -> None:
     """So it is by the overlay that docs/operations.md shows."""
     overlay = manifests.parent / "mine"
@@ -121,7 +132,7 @@ def test_pool_is_shown_as_the_readme_shows_it(operator: Kubectl, namespace: str)
 @on_one_stage
 def test_python_example_greets_by_every_pod(operator: Kubectl, namespace: str) -> None:
     """As a pod of a reader's service account it may watch the pool, and its calls reach all three pods."""
-    program = block(section(README, "Use it"), "python").replace('"default"', f'"{namespace}"')
+    program = block(section(README, "Use it"), "python").replace("/default/", f"/{namespace}/")
     name = f"client-{uuid4().hex[:6]}"
     operator.apply(_client(operator, namespace, name, program))
 
@@ -238,15 +249,11 @@ def test_stages_see_new_pods_as_the_table_says(operator: Kubectl, cluster: Clust
 
 def sees_a_fourth_pod(kubectl: Kubectl, cluster: Cluster, stage: str) -> bool:
     """Whether the gateway calls a pod that came after its own start and first calls."""
-    namespace = deploy.stage(cluster, stage)
-    has_pool = stage in ("3-lookaside", "4-pool")
-    pools.wait_for_pods(kubectl, namespace, 3)
-    if has_pool:
-        pools.wait_ready(kubectl, namespace)
+    namespace = stages.settled(cluster, stage)
     known = server_pods(kubectl, namespace)
     assert set(traffic.calls(kubectl, namespace, 100).pods) <= known
     with pools.scaled(kubectl, namespace, 4, back=3):
-        if has_pool:
+        if stage in stages.WITH_POOL:
             pools.wait_for_count(kubectl, namespace, 4)
         return not set(traffic.calls(kubectl, namespace, 100).pods) <= known
 

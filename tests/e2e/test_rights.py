@@ -18,13 +18,14 @@ from .kubectl import Kubectl, eventually
 GBP = "grpcbackendpools.backendpool.io"
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 READ = {"get", "list", "watch"}
-CHILDREN = "services,serviceaccounts,roles,rolebindings,deployments,poddisruptionbudgets"
+CHILDREN = "services,serviceaccounts,configmaps,roles,rolebindings,deployments,poddisruptionbudgets"
 
 AUTHOR: Mapping[str, tuple[str, ...]] = {
     GBP: ("get", "watch", "create"),
     "services": ("create",),
     "endpointslices.discovery.k8s.io": ("list", "watch"),
     "deployments.apps": ("create",),
+    "configmaps": ("create",),
 }
 """All that the author of a pool with a lookaside and readers has to be allowed."""
 
@@ -33,6 +34,7 @@ LACKING = {
     "endpointslices.discovery.k8s.io list": "a pool shows the addresses of pods, which you may not see",
     "endpointslices.discovery.k8s.io watch": "a pool shows the addresses of pods, which you may not see",
     "deployments.apps create": "a lookaside is a Deployment, which you may not create in this namespace",
+    "configmaps create": "a lookaside comes with a ConfigMap for its clients, which you may not create",
     f"{GBP} get": "you cannot let others read a pool that you may not read",
     f"{GBP} watch": "you cannot let others read a pool that you may not read",
 }

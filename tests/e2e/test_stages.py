@@ -1,4 +1,4 @@
-"""The four stages of the example, side by side: the problem, two half solutions, and the pool."""
+"""The stages of the example, side by side: the problem, two half solutions, and the pool, watched or by xDS."""
 
 from __future__ import annotations
 
@@ -7,20 +7,15 @@ import pytest
 from . import deploy, pools, traffic
 from .cluster import Cluster
 from .kubectl import Kubectl
+from .stages import settled
 
 pytestmark = pytest.mark.xdist_group("stages")
 
 
 @pytest.fixture(scope="module")
 def stages(cluster: Cluster, operator: Kubectl) -> dict[str, str]:
-    """All four, installed; the namespace of each by its name."""
-    namespaces = {name: deploy.stage(cluster, name) for name in deploy.STAGES}
-    for namespace in namespaces.values():
-        pools.wait_for_pods(operator, namespace, 3)
-    for name in ("3-lookaside", "4-pool"):
-        pools.wait_ready(operator, namespaces[name])
-        pools.wait_for_count(operator, namespaces[name], 3)
-    return namespaces
+    """All of them, installed; the namespace of each by its name."""
+    return {name: settled(cluster, name) for name in deploy.STAGES}
 
 
 def test_sticky_one_pod_answers_all(operator: Kubectl, stages: dict[str, str]) -> None:
@@ -50,7 +45,8 @@ def test_lookaside_is_balanced(operator: Kubectl, stages: dict[str, str]) -> Non
 
 def test_pool_gives_each_pod_its_share(operator: Kubectl, stages: dict[str, str]) -> None:
     """3,000 calls one after another: each pod within 1 % of its share."""
-    summary = traffic.calls(operator, stages["4-pool"], 3000)
+    with traffic.load(operator, stages["4-pool"], calls=3000) as load:
+        summary = load.summary()
     assert (summary.ok, summary.failed, len(summary.pods)) == (3000, 0, 3)
     for pod, count in summary.pods.items():
         assert abs(count - 1000) <= 10, f"{pod} answered {count}"

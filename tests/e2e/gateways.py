@@ -1,0 +1,54 @@
+"""A gateway of a test's own, as manifests/greet has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from . import deploy
+from .cluster import image
+
+NAME = "greet-gateway"
+
+
+def gateway(
+    namespace: str,
+    env: Mapping[str, str],
+    *,
+    name: str = NAME,
+    config_maps: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """A Deployment and a Service ``name``, with ``env`` over the base's, and with what is mounted by path."""
+    base = deploy.REPOSITORY / "manifests" / "greet" / "base" / "gateway.yaml"
+    service, deployment = (o for o in yaml.safe_load_all(base.read_text()) if o["kind"] in ("Service", "Deployment"))
+    for obj in (service, deployment):
+        obj["metadata"] = {"name": name, "namespace": namespace}
+    pod = deployment["spec"]["template"]
+    labels = pod["metadata"]["labels"] = {"run": name}
+    service["spec"]["selector"] = deployment["spec"]["selector"]["matchLabels"] = labels
+    pod["spec"].pop("serviceAccountName")
+    pod["spec"]["automountServiceAccountToken"] = False
+    (container,) = pod["spec"]["containers"]
+    container["image"] = image("greet")
+    container["env"] = [
+        {"name": "ZONE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['topology.kubernetes.io/zone']"}}},
+        *(entry for entry in container["env"] if entry["name"] not in env),
+        *({"name": variable, "value": value} for variable, value in env.items()),
+    ]
+    mounts = [
+        *((path, {"configMap": {"name": source}}) for path, source in (config_maps or {}).items()),
+        *((path, {"secret": {"secretName": source}}) for path, source in (secrets or {}).items()),
+    ]
+    pod["spec"]["volumes"] = [{"name": f"volume-{n}", **source} for n, (_, source) in enumerate(mounts)]
+    container["volumeMounts"] = [
+        {"name": f"volume-{n}", "mountPath": path, "readOnly": True} for n, (path, _) in enumerate(mounts)
+    ]
+    return [service, deployment]
+
+
+def url(name: str = NAME) -> str:
+    """Where it takes greetings."""
+    return f"http://{name}:9091/greet"

@@ -1,0 +1,22 @@
+"""Namespaces of the tests' own: what runs in them is held to the standard that the project's own pods meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+from .kubectl import Kubectl
+
+_LABELS = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+@contextmanager
+def own_namespace(kubectl: Kubectl, word: str) -> Iterator[str]:
+    """A namespace for as long as the body lasts, held to the restricted Pod Security Standard."""
+    name = f"e2e-{word}-{uuid4().hex[:6]}"
+    kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": _LABELS}})
+    try:
+        yield name
+    finally:
+        kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")

@@ -1,0 +1,67 @@
+"""What tests wait for, read by one connection that is kept.
+
+A test asks for it several times a second, and a kubectl each time would keep the very cores busy on which the cluster
+runs: one that only reads a pod takes a seventh of a second of them, and a pod that sends some calls takes more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import urllib3
+from kubernetes import client, config
+
+_TIMEOUT = 10.0
+
+
+class ReadError(AssertionError):
+    """What the API server said, or why it could not be asked."""
+
+
+class Reader:
+    """Reads from the cluster that a kubeconfig, given as a dictionary, names by its current context."""
+
+    def __init__(self, kubeconfig: dict[str, Any]) -> None:
+        api = config.new_client_from_config_dict(kubeconfig)
+        api.configuration.retries = False  # whoever waits asks again
+        self._api = api
+        self._core = client.CoreV1Api(api)
+        self._custom = client.CustomObjectsApi(api)
+
+    def pod(self, namespace: str, name: str) -> dict[str, Any]:
+        """As the API server has it."""
+        return _read(self._core.read_namespaced_pod, name, namespace)
+
+    def pods(self, namespace: str, selector: str) -> list[dict[str, Any]]:
+        """Those with all labels of ``selector``."""
+        found: list[dict[str, Any]] = _read(self._core.list_namespaced_pod, namespace, label_selector=selector)["items"]
+        return found
+
+    def post(self, namespace: str, service: str, path: str, body: object) -> tuple[int, str]:
+        """Send JSON to a Service (``name:port``), by the API server; the status and the text of the answer."""
+        place = f"/api/v1/namespaces/{namespace}/services/{service}/proxy{path}"
+        request = self._api.param_serialize(
+            "POST", place, header_params={"Content-Type": "application/json"}, body=body, auth_settings=["BearerToken"]
+        )
+        try:
+            answer = self._api.call_api(*request, _request_timeout=_TIMEOUT)
+        except urllib3.exceptions.HTTPError as error:
+            raise ReadError(f"{place}: {error}") from error
+        return answer.status, answer.read().decode()
+
+    def pool(self, namespace: str, name: str) -> dict[str, Any]:
+        """As the API server has it."""
+        place = ("backendpool.io", "v1alpha1", namespace, "grpcbackendpools", name)
+        return _read(self._custom.get_namespaced_custom_object, *place)
+
+
+def _read(call: Callable[..., Any], *args: str, **query: str) -> dict[str, Any]:
+    """The answer as JSON, which the client would else turn into objects; raises :class:`ReadError`."""
+    try:
+        answer = call(*args, **query, _preload_content=False, _request_timeout=_TIMEOUT)
+        found: dict[str, Any] = json.loads(answer.data)
+    except (client.ApiException, urllib3.exceptions.HTTPError, ValueError) as error:
+        raise ReadError(f"{call.__name__} {' '.join(args)}: {error}") from error
+    return found

@@ -1,0 +1,180 @@
+"""The operator for some namespaces only (manifests/operator/namespaced), run with the rights that it has there.
+
+It serves two, which are listed, and not a third.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import yaml
+
+from . import deploy, pools
+from .kubectl import Kubectl, eventually
+from .namespaces import own_namespace
+
+OPERATOR = "deployment/backendpool-operator"
+
+# The operator for all namespaces is away meanwhile.
+pytestmark = pytest.mark.alone
+
+Right = tuple[str, str, str, str]
+"""API group, resource, name (empty for all) and verb."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confined:
+    """An operator in a namespace of its own, that serves two namespaces and not another."""
+
+    home: str
+    served: tuple[str, str]
+    other: str
+
+    @property
+    def user(self) -> str:
+        return f"system:serviceaccount:{self.home}:backendpool-operator"
+
+
+@pytest.fixture(scope="module")
+def confined(operator: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Confined]:
+    """The operator from manifests/operator/namespaced, while the one for all namespaces is scaled to nothing."""
+    system = f"--namespace={deploy.OPERATOR_NAMESPACE}"
+    replicas = operator.json("get", OPERATOR, system)["spec"]["replicas"]
+    _stop(operator, deploy.OPERATOR_NAMESPACE)
+    home = f"e2e-operator-{uuid4().hex[:6]}"
+    with ExitStack() as stack:
+        stack.callback(operator.rollout, deploy.OPERATOR_NAMESPACE, OPERATOR)
+        stack.callback(operator, "scale", OPERATOR, f"--replicas={replicas}", system)
+        one, two, other = (stack.enter_context(own_namespace(operator, word)) for word in ("one", "two", "other"))
+        overlay = _overlay(tmp_path_factory.mktemp("manifests"), (one, two))
+        text = deploy.manifests(operator, overlay).replace(deploy.OPERATOR_NAMESPACE, home)
+        stack.callback(operator, "delete", "namespace", home, "--wait=false", "--ignore-not-found")
+        operator("apply", "--server-side", "--filename=-", input=text)
+        # Before the other is back: two operators with a Lease each would both serve these pools.
+        stack.callback(_stop, operator, home)
+        operator.rollout(home, OPERATOR)
+        yield Confined(home, (one, two), other)
+
+
+def _stop(kubectl: Kubectl, home: str) -> None:
+    """Have no operator run in its namespace."""
+    here = f"--namespace={home}"
+    kubectl("scale", OPERATOR, "--replicas=0", here)
+    kubectl("wait", "--for=delete", "pod", "--selector=app.kubernetes.io/component=operator", here)
+
+
+def _overlay(folder: Path, namespaces: Sequence[str]) -> Path:
+    """The overlay with these namespaces in the place of its example, by the steps that it tells."""
+    for name in ("crds", "manifests"):
+        shutil.copytree(deploy.REPOSITORY / name, folder / name)
+    overlay = folder / "manifests" / "operator" / "namespaced"
+    for namespace in namespaces:
+        shutil.copytree(overlay / "default", overlay / namespace)
+        _replace(overlay / namespace / "kustomization.yaml", "namespace: default\n", f"namespace: {namespace}\n")
+    listed = "".join(f"  - {namespace}\n" for namespace in namespaces)
+    _replace(overlay / "kustomization.yaml", "  - default\n", listed)
+    _replace(overlay / "kustomization.yaml", "value: default}", f'value: "{",".join(namespaces)}"}}')
+    return overlay
+
+
+def _replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+
+
+def rights(kubectl: Kubectl, user: str, namespace: str) -> set[Right]:
+    """All that a user may do in a namespace, but for what every user may."""
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": namespace},
+    }
+
+    def of(name: str) -> set[Right]:
+        done = kubectl(
+            "create", f"--as={name}", "--filename=-", "--output=json", "--validate=false", input=json.dumps(review)
+        )
+        return flat(json.loads(done.stdout)["status"]["resourceRules"])
+
+    return of(user) - of("system:serviceaccount:default:nobody")
+
+
+def flat(rules: list[dict[str, Any]]) -> set[Right]:
+    return {
+        right
+        for rule in rules
+        for right in product(rule["apiGroups"], rule["resources"], rule.get("resourceNames", [""]), rule["verbs"])
+    }
+
+
+def test_confined_operator_has_rights_where_it_serves_alone(operator: Kubectl, confined: Confined) -> None:
+    """Where it serves, those of the shared list; at home, those on its Lease; elsewhere and over all, none."""
+    role = deploy.REPOSITORY / "manifests" / "operator" / "rights" / "role.yaml"
+    granted = flat(next(yaml.safe_load_all(role.read_text(encoding="utf-8")))["rules"])
+    assert [rights(operator, confined.user, namespace) for namespace in confined.served] == [granted, granted]
+    assert {resource for _, resource, _, _ in rights(operator, confined.user, confined.home)} == {"leases"}
+    assert rights(operator, confined.user, confined.other) == set()
+    for verb, kind in product(("list", "watch"), ("gbp", "services", "namespaces", "customresourcedefinitions")):
+        asked = ("auth", "can-i", verb, kind, "--all-namespaces", f"--as={confined.user}")
+        assert operator(*asked, check=False).stdout == "no\n"
+
+
+def test_confined_operator_lacks_no_right(operator: Kubectl, confined: Confined) -> None:
+    """In both namespaces a pool comes up, is kept so and told of, within those rights, and nothing was refused."""
+    for namespace in confined.served:
+        pool = pools.pool(namespace, readers=[{"serviceAccount": "gateway"}])
+        operator.apply(pools.backends(namespace, 2), pool)
+    for namespace in confined.served:
+        pools.wait_ready(operator, namespace)
+        pools.wait_for_count(operator, namespace, 2)
+        _is_kept_as_it_is(operator, namespace)
+    log = _log(operator, confined)
+    assert "pools known" in log
+    assert "orbidden" not in log
+
+
+def _is_kept_as_it_is(kubectl: Kubectl, namespace: str) -> None:
+    here = f"--namespace={namespace}"
+    kubectl("delete", "service", "greetserver", here)
+    kubectl("wait", "--for=create", "service/greetserver", here, "--timeout=30s")
+    events = "--field-selector=reason=DriftRepaired"
+    eventually("an event", lambda: kubectl.json("get", "events.v1.events.k8s.io", here, events)["items"])
+    kubectl("patch", "gbp", "greetserver", here, "--type=merge", '--patch={"spec":{"lookaside":{"replicas":0}}}')
+    kubectl("wait", "--for=delete", "deployment/greetserver-lookaside", here, "--timeout=30s")
+
+
+def test_confined_operator_serves_no_other_namespace(operator: Kubectl, confined: Confined) -> None:
+    """A pool elsewhere stays as its author wrote it."""
+    operator.apply(pools.pool(confined.other))
+    _are_served(operator, confined.served, "later")
+    assert "status" not in pools.read(operator, confined.other)
+    assert operator.json("get", "services", f"--namespace={confined.other}")["items"] == []
+
+
+def test_confined_operator_is_held_up_by_no_namespace(operator: Kubectl, confined: Confined) -> None:
+    """With a namespace in its list that it may not read it becomes ready, says so, and serves both others."""
+    listed = ",".join((confined.served[0], confined.other, confined.served[1]))
+    operator("set", "env", OPERATOR, f"WATCH_NAMESPACES={listed}", f"--namespace={confined.home}")
+    operator.rollout(confined.home, OPERATOR)
+    _are_served(operator, confined.served, "latest")
+    assert "endpointslices cannot be watched, trying again: 403" in _log(operator, confined)
+
+
+def _are_served(kubectl: Kubectl, namespaces: Sequence[str], name: str) -> None:
+    """A pool that is made in each of these has a status soon."""
+    kubectl.apply(*(pools.pool(namespace, name, lookaside={"replicas": 0}) for namespace in namespaces))
+    eventually("all have a status", lambda: all("status" in pools.read(kubectl, where, name) for where in namespaces))
+
+
+def _log(kubectl: Kubectl, confined: Confined) -> str:
+    return kubectl("logs", OPERATOR, f"--namespace={confined.home}", "--all-pods", "--tail=-1").stdout

@@ -1,0 +1,25 @@
+"""The demo, as a person runs it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from . import deploy
+
+
+@pytest.mark.alone
+@pytest.mark.usefixtures("operator")
+def test_the_demo_shows_what_it_says() -> None:
+    """Every stage is as it should be, each new pod is used, and a rolling restart fails no call: else it says so."""
+    demo = [sys.executable, "-m", "tests.e2e.demo"]
+    run = subprocess.run(demo, cwd=deploy.REPOSITORY, capture_output=True, text=True, timeout=480, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert re.findall(r"Stage (\d), (\w+)", run.stdout) == [
+        (number, name) for number, name in (stage.split("-") for stage in deploy.STAGES)
+    ]
+    assert len(re.findall(r"^│ greetserver-\S+ +│.* s +│$", run.stdout, re.MULTILINE)) == 3
+    assert re.search(r"^  0 of \d{3,} calls failed", run.stdout, re.MULTILINE)

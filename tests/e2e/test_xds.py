@@ -1,0 +1,48 @@
+"""Calls by gRPC's own xDS client, in the gateway, while pods come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from . import pools, stages, traffic
+from .cluster import Cluster
+from .kubectl import Kubectl, eventually
+from .namespaces import own_namespace
+
+pytestmark = pytest.mark.xdist_group("xds")
+
+
+@pytest.fixture(scope="module")
+def home(cluster: Cluster, operator: Kubectl) -> Iterator[str]:
+    """The stage of xDS in a namespace of these tests, with three servers, each of them called."""
+    with own_namespace(operator, "xds") as namespace:
+        stages.settled(cluster, "5-xds", namespace)
+        _wait_answered(operator, namespace)
+        yield namespace
+
+
+def test_no_call_fails_while_pods_come_and_go(operator: Kubectl, home: str) -> None:
+    """3-6-3 and a rolling restart at 200 calls a second: none fails, and each new pod is called."""
+    with traffic.load(operator, home, rate=200) as load:
+        pools.come_and_go(operator, home)
+        summary = load.stop()
+    assert summary.failed == 0, summary.errors
+    assert len(summary.pods) == 9
+
+
+def test_no_backends_and_back(operator: Kubectl, home: str) -> None:
+    """3-0-3: with no pod each call is refused with 503; with pods again calls are answered again."""
+    pools.scale(operator, home, 0)
+    pools.wait_for_count(operator, home, 0)
+    refused = traffic.calls(operator, home, 20)
+    assert (refused.ok, refused.failed) == (0, 20)
+    assert all(error.startswith("503") for error in refused.errors), refused.errors
+    pools.scale(operator, home, 3)
+    pools.wait_for_count(operator, home, 3)
+    _wait_answered(operator, home)
+
+
+def _wait_answered(kubectl: Kubectl, namespace: str) -> None:
+    eventually("every pod answers", lambda: traffic.answering(kubectl, namespace) == 3, timeout=90, every=1)

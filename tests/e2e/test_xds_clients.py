@@ -1,0 +1,76 @@
+"""Clients that share no code with us, over xDS: grpc-go, and Envoy with JSON for gRPC."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from . import clients, deploy, pools, stages, traffic
+from .cluster import Cluster
+from .kubectl import Kubectl, eventually
+
+pytestmark = pytest.mark.xdist_group("xds-clients")
+
+ENVOY = "http://greet-envoy:8080/greet"
+
+
+@pytest.fixture(scope="module")
+def go_client(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return clients.go(cluster, tmp_path_factory.mktemp("go"))
+
+
+@pytest.fixture
+def envoy(cluster: Cluster, operator: Kubectl, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Envoy before the pool of the stage of xDS, as examples/envoy has it; their namespace."""
+    image = clients.envoy(cluster, tmp_path_factory.mktemp("envoy"))
+    stages.settled(cluster, "5-xds", namespace)
+    example = _example(operator, image).replace(deploy.STAGES["5-xds"], namespace)
+    operator("apply", "--server-side", "--filename=-", input=example)
+    operator.rollout(namespace, "deployment/greet-envoy")
+    eventually("Envoy calls every pod", lambda: traffic.answering(operator, namespace, url=ENVOY) == 3, every=1)
+    return namespace
+
+
+def test_go_and_envoy_follow_the_pool(operator: Kubectl, envoy: str, go_client: str) -> None:
+    """3-6-3 and a rolling restart at 100 calls a second by each: none fails, and each pod has its share."""
+    with (
+        traffic.by(operator, _go(envoy, go_client, rate=100)) as by_go,
+        traffic.load(operator, envoy, url=ENVOY, rate=100) as by_envoy,
+    ):
+        pools.come_and_go(operator, envoy)
+        summaries = (by_go.stop(), by_envoy.stop())
+    for summary in summaries:
+        assert summary.failed == 0, summary.errors
+        assert len(summary.pods) == 9
+    with traffic.by(operator, _go(envoy, go_client, rate=200, calls=300)) as load:
+        _even(load.summary())
+    _even(traffic.calls(operator, envoy, 300, url=ENVOY))
+
+
+def _even(summary: traffic.Summary) -> None:
+    assert (summary.failed, len(summary.pods)) == (0, 3), summary
+    # The very first calls go to whichever pod is connected first.
+    assert min(summary.pods.values()) >= 90, summary.pods
+
+
+def _go(namespace: str, image: str, **settings: float) -> dict[str, Any]:
+    """The load of :func:`traffic.load`, by a client in Go that mounts the pool's bootstrap."""
+    pod = traffic.pod(namespace, [f"--target=xds:///greetserver.{namespace}", *traffic.flags(settings)])
+    (container,) = pod["spec"]["containers"]
+    container["image"] = image
+    container["env"] = [{"name": "GRPC_XDS_BOOTSTRAP", "value": "/etc/xds/bootstrap.json"}]
+    container["volumeMounts"] = [{"name": "xds", "mountPath": "/etc/xds", "readOnly": True}]
+    pod["spec"]["volumes"] = [{"name": "xds", "configMap": {"name": "greetserver-xds"}}]
+    return pod
+
+
+def _example(kubectl: Kubectl, image: str) -> str:
+    """What examples/envoy is, with our image of Envoy."""
+    objects = list(yaml.safe_load_all(kubectl("kustomize", str(deploy.REPOSITORY / "examples" / "envoy")).stdout))
+    for obj in objects:
+        if obj["kind"] == "Deployment":
+            (container,) = obj["spec"]["template"]["spec"]["containers"]
+            container["image"] = image
+    return yaml.safe_dump_all(objects)

@@ -1,0 +1,116 @@
+"""A lookaside that serves by TLS: who is let in, what a Secret that cannot be used comes to, and renewal."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.certificates import Authority
+
+from . import pools, traffic
+from .gateways import NAME, gateway, url
+from .kubectl import Kubectl, eventually
+
+SECRET = "greet-tls"
+CLIENT = "greet-client-tls"
+FOLDER = "/var/run/secrets/backendpool.io/greetserver"
+LOOKASIDE = "deployment/greetserver-lookaside"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.make(tmp_path_factory.mktemp("certificates") / "pools")
+
+
+def secret(namespace: str, name: str, **files: bytes) -> dict[str, Any]:
+    """``tls_crt`` and so on are the files' names with a dot."""
+    data = {key.replace("_", "."): b64encode(content).decode() for key, content in files.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": name}, "data": data}
+
+
+def of_server(authority: Authority, namespace: str) -> dict[str, Any]:
+    """The lookaside's Secret, as cert-manager lays it out."""
+    chain, key = authority.issue(f"greetserver-lookaside.{namespace}.svc")
+    return secret(namespace, SECRET, tls_crt=chain, tls_key=key, ca_crt=authority.certificate)
+
+
+def of_client(authority: Authority, namespace: str) -> dict[str, Any]:
+    chain, key = authority.issue("client")
+    return secret(namespace, CLIENT, tls_crt=chain, tls_key=key, ca_crt=authority.certificate)
+
+
+def problem(kubectl: Kubectl, namespace: str) -> str:
+    """What the pool says of its lookaside, while that is not available."""
+    condition = pools.condition(pools.read(kubectl, namespace), "LookasideAvailable")
+    return str(condition.get("message", "")) if condition.get("status") == "False" else ""
+
+
+def test_secret_that_is_missing_or_broken_is_told(operator: Kubectl, namespace: str, authority: Authority) -> None:
+    """The condition says what is wrong with which, and the lookaside comes up when it is put right."""
+    operator.apply(pools.backends(namespace, 1), pools.pool(namespace, lookaside={"tls": {"secretName": SECRET}}))
+    eventually(
+        "the missing Secret is told",
+        lambda: f"see that there is a Secret {SECRET} with tls.crt and tls.key" in problem(operator, namespace),
+        timeout=90,
+    )
+    broken = of_server(authority, namespace)
+    broken["data"]["tls.key"] = b64encode(b"no key").decode()
+    operator.apply(broken)
+    eventually(
+        "the broken Secret is told",
+        lambda: "tls.crt and tls.key cannot be used" in problem(operator, namespace),
+        timeout=240,
+    )
+    condition = pools.condition(pools.read(operator, namespace), "LookasideAvailable")
+    assert condition["reason"] == "LookasideUnavailable"
+    operator.apply(of_server(authority, namespace))
+    operator("rollout", "restart", LOOKASIDE, f"--namespace={namespace}")
+    pools.wait_ready(operator, namespace, timeout=240)
+
+
+def test_calls_by_a_lookaside_that_knows_its_clients(
+    operator: Kubectl, namespace: str, authority: Authority, tmp_path: Path
+) -> None:
+    """Mutual TLS: a client with a certificate follows changes, one without is not served; a renewal loses no stream."""
+    operator.apply(
+        of_server(authority, namespace),
+        of_client(authority, namespace),
+        pools.backends(namespace),
+        pools.pool(namespace, lookaside={"tls": {"secretName": SECRET}}),
+    )
+    pools.wait_ready(operator, namespace, timeout=240)
+    xds = {"/etc/xds": "greetserver-xds"}
+    env = {"GATEWAY_MODE": "xds", "GRPC_XDS_BOOTSTRAP": "/etc/xds/bootstrap.json"}
+    stranger = env | {"GRPC_XDS_BOOTSTRAP": "/etc/xds/bootstrap-without-certificate.json"}
+    operator.apply(
+        *gateway(namespace, env, config_maps=xds, secrets={FOLDER: CLIENT}),
+        *gateway(namespace, stranger, name="stranger", config_maps=xds, secrets={FOLDER: CLIENT}),
+    )
+    operator.rollout(namespace, f"deployment/{NAME}", "deployment/stranger")
+    refused = traffic.calls(operator, namespace, 5, url=url("stranger"))
+    assert (refused.ok, refused.failed) == (0, 5), refused
+    eventually("the gateway is reached", lambda: traffic.answering(operator, namespace))
+    with traffic.load(operator, namespace, rate=20) as load:
+        before = _certificates(operator, namespace)
+        operator.apply(of_server(authority, namespace))
+        eventually("the renewed files are mounted", lambda: _certificates(operator, namespace) != before, timeout=180)
+        operator.apply(*gateway(namespace, env, name="later", config_maps=xds, secrets={FOLDER: CLIENT}))
+        operator.rollout(namespace, "deployment/later")
+        eventually("a later client calls all", lambda: traffic.answering(operator, namespace, url=url("later")) == 3)
+        pools.scale(operator, namespace, 4)
+        pools.wait_for_count(operator, namespace, 4)
+        summary = load.stop()
+    assert summary.failed == 0, summary.errors
+    assert len(summary.pods) == 4
+
+
+def _certificates(kubectl: Kubectl, namespace: str) -> str:
+    """What the replicas have mounted."""
+    program = "print(open('/var/run/secrets/backendpool.io/tls/tls.crt').read())"
+    selector = "--selector=app.kubernetes.io/name=backendpool-lookaside"
+    names = kubectl("get", "pods", f"--namespace={namespace}", selector, "--output=name").stdout.split()
+    read = (kubectl("exec", name, f"--namespace={namespace}", "--", "python", "-c", program) for name in names)
+    return "".join(one.stdout for one in read)
