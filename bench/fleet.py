@@ -20,18 +20,25 @@ from backendpool.names import API_VERSION, BACKENDS, COMPONENT_LABEL, KIND, POOL
 Document = dict[str, Any]
 
 PORT = 50051
+_LEAST: Document = {"lookaside": {"replicas": 0}}
+_WHOLE: Document = {"readers": [{"serviceAccount": "reader"}]}
 _AT_ONCE = 16
 """Requests under way: more only wait in the API server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """``pools`` pools in one namespace, each of ``endpoints`` endpoints in ``slices`` EndpointSlices."""
+    """``pools`` pools in one namespace, each of ``endpoints`` endpoints in ``slices`` EndpointSlices.
+
+    With a ``lookaside`` and a reader a pool is made of all that there is, instead of one Service; the namespace's quota
+    keeps pods away.
+    """
 
     namespace: str
     pools: int
     endpoints: int
     slices: int = 1
+    lookaside: bool = False
 
     def names(self) -> list[str]:
         """The pools' names."""
@@ -104,8 +111,8 @@ def _pool(fleet: Fleet, name: str) -> Document:
         "apiVersion": API_VERSION,
         "kind": KIND,
         "metadata": {"namespace": fleet.namespace, "name": name},
-        # Without a lookaside, a pool is one Service: no pod is made. The selector matches none.
-        "spec": {"selector": {"bench": name}, "port": PORT, "lookaside": {"replicas": 0}},
+        # The selector matches no pod.
+        "spec": {"selector": {"bench": name}, "port": PORT, **(_WHOLE if fleet.lookaside else _LEAST)},
     }
 
 

@@ -50,8 +50,8 @@ _Row = tuple[str, str, Callable[[SizeResult], float]]
 
 _ROWS: tuple[_Row, ...] = (
     ("first start: to all synced", "s", lambda r: r.first_start.seconds),
-    ("  the same requests alone", "s", lambda r: r.floor),
-    ("  in terms of these", "", lambda r: r.first_start.seconds / r.floor),
+    ("  what it has to write, alone", "s", lambda r: r.floor),
+    ("  in terms of that", "", lambda r: r.first_start.seconds / r.floor),
     ("  CPU", "s", lambda r: r.first_start.cpu),
     ("  memory at most", "MB", lambda r: r.first_start.memory),
     ("  requests for each pool", "", lambda r: r.first_start.requests.total() / r.pools),

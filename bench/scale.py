@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 from backendpool.cluster.api import Api
 from bench import floor, measures, report, wide
+from bench.command import counts, finished, say
 from bench.fleet import Fleet, create, create_pools
 from bench.programs import Program, running
 from bench.report import Results, SizeResult, WideResult
 from bench.seen import StatusView, watching
 from bench.stage import prepared
-from tests.e2e.cluster import Cluster, ClusterError, ensure
+from tests.e2e.cluster import Cluster, using
 
 _PER_SLICE = 100
 """Endpoints in a slice: what the cluster's own controller puts into one."""
@@ -41,6 +41,7 @@ class Sizes:
     flap_rate: float = 20.0
     flap_seconds: float = 20.0
     wide: int = 5000
+    lookaside: bool = False
     profile: Path | None = None
 
 
@@ -51,10 +52,11 @@ class Bench:
         self._api = api
         self._sizes = sizes
         self._folder = folder
-        self._env = {"KUBECONFIG": str(cluster.kubeconfig), "LOOKASIDE_IMAGE": "unused", "WATCH_NAMESPACES": ""}
+        self._env = {"KUBECONFIG": str(cluster.kubeconfig), "LOOKASIDE_IMAGE": "unused"}
         run = uuid4().hex[:6]
         self._fleets = [
-            Fleet(f"bench-{run}-{pools}", pools, sizes.endpoints, _slices(sizes.endpoints)) for pools in sizes.pools
+            Fleet(f"bench-{run}-{pools}", pools, sizes.endpoints, _slices(sizes.endpoints), sizes.lookaside)
+            for pools in sizes.pools
         ]
         self._floors = {fleet: replace(fleet, namespace=f"{fleet.namespace}-floor") for fleet in self._fleets}
         self._wide = Fleet(f"bench-{run}-wide", 1, sizes.wide, _slices(sizes.wide))
@@ -67,34 +69,34 @@ class Bench:
     async def run(self) -> Results:
         """Measure all of it; the namespaces must be there."""
         for fleet in (*self._fleets, self._wide):
-            _say(f"writing {fleet.pools} pools of {fleet.endpoints} endpoints")
+            say(f"writing {fleet.pools} pools of {fleet.endpoints} endpoints")
             await create(self._api, fleet)
         sizes = [await self._size(fleet) for fleet in self._fleets]
         return Results(self._sizes.endpoints, sizes, await self._flap(self._fleets[-1]), await self._wide_pool())
 
     async def _size(self, fleet: Fleet) -> SizeResult:
-        _say(f"{fleet.pools} pools: first start")
+        say(f"{fleet.pools} pools: first start")
         async with watching(self._api, fleet.namespace) as view:
             async with self._operator(fleet, "first-start") as operator:
                 first = await measures.first_start(operator, view, fleet)
-            _say(f"{fleet.pools} pools: restart")
+            say(f"{fleet.pools} pools: restart")
             async with self._operator(fleet, "restart") as operator:
                 again = await measures.restart(operator, fleet)
                 await measures.quiet(operator)
-                _say(f"{fleet.pools} pools: {self._sizes.changes} single changes")
+                say(f"{fleet.pools} pools: {self._sizes.changes} single changes")
                 single = await measures.changes(self._api, operator, view, fleet, self._sizes.changes)
-                _say(f"{fleet.pools} pools: one change in every pool")
+                say(f"{fleet.pools} pools: one change in every pool")
                 burst = await measures.burst(self._api, operator, view, fleet)
-        return SizeResult(fleet.pools, first, await self._floor(fleet, first), again, single, burst)
+        return SizeResult(fleet.pools, first, await self._floor(fleet), again, single, burst)
 
-    async def _floor(self, fleet: Fleet, first: measures.Start) -> float:
-        _say(f"{fleet.pools} pools: the requests of the first start alone")
+    async def _floor(self, fleet: Fleet) -> float:
+        say(f"{fleet.pools} pools: what a first start has to write, alone")
         alone = self._floors[fleet]
         await create_pools(self._api, alone)
-        return await floor.seconds(self._api, alone, first.requests["create"])
+        return await floor.seconds(self._api, alone)
 
     async def _flap(self, fleet: Fleet) -> measures.Flap:
-        _say(f"{fleet.pools} pools: an endpoint that flaps")
+        say(f"{fleet.pools} pools: an endpoint that flaps")
         async with watching(self._api, fleet.namespace) as view, self._operator(fleet, "flap") as operator:
             await measures.restart(operator, fleet)
             await measures.quiet(operator)
@@ -103,7 +105,7 @@ class Bench:
 
     async def _wide_pool(self) -> WideResult:
         fleet = self._wide
-        _say(f"one pool of {fleet.endpoints} endpoints")
+        say(f"one pool of {fleet.endpoints} endpoints")
         async with watching(self._api, fleet.namespace) as view, self._operator(fleet, "wide") as operator:
             await measures.first_start(operator, view, fleet)
             await measures.quiet(operator)
@@ -120,7 +122,7 @@ class Bench:
         folder = self._folder / f"{what}-{fleet.pools}"
         folder.mkdir()
         profile = self._sizes.profile and self._sizes.profile.resolve() / f"{what}-{fleet.pools}.prof"
-        env = {**self._env, "WATCH_NAMESPACES": fleet.namespace}
+        env = {**self._env, "WATCH_NAMESPACES": fleet.namespace, "LEASE_NAMESPACE": fleet.namespace}
         async with running("operator", env, folder, profile) as operator:
             yield operator
 
@@ -139,42 +141,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     sizes = _arguments(argv)
     if sizes.profile:
         sizes.profile.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
-    try:
-        print(report.table(asyncio.run(measure(ensure(), sizes))))
-    except KeyboardInterrupt:
-        _say("interrupted: the cluster is as it was")
-        return 128 + signal.SIGINT
-    except ClusterError as error:
-        _say(error.report())
-        return 1
-    return 0
+    return finished(partial(_report, sizes))
+
+
+def _report(sizes: Sizes) -> str:
+    with using("benchmark", with_images=False) as cluster:
+        return report.table(asyncio.run(measure(cluster, sizes)))
 
 
 def _arguments(argv: Sequence[str] | None) -> Sizes:
     default = Sizes()
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__.partition("\n")[0])
     parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
-    parser.add_argument("--pools", type=_counts, default=default.pools, help="numbers of pools, by commas, ascending")
+    parser.add_argument("--pools", type=counts, default=default.pools, help="numbers of pools, by commas, ascending")
     parser.add_argument("--endpoints", type=int, default=default.endpoints, help="endpoints of each pool")
     parser.add_argument("--changes", type=int, default=default.changes, help="single changes to measure")
     parser.add_argument("--flap-rate", type=float, default=default.flap_rate, help="changes a second of a flapping pod")
     parser.add_argument("--flap-seconds", type=float, default=default.flap_seconds, help="how long it flaps")
     parser.add_argument("--wide", type=int, default=default.wide, help="endpoints of the one large pool")
+    parser.add_argument("--lookaside", action="store_true", help="pools with a lookaside and a reader; no pod is run")
     parser.add_argument("--profile", type=Path, help="folder for cProfile files of the operator; costs time itself")
     return Sizes(**vars(parser.parse_args(argv)))
 
 
-def _counts(text: str) -> tuple[int, ...]:
-    return tuple(sorted(int(part) for part in text.split(",")))
-
-
 def _slices(endpoints: int) -> int:
     return -(-endpoints // _PER_SLICE)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

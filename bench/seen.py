@@ -12,12 +12,13 @@ from backendpool.cluster.api import Api
 from backendpool.cluster.reflector import Change, Reflector
 from backendpool.cluster.resources import POOLS
 
-_LONGEST_WAIT = 120.0
+_LONGEST_WAIT = 300.0
+_AT_REST = {("EndpointsAvailable", "True"), ("Reconciling", "False"), ("Stalled", "False")}
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a pool's status says: its revision, whether the pool is Ready, and how much it lists."""
+    """What a pool's status says: its revision, whether all is applied and some endpoint ready, how much it lists."""
 
     revision: str
     ready: bool
@@ -39,7 +40,7 @@ class StatusView:
         return self.reflector.items[self._namespace, pool]
 
     def expect(self, pool: str, revision: str) -> asyncio.Future[float]:
-        """When ``pool`` is seen to be Ready with ``revision``, on the event loop's clock."""
+        """When ``pool`` is seen to be ready with ``revision``, on the event loop's clock."""
         loop = asyncio.get_running_loop()
         future = self._waiting.setdefault((pool, revision), loop.create_future())
         seen = self.reflector.items.get((self._namespace, pool))
@@ -70,7 +71,7 @@ async def watching(api: Api, namespace: str) -> AsyncIterator[StatusView]:
 
 
 async def all_of(expected: Iterable[asyncio.Future[float]]) -> float:
-    """When the last of them came; TimeoutError where one does not come in two minutes."""
+    """When the last of them came; TimeoutError where one does not come in five minutes."""
     async with asyncio.timeout(_LONGEST_WAIT):
         return max(await asyncio.gather(*expected))
 
@@ -79,7 +80,8 @@ def _parse(obj: dict[str, Any]) -> Seen:
     status = obj.get("status") or {}
     return Seen(
         revision=status.get("revision", ""),
-        ready=any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ()),
+        # Not Ready, which a pool is not whose lookaside is kept from running.
+        ready=_AT_REST.issubset((c["type"], c["status"]) for c in status.get("conditions") or ()),
         listed=len(status.get("endpoints") or ()),
         total=status.get("total", 0),
         truncated=bool(status.get("truncated")),

@@ -1,0 +1,68 @@
+"""The process behind :mod:`bench.backends`: echoes, greetings, and a lookaside that tells of them, on one port.
+
+``python -m bench.backend_server COUNT`` serves at every address of the loopback, of which the lookaside names COUNT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from backendpool.endpoints import EndpointSet
+from backendpool.lookaside.broadcast import Broadcast
+from backendpool.lookaside.lookaside_pb2_grpc import add_LookasideServicer_to_server
+from backendpool.lookaside.resolver import Resolver
+from backendpool.lookaside.servicer import LookasideServicer
+from backendpool.lookaside.watcher import Telling, WatchServicer
+from backendpool.pool_view import PoolView
+from bench.backends import MESSAGES, NAMESPACE, POOL, SERVICE, endpoints
+from greet.greet_pb2_grpc import add_GreetServiceServicer_to_server
+from greet.server import GreetServicer
+from greet.settings import ServerSettings
+
+
+async def serve(count: int) -> None:
+    """Serve, with the port on standard output, until standard input ends: also where who asked for it was killed."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    port = server.add_insecure_port("0.0.0.0:0")
+    _echo(server)
+    add_GreetServiceServicer_to_server(GreetServicer(ServerSettings("bench")), server)
+    _lookaside(server, EndpointSet.of(endpoints(count, port)))
+    await server.start()
+    print(port, flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await server.stop(None)
+
+
+def _echo(server: grpc.aio.Server) -> None:
+    handlers: dict[str, Any] = {
+        "Unary": grpc.unary_unary_rpc_method_handler(_unary),
+        "Stream": grpc.unary_stream_rpc_method_handler(_stream),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+
+def _lookaside(server: grpc.aio.Server, found: EndpointSet) -> None:
+    resolver = Resolver(NAMESPACE, POOL, lambda: found)
+    add_LookasideServicer_to_server(LookasideServicer(resolver, lambda _: None), server)
+    tellings: Broadcast[Telling] = Broadcast()
+    tellings.publish(Telling(PoolView(found)))
+    WatchServicer(NAMESPACE, POOL, tellings, lambda: 0.0).register(server)
+
+
+async def _unary(request: bytes, _: object) -> bytes:
+    return request
+
+
+async def _stream(request: bytes, _: object) -> AsyncIterator[bytes]:
+    for _number in range(MESSAGES):
+        yield request
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1])))

@@ -1,0 +1,52 @@
+"""Backends for the client's benchmark: one server in a process of its own, at every address of the loopback.
+
+To a client each address is another backend, with a connection of its own, as pods are. What the server does costs the
+client nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from backendpool.endpoints import Endpoint
+
+SERVICE: Final = "bench.Echo"
+UNARY: Final = f"/{SERVICE}/Unary"
+STREAM: Final = f"/{SERVICE}/Stream"
+MESSAGES: Final = 10
+"""Responses of a streamed call."""
+
+NAMESPACE: Final = "bench"
+POOL: Final = "backends"
+"""What the lookaside on the same port has the backends as."""
+
+_PER_NETWORK = 250
+
+
+def endpoints(count: int, port: int) -> list[Endpoint]:
+    """``count`` backends of the server that listens on ``port``."""
+    return [Endpoint(_address(number), port, f"uid-{number}", f"pod-{number}") for number in range(count)]
+
+
+@asynccontextmanager
+async def serving(count: int) -> AsyncIterator[int]:
+    """Run the server while the context lasts, and give its port; its lookaside tells of ``count`` backends."""
+    command = [sys.executable, "-m", "bench.backend_server", str(count)]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield int(await process.stdout.readline())
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+def _address(number: int) -> str:
+    return f"127.1.{number // _PER_NETWORK}.{number % _PER_NETWORK + 1}"
