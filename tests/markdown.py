@@ -11,7 +11,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 README = REPOSITORY / "README.md"
 CONTRIBUTING = REPOSITORY / "CONTRIBUTING.md"
 ARCHITECTURE = REPOSITORY / "docs" / "architecture.md"
+CLIENT = REPOSITORY / "docs" / "client.md"
 OPERATIONS = REPOSITORY / "docs" / "operations.md"
+XDS = REPOSITORY / "docs" / "xds.md"
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")

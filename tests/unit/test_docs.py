@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from backendpool.assessment import ChildrenView
 from backendpool.endpoints import Endpoint, EndpointSet
 from backendpool.pool import parse_pool
 from backendpool.spec import parse_spec
-from backendpool.status import ChildrenView, build_status
+from backendpool.status import build_status
 from greet.settings import Mode
 from tests.e2e.deploy import STAGES
 from tests.markdown import (
@@ -95,26 +96,28 @@ def test_every_room_is_on_the_plan() -> None:
 
 
 def test_stages_are_the_gateways_modes() -> None:
-    """One stage for each mode, whose manifests run the gateway in it."""
+    """One stage for each mode, whose manifests run the gateway in it; watch is as pool, and has none."""
+    modes = [mode for mode in Mode if mode is not Mode.WATCH]
     stages = table(section(README, "The stages"), "stage", "`--mode`", "what happens", "sees new pods")
     folders = [re.findall(r"\((manifests/greet/\S+)\)", row["stage"])[0] for row in stages]
-    assert [row["`--mode`"] for row in stages] == list(Mode)
+    assert [row["`--mode`"] for row in stages] == modes
     assert [Path(folder).name for folder in folders] == list(STAGES)
-    for folder, mode in zip(folders, Mode, strict=True):
+    for folder, mode in zip(folders, modes, strict=True):
         gateway = yaml.safe_load((REPOSITORY / folder / "gateway.yaml").read_text())
         env = gateway["spec"]["template"]["spec"]["containers"][0]["env"]
         assert {"name": "GATEWAY_MODE", "value": str(mode)} in env
 
 
-def test_images_that_are_to_be_built_are_those_of_the_manifests() -> None:
+@pytest.mark.parametrize(("heading", "folder"), [("Install", "operator"), ("The stages", "greet")])
+def test_images_that_are_to_be_built_are_those_of_the_manifests(heading: str, folder: str) -> None:
     """The build's target is in the Dockerfile, and what it is tagged as is what the manifests are told to run."""
-    install = section(README, "Install")
+    install = section(README, heading)
     build, push = (command.line.split() for command in commands(install)[:2])
     (target,), (tag,) = ([build[build.index(flag) + 1]] for flag in ("--target", "--tag"))
     (image,) = yaml.safe_load(block(install, "yaml"))["images"]
     assert f"AS {target}\n" in (REPOSITORY / "Dockerfile").read_text()
     assert push[-1] == tag == f"{image['newName']}:{image['newTag']}"
-    kustomization = yaml.safe_load((REPOSITORY / "manifests/operator/base/kustomization.yaml").read_text())
+    kustomization = yaml.safe_load((REPOSITORY / "manifests" / folder / "base/kustomization.yaml").read_text())
     assert [image["name"]] == [known["name"] for known in kustomization["images"]]
 
 

@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry
 
 import backendpool.cli
 import greet.cli
+from backendpool.client import PoolChannel
+from backendpool.client.balancer import Balancer
 from backendpool.cluster.api import Api
 from backendpool.cluster.resources import ENDPOINT_SLICES
 from backendpool.conditions import ConditionType, Reason
@@ -25,8 +27,9 @@ from backendpool.lookaside.metrics import LookasideMetrics
 from backendpool.lookaside.settings import LookasideSettings
 from backendpool.lookaside.view import EndpointView
 from backendpool.lookaside_pod import pod_template
-from backendpool.metrics import OperatorMetrics
+from backendpool.metrics import OperatorMetrics, WatchMetrics
 from backendpool.pool import parse_pool
+from backendpool.pool_view import PoolView
 from backendpool.settings import OperatorSettings
 from backendpool.spec import PoolSpec
 from greet.gateway.metrics import GatewayMetrics
@@ -79,18 +82,29 @@ def test_lookasides_metrics_are_documented() -> None:
     """So it is with the lookaside's, once its endpoints are known."""
     registry = CollectorRegistry()
     view = SimpleNamespace(age=lambda: 1.0, endpoints=lambda: EndpointSet.of([Endpoint("127.0.0.1", 1)]))
-    LookasideMetrics(registry, cast("EndpointView", view)).resolved(StatusCode.OK)
+    metrics = LookasideMetrics(registry, cast("EndpointView", view), {"ads": []})
+    metrics.resolved(StatusCode.OK)
+    metrics.judged("Cluster", refused=True)
+    metrics.renewed(used=True)
+    watch = WatchMetrics(registry)
+    watch.listed(ENDPOINT_SLICES, 1, 1)
+    watch.event(ENDPOINT_SLICES, "ADDED")
+    watch.failed(ENDPOINT_SLICES, Gone(410, "Gone", "gone"))
     assert documented("Lookaside") == families(registry)
 
 
-def test_gateways_metrics_are_documented() -> None:
-    """So it is with the gateway's."""
+async def test_gateways_metrics_are_documented() -> None:
+    """So it is with the gateway's, which shows those of the client library."""
     registry = CollectorRegistry()
+    balancer = Balancer("default/greetserver")
+    balancer.update(PoolView(EndpointSet.of([Endpoint("192.0.2.1", 50051)])))
+    channel = PoolChannel(balancer)
     metrics = GatewayMetrics(registry)
     metrics.answered(200, 1)
     metrics.called(StatusCode.OK)
-    metrics.view_age(lambda: 1.0)
+    metrics.follow(channel)
     assert documented("Gateway") == families(registry)
+    await channel.close()
 
 
 def templates() -> dict[str, dict[str, Any]]:
@@ -190,16 +204,16 @@ def test_settings_are_those_of_the_commands(
     assert [(row["flag"], row.get("variable", ""), row["default"]) for row in rows] == list(flags_of(program, capsys))
 
 
+IN_POD = {"POD_NAMESPACE": "ns", "GRPC_XDS_BOOTSTRAP": "bootstrap.json"}
+
+
 @pytest.mark.parametrize(
     ("program", "read", "required"),
     [
         ("backendpool operator", OperatorSettings.from_env, {"LOOKASIDE_IMAGE": "image"}),
         ("backendpool lookaside", LookasideSettings.from_env, {"POOL_NAME": "pool", "POOL_NAMESPACE": "ns"}),
         ("greet server", ServerSettings.from_env, {}),
-        *(
-            ("greet gateway", GatewaySettings.from_env, {"GATEWAY_MODE": str(mode), "POD_NAMESPACE": "ns"})
-            for mode in Mode
-        ),
+        *(("greet gateway", GatewaySettings.from_env, {"GATEWAY_MODE": str(mode), **IN_POD}) for mode in Mode),
     ],
 )
 def test_defaults_are_what_a_program_takes_when_nothing_is_set(
