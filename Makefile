@@ -7,6 +7,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed-$(shell cat requirements/dev.txt pyproject.toml | sha256sum | cut -c1-16)
+# Debian and Ubuntu keep venv in a package of its own; as Docker it is installed where we are root.
+INSTALL_VENV := { test "$$(id -u)" = 0 && command -v apt-get > /dev/null && echo "==> python3-venv, from the distribution" \
+  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends python3-venv > /dev/null; }
 
 .PHONY: help
 help:  ## List the targets
@@ -18,17 +21,20 @@ $(READY):
 	@echo "==> Python environment in $(VENV) (requirements/dev.txt)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "backendpool needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian or Ubuntu, apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2> /dev/null || $(INSTALL_VENV) \
+	  || { echo "this Python has no venv: install it (Debian, Ubuntu: apt-get install python3-venv), then run this again"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/.installed-* && touch $@
 
 .PHONY: demo
-demo: venv  ## Bring up a cluster and show the four stages, from one sticky pod to a balanced pool
+demo: venv  ## Bring up a cluster and show the five stages, from one sticky pod to a balanced pool
 	@$(BIN)/python -m tests.e2e.demo
 
 .PHONY: demo-down
-demo-down: cluster-down  ## Remove all that the demo brought up
+demo-down: venv  ## Remove all that the demo brought up
+	@$(BIN)/python -m tests.e2e.demo --down
 
 .PHONY: test
 test: lint types contracts unit e2e  ## Lint, types, import contracts, unit tests, e2e tests on a real cluster
@@ -55,7 +61,7 @@ unit: venv  ## Unit tests; T= selects
 	@$(BIN)/pytest --quiet $(or $(T),tests/unit --numprocesses=auto)
 
 .PHONY: e2e
-e2e: cluster-up  ## e2e tests on the cluster, which is brought up where it is not; T= selects
+e2e: venv  ## e2e tests on the cluster, which is brought up where it is not; T= selects
 	@echo "==> e2e tests"
 ifdef T
 	@$(BIN)/pytest $(T)
@@ -65,21 +71,32 @@ else
 endif
 
 .PHONY: faults
-faults: cluster-up  ## The faults that take minutes: a node lost, the API server away for long, each way to it alone
+faults: venv  ## What takes minutes: a node lost, the API server away for long, each way to it alone, the benchmarks at their smallest
 	@$(BIN)/pytest tests/e2e -m faults
 
 .PHONY: bench
 bench: venv  ## What 10, 100 and 1,000 pools cost, on the cluster
 	@$(BIN)/python -m bench.scale
 
+.PHONY: bench-lookaside
+bench-lookaside: venv  ## What the lookaside's streams cost, beside go-control-plane (needs Go)
+	@$(BIN)/python -m bench.lookaside
+
+.PHONY: bench-client
+bench-client: venv  ## What a call over a pool costs its client, beside a bare channel (no cluster)
+	@$(BIN)/python -m bench.client
+
 .PHONY: cluster-up cluster-down cluster-status
 cluster-up: venv  ## A kind cluster of our own, with the project's images (CLUSTER=context:NAME: one of yours)
 	@$(BIN)/python -m tests.e2e.cluster up
-	@$(BIN)/python -m tests.e2e.cluster load
 cluster-down: venv  ## Remove the cluster, and the Docker engine where we started it
 	@$(BIN)/python -m tests.e2e.cluster down
 cluster-status: venv  ## What is there
 	@$(BIN)/python -m tests.e2e.cluster status
+
+.PHONY: images
+images: venv  ## The project's images, named by IMAGES= for a cluster of yours
+	@$(BIN)/python -m tests.e2e.cluster images
 
 .PHONY: protos
 protos: venv  ## Generate the code of the .proto files anew
@@ -91,3 +108,4 @@ requirements:  ## Pin the requirements anew (needs uv)
 	$(COMPILE) --group dev --all-extras pyproject.toml -o requirements/dev.txt
 	$(COMPILE) --all-extras pyproject.toml -c requirements/dev.txt -o requirements/image.txt
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
+	$(COMPILE) --group envoy -o requirements/envoy.txt
