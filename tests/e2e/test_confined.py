@@ -5,14 +5,12 @@ It serves two, which are listed, and not a third.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -21,14 +19,12 @@ import yaml
 from . import deploy, pools
 from .kubectl import Kubectl, eventually
 from .namespaces import own_namespace
+from .rights import flat, rights
 
 OPERATOR = "deployment/backendpool-operator"
 
 # The operator for all namespaces is away meanwhile.
 pytestmark = pytest.mark.alone
-
-Right = tuple[str, str, str, str]
-"""API group, resource, name (empty for all) and verb."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,31 +86,6 @@ def _replace(file: Path, old: str, new: str) -> None:
     text = file.read_text()
     assert text.count(old) == 1
     file.write_text(text.replace(old, new))
-
-
-def rights(kubectl: Kubectl, user: str, namespace: str) -> set[Right]:
-    """All that a user may do in a namespace, but for what every user may."""
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectRulesReview",
-        "spec": {"namespace": namespace},
-    }
-
-    def of(name: str) -> set[Right]:
-        done = kubectl(
-            "create", f"--as={name}", "--filename=-", "--output=json", "--validate=false", input=json.dumps(review)
-        )
-        return flat(json.loads(done.stdout)["status"]["resourceRules"])
-
-    return of(user) - of("system:serviceaccount:default:nobody")
-
-
-def flat(rules: list[dict[str, Any]]) -> set[Right]:
-    return {
-        right
-        for rule in rules
-        for right in product(rule["apiGroups"], rule["resources"], rule.get("resourceNames", [""]), rule["verbs"])
-    }
 
 
 def test_confined_operator_has_rights_where_it_serves_alone(operator: Kubectl, confined: Confined) -> None:
