@@ -53,31 +53,22 @@ class Selection:
         self._stats: dict[Identity, Stats] = {}
         self._swept = clock()
         self._weights: LoadWeights[Identity] = LoadWeights()
-        self._balancing: Balancing | None = None
-        self.adopt(DEFAULT)
+        self._balancing = options.over(DEFAULT)
+        self._begin()
 
     def adopt(self, balancing: Balancing) -> None:
         """Do as the pool's author wants it, from now on."""
         wanted = self._options.over(balancing)
-        if wanted == self._balancing:
-            return
-        self._balancing = wanted
-        self.key_of = key_of(wanted, self._options.hash_key)
-        self._picker: Picker[Backend]
-        if wanted.prefer is Preference.ZONE and self._options.zone:
-            self._picker = ZonePicker(self._options.zone, self._make_picker, lambda: self._pool)
-        else:
-            self._picker = self._make_picker()
-        self.pick = self._picker.pick
-        self.candidates = ()
-        self.replace(self._connected, self._pool)
+        if wanted != self._balancing:
+            self._balancing = wanted
+            self._begin()
 
     def replace(self, connected: tuple[Backend, ...], pool: Collection[Backend]) -> None:
         """Pick among those ``connected`` from now on; ``pool`` are all backends that there are."""
-        for backend in set(self._pool).difference(pool) if self._watches else ():
+        for backend in set(self._pool).difference(pool) if self._is_reported else ():
             self._weights.forget(backend.identity)
         self._connected, self._pool = connected, pool
-        if self._settings.outliers is None:
+        if self._balancing.outliers is None:
             self._stats = {}
         else:
             self._stats = {b.identity: self._stats.get(b.identity) or Stats() for b in pool}
@@ -94,7 +85,7 @@ class Selection:
 
     def tick(self) -> None:
         """Go by what calls came to since the last time; due each :data:`PERIOD`."""
-        outliers = self._settings.outliers
+        outliers = self._balancing.outliers
         if outliers is not None and self._clock() - self._swept >= outliers.interval:
             self._swept = self._clock()
             before, self._stats = self._stats, sweep(self._swept, self._stats, outliers)
@@ -104,25 +95,39 @@ class Selection:
             self._weigh()
             self._picker.refresh()
 
+    def _begin(self) -> None:
+        """Pick by a picker of the kind that is wanted now."""
+        wanted = self._balancing
+        self.key_of = key_of(wanted, self._options.hash_key)
+        self._picker: Picker[Backend]
+        if wanted.prefer is Preference.ZONE and self._options.zone:
+            self._picker = ZonePicker(self._options.zone, self._make_picker, lambda: self._pool)
+        else:
+            self._picker = self._make_picker()
+        self.pick = self._picker.pick
+        self.candidates = ()
+        self.replace(self._connected, self._pool)
+
     @property
-    def _settings(self) -> Balancing:
-        return self._balancing or DEFAULT
+    def _is_reported(self) -> bool:
+        """Backends say by their trailers how much they can bear."""
+        return self._balancing.policy is Policy.WEIGHTED_ROUND_ROBIN
 
     @property
     def _is_weighted(self) -> bool:
-        return self._settings.policy is Policy.WEIGHTED_ROUND_ROBIN or self._ramps
+        return self._is_reported or self._ramps
 
     @property
     def _ramps(self) -> bool:
         """A rotation in which some have less than their share is a weighted one."""
-        return self._options.slow_start.window > 0 and self._settings.policy is Policy.ROUND_ROBIN
+        return self._options.slow_start.window > 0 and self._balancing.policy is Policy.ROUND_ROBIN
 
     @property
     def _watches(self) -> bool:
-        return self._settings.policy in _BY_THE_END or self._settings.outliers is not None
+        return self._balancing.policy in _BY_THE_END or self._balancing.outliers is not None
 
     def _make_picker(self) -> Picker[Backend]:
-        return picker_for(Policy.WEIGHTED_ROUND_ROBIN if self._is_weighted else self._settings.policy, random)
+        return picker_for(Policy.WEIGHTED_ROUND_ROBIN if self._is_weighted else self._balancing.policy, random)
 
     def _select(self) -> None:
         candidates = usable(self._connected, self._stats, len(self._pool))
@@ -147,10 +152,10 @@ class Selection:
         if stats is not None:
             stats.successes += is_ok
             stats.failures += not is_ok
-        if self._settings.policy is Policy.LEAST_REQUEST and not is_ok:
+        if self._balancing.policy is Policy.LEAST_REQUEST and not is_ok:
             backend.penalty = backend.penalty or Penalty()
             backend.penalty.failed(self._clock())
-        if self._settings.policy is Policy.WEIGHTED_ROUND_ROBIN:
+        if self._is_reported:
             metadata = outcome(call.trailing_metadata())
             report = metadata.get(TRAILER) if metadata is not None else None
             if isinstance(report, bytes):
