@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol
+from typing import Protocol
 
 import grpc.aio
 
 from backendpool.errors import NoBackendError
 from greet.greet_pb2 import GreetingRequest, GreetingResponse
-
-_LEAST_PATIENCE: Final = 1.0
-"""Seconds of silence that say nothing yet, however short the call's deadline."""
-
-
-def patience(left: float) -> float:
-    """Seconds to wait for somebody who is silent, of those ``left`` to a call (docs/adr/0005)."""
-    return max(left / 2, _LEAST_PATIENCE)
 
 
 class LookupFailed(Exception):

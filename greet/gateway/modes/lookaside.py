@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
@@ -12,17 +11,16 @@ from typing import Final
 import grpc.aio
 from grpc import StatusCode
 
-from backendpool.client.channels import CHANNEL_OPTIONS
+from backendpool.client.channels import CHANNEL_OPTIONS, Backend, Connection
+from backendpool.client.retiring import Retiring
+from backendpool.client.silence import patience
+from backendpool.endpoints import Endpoint
 from backendpool.lookaside.lookaside_pb2 import Request, Response
 from backendpool.lookaside.lookaside_pb2_grpc import LookasideStub
-from greet.gateway.greeter import Greeter, LookupFailed, patience
+from greet.gateway.greeter import Greeter, LookupFailed
 from greet.gateway.modes.channel import ChannelGreeter
 from greet.greet_pb2 import GreetingRequest, GreetingResponse
 from greet.settings import GatewaySettings
-
-_MAX_CHANNELS: Final = 1000
-"""Addresses come and go for ever, and nobody says which are gone: the ones longest unused make room."""
-
 
 _LOOKASIDE_OPTIONS: Final = (
     *CHANNEL_OPTIONS,
@@ -37,18 +35,18 @@ async def connected(settings: GatewaySettings) -> AsyncIterator[Greeter]:
     question = Request(router=Request.ROUNDROBIN, service=settings.service, namespace=settings.namespace)
     target = f"{settings.lookaside_host}:{settings.lookaside_port}"
     async with (
-        aclosing(_Channels(settings.server_port, settings.grace_seconds)) as channels,
+        aclosing(_Backends(settings.server_port, settings.grace_seconds)) as backends,
         aclosing(_Lookaside(target, question)) as lookaside,
     ):
-        yield LookasideGreeter(lookaside, channels)
+        yield LookasideGreeter(lookaside, backends)
 
 
 class LookasideGreeter:
     """Asks, then calls; both within the call's deadline."""
 
-    def __init__(self, lookaside: _Lookaside, channels: _Channels) -> None:
+    def __init__(self, lookaside: _Lookaside, backends: _Backends) -> None:
         self._lookaside = lookaside
-        self._channels = channels
+        self._backends = backends
 
     def unready(self) -> str | None:
         return None
@@ -60,7 +58,7 @@ class LookasideGreeter:
             address = await self._lookaside.resolve(timeout)
         except grpc.aio.AioRpcError as error:
             raise LookupFailed(error) from error
-        return await self._channels.to(address).greet(request, deadline - clock())
+        return await self._backends.at(address).greet(request, deadline - clock())
 
 
 class _Lookaside:
@@ -122,38 +120,36 @@ class _Lookaside:
         await channel.close()
 
 
-class _Channels:
-    """One channel for each address, kept for the next call to it."""
+class _Backends:
+    """A connection to each address that was named, until that cannot be reached: nobody says which are gone."""
 
     def __init__(self, port: int, grace: float) -> None:
         self._port = port
         self._grace = grace
-        self._channels: OrderedDict[str, tuple[grpc.aio.Channel, ChannelGreeter]] = OrderedDict()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._named: dict[str, tuple[Backend, ChannelGreeter]] = {}
+        self._retiring = Retiring()
 
-    def to(self, address: str) -> ChannelGreeter:
-        """The greeter on the channel to ``address``, a host without a port."""
-        found = self._channels.get(address)
+    def at(self, address: str) -> ChannelGreeter:
+        """The greeter at ``address``, a host without a port."""
+        found = self._named.get(address)
         if found is None:
-            channel = grpc.aio.insecure_channel(_target(address, self._port), options=CHANNEL_OPTIONS)
-            found = self._channels[address] = (channel, ChannelGreeter(channel))
-            if len(self._channels) > _MAX_CHANNELS:
-                self._close(self._channels.popitem(last=False)[1][0])
-        self._channels.move_to_end(address)
+            backend = Backend(Endpoint(address, self._port), self._connection_changed, _dial)
+            found = self._named[address] = (backend, ChannelGreeter(backend.channel))
         return found[1]
 
     async def aclose(self) -> None:
-        """Close all channels once their calls are done, or the grace is over."""
-        while self._channels:
-            self._close(self._channels.popitem()[1][0])
-        if self._closing:
-            await asyncio.wait(self._closing)
+        """Close all once their calls are done, or the grace is over."""
+        while self._named:
+            self._retiring.retire(self._named.popitem()[1][0], self._grace)
+        await self._retiring.aclose(self._grace)
 
-    def _close(self, channel: grpc.aio.Channel) -> None:
-        task = asyncio.create_task(channel.close(self._grace))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+    def _connection_changed(self, backend: Backend) -> None:
+        if backend.connection is Connection.FAILED:
+            # Who is named again is connected to anew, and at once.
+            self._named.pop(backend.endpoint.address)
+            self._retiring.retire(backend, self._grace)
 
 
-def _target(address: str, port: int) -> str:
-    return f"ipv6:[{address}]:{port}" if ":" in address else f"{address}:{port}"
+def _dial(endpoint: Endpoint) -> grpc.aio.Channel:
+    """By gRPC's own resolver: a lookaside may name a host."""
+    return grpc.aio.insecure_channel(endpoint.target, options=CHANNEL_OPTIONS)

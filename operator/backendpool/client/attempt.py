@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 from backendpool.client.channels import Backend
 from backendpool.client.method import Method, Options
-from backendpool.client.silence import Watched
+from backendpool.client.silence import Watched, patience
 
 Native = Any
 """A call of grpc.aio's, or an :class:`~.ended.EndedCall`. What it can do depends on its form, in no type."""
-
-_LEAST_PATIENCE: Final = 1.0
-"""Seconds of silence that say nothing yet, however short a call's deadline."""
 
 
 class Attempt:
@@ -37,7 +34,7 @@ class Attempt:
         backend.picked += 1
         self._begun = now = monotonic()
         if timeout is not None:
-            self._watched = self._method.dispatcher.silence.watch(self, now, max(timeout / 2, _LEAST_PATIENCE))
+            self._watched = self._method.dispatcher.silence.watch(self, now, patience(timeout))
         return self._method.start(backend, self._request, timeout, self._options)
 
     def on_silence(self, callback: Callable[[Any], object]) -> None:

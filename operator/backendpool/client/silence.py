@@ -17,6 +17,14 @@ Later: TypeAlias = Callable[[float, Callable[[], None]], object]
 
 _GRAIN: Final = 0.1
 
+_LEAST_PATIENCE: Final = 1.0
+"""Seconds of silence that say nothing yet, however short a call's deadline."""
+
+
+def patience(left: float) -> float:
+    """Seconds to wait for somebody who is silent, of those ``left`` to a call (docs/adr/0005)."""
+    return max(left / 2, _LEAST_PATIENCE)
+
 
 class Waiter(Protocol):
     """A call that waits for its backend."""

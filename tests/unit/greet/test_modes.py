@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 import grpc.aio
 import pytest
 
+from backendpool.client import silence
 from backendpool.lookaside.lookaside_pb2 import Request, Response
 from backendpool.lookaside.lookaside_pb2_grpc import LookasideServicer, add_LookasideServicer_to_server
-from greet.gateway import greeter as gateway_greeter
 from greet.gateway.greeter import Greeter, LookupFailed
 from greet.gateway.modes import dns, lookaside, sticky
 from greet.settings import GatewaySettings
@@ -126,7 +126,7 @@ async def test_lookup_counts_towards_the_deadline() -> None:
 
 async def test_silent_lookaside_is_left_for_another_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody answers, a new connection is made, which may lead to another; all who wait ask again there."""
-    monkeypatch.setattr(gateway_greeter, "_LEAST_PATIENCE", 0.1)
+    monkeypatch.setattr(silence, "_LEAST_PATIENCE", 0.1)
     async with greet_servers(*HOSTS) as port, looking("who", port) as (servicer, greeter):
         await greeter.greet(REQUEST, 5)
         servicer.freeze()
@@ -149,8 +149,13 @@ async def test_slow_lookaside_is_waited_for() -> None:
         assert len(set(servicer.connections)) == 1
 
 
-async def test_channels_to_old_addresses_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Addresses that are no longer named do not keep their channels for ever."""
-    monkeypatch.setattr(lookaside, "_MAX_CHANNELS", 2)
-    async with greet_servers(*HOSTS) as port, looking("who", port) as (_, greeter):
-        assert await shares(greeter, 9) == dict.fromkeys(HOSTS, 3)
+async def test_address_that_comes_back_is_called_at_once() -> None:
+    """One that could not be reached is forgotten: named again, it is connected to without a pause."""
+    port = free_port()
+    async with looking("who", port) as (_, greeter):
+        for _ in range(3):
+            for _ in HOSTS:
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await greeter.greet(REQUEST, 5)
+            async with greet_servers(*HOSTS, port=port):
+                assert await shares(greeter, 3) == dict.fromkeys(HOSTS, 1)
