@@ -59,6 +59,9 @@ def configuration(own_subnets: bool, audit_policy: str) -> dict[str, Any]:
         "failCgroupV1": False,  # many a CI machine still has it
         "failSwapOn": False,
         "localStorageCapacityIsolation": False,  # needs a root file system whose device the kubelet can see
+        # Programs are killed here on purpose, again and again: no test is about how long a kubelet waits then.
+        "featureGates": {"KubeletCrashLoopBackOffMax": True},  # the default since Kubernetes 1.35
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "5s"},
     }
     control_plane = {
         "kind": "ClusterConfiguration",

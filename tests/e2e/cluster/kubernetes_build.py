@@ -1,4 +1,4 @@
-"""Kubernetes from source: node-image/ is one Go program for all of it, built by the Go toolchain of the host.
+"""Kubernetes from source: node-image/ is one Go program for nearly all of it, built by the Go toolchain of the host.
 
 The compiler keeps each finished package in its own cache. A build that was cut off therefore goes on where it was,
 and its progress is known: all packages, less those that the compiler would still have to build.
@@ -18,6 +18,9 @@ from .settings import PACKAGE, Settings
 SOURCE = PACKAGE / "node-image"
 _TAGS = "providerless,selinux_disabled"
 _COMPILER = {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly -buildvcs=false"}
+_PROGRAMS = {"kubernetes": ".", "kubectl": "./kubectl", "pause": "./pause"}
+"""The Go package of each."""
+
 _PACKAGE_LINE = re.compile(r"^[\w.\-]+(/[\w.\-~]+)*$")
 GO_HINT = "see that Go is installed (https://go.dev/dl) and can reach its modules (`go env GOPROXY`)"
 
@@ -32,8 +35,13 @@ class KubernetesBuild:
 
     @property
     def kubernetes(self) -> Path:
-        """The one binary that is every Kubernetes program, by the name it is called by."""
+        """The one binary that is every program of a node, by the name it is called by."""
         return self.folder / "kubernetes"
+
+    @property
+    def kubectl(self) -> Path:
+        """What starts for each command, and is no part of the above for that."""
+        return self.folder / "kubectl"
 
     @property
     def pause(self) -> Path:
@@ -87,23 +95,18 @@ def build(wanted: KubernetesBuild, settings: Settings, console: Console) -> None
                 done += 1
                 step.progress(progress(done, total))
 
+        flags = ["-trimpath", f"-tags={_TAGS}", f"-ldflags={' '.join(link_flags(wanted.version))}"]
         with draft(wanted.folder) as folder:
             folder.mkdir()
-            flags = ["-trimpath", f"-tags={_TAGS}", f"-ldflags={' '.join(link_flags(wanted.version))}"]
-            process.work(
-                ["go", "build", "-v", *flags, "-o", str(folder / "kubernetes"), "."],
-                log=log,
-                env=_COMPILER,
-                cwd=SOURCE,
-                on_line=show,
-                hint="run this again: it goes on where it was",
-            )
-            process.work(
-                ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", str(folder / "pause"), "./pause"],
-                log=log,
-                env=_COMPILER,
-                cwd=SOURCE,
-            )
+            for name, package in _PROGRAMS.items():
+                process.work(
+                    ["go", "build", "-v", *flags, "-o", str(folder / name), package],
+                    log=log,
+                    env=_COMPILER,
+                    cwd=SOURCE,
+                    on_line=show,
+                    hint="run this again: it goes on where it was",
+                )
         step.says(f"{wanted.version} built from source: {wanted.kubernetes.stat().st_size >> 20} MB")
 
 
@@ -112,7 +115,7 @@ def _count_packages(log: Path) -> tuple[int, int]:
     process.work(["go", "mod", "download"], log=log, env=_COMPILER, cwd=SOURCE, hint=GO_HINT)
     stale = "-f={{if .Stale}}-{{else}}+{{end}}"
     told = process.answer(
-        ["go", "list", "-deps", "-trimpath", f"-tags={_TAGS}", stale, "."],
+        ["go", "list", "-deps", "-trimpath", f"-tags={_TAGS}", stale, *_PROGRAMS.values()],
         env=_COMPILER,
         cwd=SOURCE,
         timeout=300,

@@ -96,6 +96,7 @@ class _Recipe:
         shutil.copytree(SOURCE / "files", context / "files")
         shutil.copytree(kind_files, context / "kind-files", copy_function=shutil.copyfile)
         os.link(self.kubernetes.kubernetes, context / "kubernetes")
+        os.link(self.kubernetes.kubectl, context / "kubectl")
         os.link(self.kubernetes.pause, context / "pause")
         (context / "version").write_text(self.kubernetes.version, encoding="utf-8")
 

@@ -65,7 +65,7 @@ def kubectl(image: str, engine: Engine, settings: Settings, console: Console) ->
     if sys.platform != "linux":
         hint = "install one (https://kubernetes.io/docs/tasks/tools), at most one minor version away"
         raise ClusterError(f"no kubectl here suits Kubernetes {server}", hint=hint)
-    own = settings.cache / "tools" / f"kubectl-{server}" / "kubectl"
+    own = settings.cache / "tools" / f"kubectl-{server}-{digest(identity)}" / "kubectl"
     if not own.exists():
         with console.step("kubectl") as step:
             _copy_out(engine, identity, "/usr/bin/kubectl", own)

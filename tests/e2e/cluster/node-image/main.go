@@ -1,4 +1,4 @@
-// Command kubernetes is every program of a Kubernetes node in one binary.
+// Command kubernetes is every program of a Kubernetes node in one binary, but for kubectl.
 //
 // It acts as the program whose name it is called by (a link per program), as busybox does. The programs share
 // most of their packages, so that one binary is a fifth of their sum: it builds, copies and loads that much faster.
@@ -16,12 +16,9 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	_ "k8s.io/client-go/plugin/pkg/client/auth"
 	"k8s.io/component-base/cli"
-	"k8s.io/component-base/logs"
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
-	"k8s.io/kubectl/pkg/cmd"
-	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
@@ -42,25 +39,16 @@ var programs = map[string]func(){
 	"kube-proxy":              func() { component(proxy.NewProxyCommand()) },
 	"kubelet":                 func() { component(kubelet.NewKubeletCommand(context.Background())) },
 	"kubeadm":                 func() { kubeadmutil.HandleError(kubeadm.Run()) },
-	"kubectl":                 kubectl,
 	"etcd":                    func() { etcdmain.Main(os.Args) },
 	"coredns":                 coremain.Run,
 	"node-network":            network.Main,
-}
-
-// kubectl reads its verbosity before it builds its commands, as kubectl's own main does.
-func kubectl() {
-	logs.GlogSetter(cmd.GetLogVerbosity(os.Args)) //nolint:errcheck // a bad -v is reported by the command itself
-	if err := cli.RunNoErrOutput(cmd.NewDefaultKubectlCommand()); err != nil {
-		kubectlutil.CheckErr(err)
-	}
 }
 
 func main() {
 	name := filepath.Base(os.Args[0])
 	program, known := programs[name]
 	if !known {
-		fmt.Fprintf(os.Stderr, "%s: not a program of this binary; call it by a link named like one, such as kubectl\n", name)
+		fmt.Fprintf(os.Stderr, "%s: not a program of this binary; call it by a link named like one, such as kubelet\n", name)
 		os.Exit(2)
 	}
 	program()
