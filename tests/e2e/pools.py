@@ -41,6 +41,10 @@ def backends(namespace: str, replicas: int = 3, name: str = "greetserver") -> di
     }
 
 
+def _probe(period: int) -> dict[str, Any]:
+    return {"grpc": {"port": PORT}, "periodSeconds": period, "timeoutSeconds": 3}
+
+
 def _pod_spec() -> dict[str, Any]:
     return {
         "automountServiceAccountToken": False,
@@ -63,7 +67,8 @@ def _pod_spec() -> dict[str, Any]:
                     {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
                 ],
                 "ports": [{"name": "grpc", "containerPort": PORT}],
-                "readinessProbe": {"grpc": {"port": PORT}, "periodSeconds": 1, "timeoutSeconds": 3},
+                "startupProbe": _probe(1) | {"failureThreshold": 60},
+                "readinessProbe": _probe(5),
                 "resources": {"requests": {"cpu": "10m", "memory": "48Mi"}},
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
