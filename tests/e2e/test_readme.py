@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -202,22 +201,6 @@ def scraped(kubectl: Kubectl, namespace: str, selector: str, port: int) -> dict[
     return found
 
 
-@pytest.mark.alone
-def test_new_pods_are_used_within_about_a_second(operator: Kubectl, namespace: str) -> None:
-    """From a pod's readiness, which Kubernetes states in whole seconds, to its first answer under load."""
-    before = server_pods(operator, namespace)
-    with traffic.load(operator, namespace, rate=50, seconds=12) as load:
-        pools.scale(operator, namespace, 5)
-        pools.wait_for_count(operator, namespace, 5)
-        new = server_pods(operator, namespace) - before
-        ready = {pod: ready_since(operator, namespace, pod) for pod in new}
-        summary = load.summary()
-    assert summary.failed == 0, summary.errors
-    delays = {pod: summary.first_answer[pod] - since for pod, since in ready.items()}
-    assert len(delays) == 2
-    assert max(delays.values()) < 3, delays  # one for the rounding, one for a machine that starts pods meanwhile
-
-
 @on_one_stage
 def test_calls_under_way_finish_on_pods_that_go(operator: Kubectl, namespace: str) -> None:
     """Two of three pods are removed while each has calls that take two seconds: all are answered."""
@@ -266,10 +249,3 @@ def servers(kubectl: Kubectl, namespace: str) -> list[dict[str, Any]]:
 
 def server_pods(kubectl: Kubectl, namespace: str) -> set[str]:
     return {pod["metadata"]["name"] for pod in servers(kubectl, namespace)}
-
-
-def ready_since(kubectl: Kubectl, namespace: str, name: str) -> float:
-    """Unix time at which a pod became ready."""
-    pod = next(pod for pod in servers(kubectl, namespace) if pod["metadata"]["name"] == name)
-    condition = next(c for c in pod["status"]["conditions"] if c["type"] == "Ready")
-    return datetime.fromisoformat(condition["lastTransitionTime"]).timestamp()

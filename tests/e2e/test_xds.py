@@ -24,8 +24,8 @@ def home(cluster: Cluster, operator: Kubectl) -> Iterator[str]:
 
 
 def test_no_call_fails_while_pods_come_and_go(operator: Kubectl, home: str) -> None:
-    """3-6-3 and a rolling restart at 200 calls a second: none fails, and each new pod is called."""
-    with traffic.load(operator, home, rate=200) as load:
+    """3-6-3 and a rolling restart at 50 calls a second: none fails, and each new pod is called."""
+    with traffic.load(operator, home, rate=50) as load:
         pools.come_and_go(operator, home)
         summary = load.stop()
     assert summary.failed == 0, summary.errors

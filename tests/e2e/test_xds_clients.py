@@ -34,10 +34,10 @@ def envoy(cluster: Cluster, operator: Kubectl, namespace: str, tmp_path_factory:
 
 
 def test_go_and_envoy_follow_the_pool(operator: Kubectl, envoy: str, go_client: str) -> None:
-    """3-6-3 and a rolling restart at 100 calls a second by each: none fails, and each pod has its share."""
+    """3-6-3 and a rolling restart at 50 calls a second by each: none fails, and each pod has its share."""
     with (
-        traffic.by(operator, _go(envoy, go_client, rate=100)) as by_go,
-        traffic.load(operator, envoy, url=ENVOY, rate=100) as by_envoy,
+        traffic.by(operator, _go(envoy, go_client, rate=50)) as by_go,
+        traffic.load(operator, envoy, url=ENVOY, rate=50) as by_envoy,
     ):
         pools.come_and_go(operator, envoy)
         summaries = (by_go.stop(), by_envoy.stop())

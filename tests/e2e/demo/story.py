@@ -103,7 +103,7 @@ class Story:
     def _restart(self, namespace: str) -> None:
         """Replace all servers under a load that lasts until the last of the old ones is gone."""
         restart = ("rollout", "restart", f"deployment/{SERVER}", f"--namespace={namespace}")
-        with self._load(namespace, rate=100) as load:
+        with self._load(namespace, rate=200) as load:
             self._screen.step(f"kubectl {' '.join(restart)}")
             self._kubectl(*restart)
             self._kubectl.rollout(namespace, f"deployment/{SERVER}")
