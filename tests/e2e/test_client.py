@@ -131,6 +131,7 @@ def test_pod_is_behind_a_black_hole(cluster: Cluster, operator: Kubectl, pool: s
         _all_answered(*loads)
 
 
+@pytest.mark.faults
 def test_pod_that_fails_at_once_is_left_alone(operator: Kubectl, pool: str) -> None:
     """One of four refuses each call as it comes: it is ejected, and each call is answered by another."""
     detection = {

@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from . import audit, deploy, pools
+from . import deploy, pools
 from .cluster import Cluster
 from .faults import nodes, processes
 from .faults.converged import Watched
 from .faults.stage import SERVERS, operators, servers, staged
 from .kubectl import Kubectl, eventually
-from .namespaces import own_namespace
 from .traffic import Load
 
 pytestmark = pytest.mark.alone
@@ -199,20 +198,3 @@ def test_crd_is_deleted_and_applied_again(cluster: Cluster, watched: Watched) ->
     assert not (errors := watched.load.errors(there + 1)), errors
     _refuses_all(watched.load, gone, begun)
     assert running == _containers(operators(kubectl))
-
-
-def test_namespace_is_deleted(cluster: Cluster, watched: Watched) -> None:
-    """A pool goes with its namespace, in which nothing is made any more; all others are served meanwhile."""
-    kubectl, mark = watched.kubectl, watched.mark()
-    with own_namespace(kubectl, "gone") as gone:
-        kubectl.apply(pools.backends(gone, 1), pools.pool(gone))
-        pools.wait_ready(kubectl, gone)
-        kubectl("delete", "namespace", gone, "--wait=false")
-        deleted = time.time()
-        pools.scale(kubectl, watched.namespace, SERVERS + 1)
-        pools.wait_for_count(kubectl, watched.namespace, SERVERS + 1)
-        kubectl("wait", "--for=delete", f"namespace/{gone}", "--timeout=90s")
-    writes = [w for w in audit.operator_writes(cluster) if w.namespace == gone and w.received > deleted]
-    print(*writes, sep="\n")
-    assert not [write for write in writes if write.code == 201]
-    watched.ends_well(mark, within=30)

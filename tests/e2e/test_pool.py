@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,17 +11,28 @@ import pytest
 from . import audit, deploy, pools
 from .cluster import Cluster
 from .kubectl import Kubectl, columns, eventually
+from .namespaces import own_namespace
 
 CHILDREN = "services,serviceaccounts,configmaps,roles,rolebindings,deployments,poddisruptionbudgets"
 
 
+in_the_shop = pytest.mark.xdist_group("shop")
+
+
+@pytest.fixture(scope="module")
+def home(kubectl: Kubectl) -> Iterator[str]:
+    with own_namespace(kubectl, "shop") as namespace:
+        yield namespace
+
+
 @pytest.fixture
-def shop(operator: Kubectl, namespace: str) -> str:
-    """A namespace with three backends and a pool over them, all of them listed."""
-    operator.apply(pools.backends(namespace), pools.pool(namespace, readers=[{"serviceAccount": "greet-gateway"}]))
-    pools.wait_ready(operator, namespace)
-    pools.wait_for_count(operator, namespace, 3)
-    return namespace
+def shop(operator: Kubectl, home: str) -> str:
+    """A namespace with three backends and a pool over them, all of them listed, whatever a test before did to it."""
+    operator.apply(pools.backends(home), pools.pool(home, readers=[{"serviceAccount": "greet-gateway"}]))
+    pools.wait_for_pods(operator, home, 3)
+    pools.wait_ready(operator, home)
+    pools.wait_for_count(operator, home, 3)
+    return home
 
 
 def children(kubectl: Kubectl, namespace: str) -> dict[tuple[str, str], str]:
@@ -32,6 +44,7 @@ def children(kubectl: Kubectl, namespace: str) -> dict[tuple[str, str], str]:
     }
 
 
+@in_the_shop
 def test_pool_becomes_ready_and_lists_its_pods(operator: Kubectl, shop: str) -> None:
     """kubectl wait succeeds, and the status lists exactly the pods, with node, zone, name and UID."""
     status = pools.read(operator, shop)["status"]
@@ -42,6 +55,7 @@ def test_pool_becomes_ready_and_lists_its_pods(operator: Kubectl, shop: str) -> 
     assert status["lookaside"]["target"] == f"greetserver-lookaside.{shop}.svc:50055"
 
 
+@in_the_shop
 def test_tables_and_description_read_well(operator: Kubectl, shop: str) -> None:
     """kubectl get, get -o wide, and describe show what a user looks for."""
     table = operator("get", "grpcbackendpools", f"--namespace={shop}").stdout
@@ -59,6 +73,7 @@ def test_tables_and_description_read_well(operator: Kubectl, shop: str) -> None:
     assert "PoolReady" in eventually("events in the description", described)
 
 
+@in_the_shop
 def test_scaling_is_followed(operator: Kubectl, shop: str) -> None:
     """3-6-3-0-3: after each step the status lists exactly the pods that are there."""
     for count in (6, 3, 0, 3):
@@ -68,6 +83,7 @@ def test_scaling_is_followed(operator: Kubectl, shop: str) -> None:
         assert ready == ("True" if count else "False")
 
 
+@in_the_shop
 def test_deleting_a_pool_removes_all_that_it_made(operator: Kubectl, shop: str) -> None:
     """Children go with the pool, and a pool applied again comes up as before."""
     assert len(children(operator, shop)) == 10
@@ -79,6 +95,21 @@ def test_deleting_a_pool_removes_all_that_it_made(operator: Kubectl, shop: str) 
     assert len(children(operator, shop)) == 8, "the same but for the readers, which are not asked for now"
 
 
+def test_pool_goes_with_its_namespace(cluster: Cluster, operator: Kubectl, namespace: str) -> None:
+    """Nothing is made any more in a namespace that is being deleted; pools elsewhere are served meanwhile."""
+    with own_namespace(operator, "gone") as gone:
+        operator.apply(pools.backends(gone, 1), pools.pool(gone), pools.pool(namespace, lookaside={"replicas": 0}))
+        pools.wait_ready(operator, gone)
+        operator("delete", "namespace", gone, "--wait=false")
+        deleted = time.time()
+        operator.apply(pools.backends(namespace, 1))
+        pools.wait_for_count(operator, namespace, 1)
+        operator("wait", "--for=delete", f"namespace/{gone}", "--timeout=90s")
+    writes = [write for write in audit.operator_writes(cluster, deleted) if write.namespace == gone]
+    assert not [write for write in writes if write.code == 201], writes
+
+
+@in_the_shop
 def test_pool_replaced_at_once_comes_up(operator: Kubectl, shop: str) -> None:
     """A pool deleted and applied again before its children were collected has all its children in the end."""
     before = pools.read(operator, shop)["metadata"]["uid"]
@@ -126,6 +157,7 @@ def test_foreign_service_is_left_alone(operator: Kubectl, namespace: str) -> Non
     pools.wait_ready(operator, namespace)
 
 
+@in_the_shop
 def test_drift_is_repaired(operator: Kubectl, shop: str) -> None:
     """A child that is edited or deleted is put right, an event says so, and deleting one costs the list no endpoint."""
     here = f"--namespace={shop}"
@@ -155,9 +187,11 @@ def test_drift_is_repaired(operator: Kubectl, shop: str) -> None:
     assert "DriftRepaired" in operator("describe", "gbp", "greetserver", here).stdout
 
 
-def test_what_is_no_longer_asked_for_is_taken_out(operator: Kubectl, shop: str) -> None:
+def test_what_is_no_longer_asked_for_is_taken_out(operator: Kubectl, namespace: str) -> None:
     """A changed spec takes from the children what it has no longer, and leaves what others added to them."""
-    here, name = f"--namespace={shop}", "greetserver-lookaside"
+    operator.apply(pools.pool(namespace, lookaside={"replicas": 1}))
+    here, name = f"--namespace={namespace}", "greetserver-lookaside"
+    operator("wait", "--for=create", f"deployment/{name}", here, "--timeout=30s")
     operator("annotate", "deployment", name, here, "example.com/team=a")
     change = '{"spec":{"lookaside":{"port":50056,"resources":{"limits":null}}}}'
     operator("patch", "gbp", "greetserver", here, "--type=merge", f"--patch={change}")
