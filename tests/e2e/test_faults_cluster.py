@@ -92,6 +92,7 @@ def test_etcd_restarts(cluster: Cluster, watched: Watched) -> None:
     watched.ends_well(mark, within=60)
 
 
+@pytest.mark.faults
 def test_operators_out_of_memory_in_a_burst(cluster: Cluster, watched: Watched) -> None:
     """The kernel kills both operators while pods come and go: the first to be back puts all right."""
     mark, killed = watched.mark(), operators(watched.kubectl)

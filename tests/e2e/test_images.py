@@ -12,6 +12,7 @@ from .cluster import Cluster, images, settings
 from .cluster.console import Console
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("builder", ["BuildKit", "classic"])
 def test_each_builder_makes_the_images(cluster: Cluster, tmp_path: Path, builder: str) -> None:
     """From one Dockerfile; and nothing of how this host reaches package indexes is in them."""

@@ -11,7 +11,7 @@ from . import clients, deploy, pools, stages, traffic
 from .cluster import Cluster
 from .kubectl import Kubectl, eventually
 
-pytestmark = pytest.mark.xdist_group("xds-clients")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("xds-clients")]
 
 ENVOY = "http://greet-envoy:8080/greet"
 

@@ -14,6 +14,8 @@ from . import pools, traffic
 from .gateways import NAME, gateway, url
 from .kubectl import Kubectl, eventually
 
+pytestmark = pytest.mark.long
+
 SECRET = "greet-tls"
 CLIENT = "greet-client-tls"
 FOLDER = "/var/run/secrets/backendpool.io/greetserver"
@@ -96,7 +98,9 @@ def test_calls_by_a_lookaside_that_knows_its_clients(
     with traffic.load(operator, namespace, rate=20) as load:
         before = _certificates(operator, namespace)
         operator.apply(of_server(authority, namespace))
-        eventually("the renewed files are mounted", lambda: _certificates(operator, namespace) != before, timeout=180)
+        eventually(
+            "the renewed files are mounted", lambda: _certificates(operator, namespace) != before, timeout=180, every=5
+        )
         operator.apply(*gateway(namespace, env, name="later", config_maps=xds, secrets={FOLDER: CLIENT}))
         operator.rollout(namespace, "deployment/later")
         eventually("a later client calls all", lambda: traffic.answering(operator, namespace, url=url("later")) == 3)

@@ -13,6 +13,8 @@ from . import deploy, pools, traffic
 from .gateways import gateway, url
 from .kubectl import Kubectl, eventually
 
+pytestmark = pytest.mark.long
+
 ZONE = "topology.kubernetes.io/zone"
 CLIENT = "in-its-zone"
 

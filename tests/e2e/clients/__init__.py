@@ -23,8 +23,8 @@ def go(cluster: Cluster, folder: Path) -> str:
     if compiler is None:
         pytest.skip("the client is a program in Go, which is not installed here")
     _may_push(cluster)
-    program = [compiler, "-C", str(_HERE / "go"), "build", "-trimpath", "-o", str(folder / "greet-client"), "."]
-    subprocess.run(["env", "CGO_ENABLED=0", *program], check=True)
+    build = ["build", "-trimpath", "-ldflags=-s -w", "-o", str(folder / "greet-client")]
+    subprocess.run(["env", "CGO_ENABLED=0", compiler, "-C", str(_HERE / "go"), *build, "."], check=True)
     return _image(cluster, "go", folder)
 
 

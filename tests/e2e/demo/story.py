@@ -45,7 +45,7 @@ class Story:
         self._calls(namespace, 3, "Balanced, over the pods that DNS named when the gateway connected.")
         self._scale(namespace, 6)
         self._calls(namespace, 3, "Three pods more, and none of them answers: DNS is asked when a connection breaks.")
-        self._scale(namespace, 3)
+        self._tell_to_scale(namespace, 3)
 
     def _lookaside(self) -> None:
         namespace = self._stage("3-lookaside", "Stage 3, lookaside: an address is asked for before each call")
@@ -67,7 +67,7 @@ class Story:
         self._scale(namespace, 6)
         eventually("all are called", lambda: traffic.answering(self._kubectl, namespace) == 6)
         self._calls(namespace, 6, "Three pods more, and all of them answer.")
-        self._scale(namespace, 3)
+        self._tell_to_scale(namespace, 3)
 
     def _grow(self, namespace: str) -> None:
         """Scale up under load, and tell of each new pod when it was ready, listed, and first used."""
@@ -135,9 +135,13 @@ class Story:
         return stages.settled(self._cluster, name)
 
     def _scale(self, namespace: str, count: int) -> None:
+        """Until it is so: what follows sees the pods that there are then."""
+        self._tell_to_scale(namespace, count)
+        pools.wait_for_pods(self._kubectl, namespace, count)
+
+    def _tell_to_scale(self, namespace: str, count: int) -> None:
         self._screen.step(f"kubectl scale deployment/{SERVER} --replicas={count} --namespace={namespace}")
         pools.scale(self._kubectl, namespace, count)
-        pools.wait_for_pods(self._kubectl, namespace, count)
 
     def _calls(self, namespace: str, answering: int, moral: str) -> None:
         """Send calls one after another; the moral holds where so many pods answered all of them."""
