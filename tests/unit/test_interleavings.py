@@ -243,9 +243,9 @@ class Cluster(RuleBasedStateMachine):
                 assert address in {e.address for e in self.follower.endpoints(key).endpoints}, "it vanished on its way"
 
     def _note(self) -> None:
-        """Note of each endpoint that it is listed now."""
-        now = self.follower.timers.now
-        self.seen |= {(key, one): now for key in SERVICES for one in self.follower.live(key).endpoints}
+        """Note of each endpoint that a slice lists it now, be it that another has something else of its address."""
+        now, slices = self.follower.timers.now, self.follower.view.items.values()
+        self.seen |= {((held.namespace, held.service), one): now for held in slices for one in held.endpoints}
 
     def _check(self) -> None:
         """All that is listed now is published, and for a moment what was listed until a moment ago."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import ip_address
 from pathlib import PurePosixPath
 
@@ -15,7 +16,9 @@ from backendpool.errors import TargetError
 LABELS = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
 HOSTS = st.from_regex(r"[a-z]([-a-z0-9]{0,20}[a-z0-9])?(\.[a-z]{1,9}){0,3}", fullmatch=True)
 ADDRESSES = st.ip_addresses().map(str)
-PATHS = st.text(st.characters(exclude_characters="\0"), min_size=1).map(lambda text: PurePosixPath("/") / f"x{text}")
+# Names of files are bytes, of which Python makes a text, whatever they are.
+NAMES = st.text(st.characters(codec="utf-8"), min_size=1).map(os.fsencode) | st.binary(min_size=1)
+PATHS = NAMES.map(lambda name: PurePosixPath("/") / os.fsdecode(b"x" + name.replace(b"\0", b"")))
 TARGETS = (
     st.builds(PoolTarget, LABELS | st.just(""), LABELS)
     | st.builds(LookasideTarget, HOSTS | ADDRESSES, st.integers(1, 65535), LABELS, LABELS)
