@@ -1,6 +1,7 @@
 """What every test leaves as it was, and what some ask for."""
 
 import logging
+import os
 from collections.abc import Iterator
 
 import hypothesis
@@ -8,9 +9,11 @@ import pytest
 
 from tests.unit.wall_clock import WallClock
 
+# A run says the same of the same code, and HYPOTHESIS_PROFILE=search looks for what it does not come upon.
 # How long an example takes says more of the machine than of the code.
-hypothesis.settings.register_profile("no deadline", deadline=None)
-hypothesis.settings.load_profile("no deadline")
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("search", max_examples=2_000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(autouse=True)
