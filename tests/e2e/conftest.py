@@ -11,16 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from . import deploy, failures
+from . import clients, deploy, failures
 from .cluster import Cluster, ClusterError, find, using
 from .kubectl import Kubectl
 from .namespaces import own_namespace
 
 
 @contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """What several processes of a run want to do to the cluster that they share, one of them does after the other."""
-    with Path(__file__).open(encoding="utf-8") as file:
+def one_at_a_time(what: str = __file__) -> Iterator[None]:
+    """What several processes of a run want to do to the cluster that they share, one of them does after the other.
+
+    ``what`` is a file that stands for it.
+    """
+    with Path(what).open(encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -76,6 +79,13 @@ def operator(cluster: Cluster, kubectl: Kubectl) -> Kubectl:
     with one_at_a_time():
         deploy.operator(cluster)
     return kubectl
+
+
+@pytest.fixture(scope="session")
+def go_client(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image of an xDS client in Go."""
+    with one_at_a_time(clients.__file__):
+        return clients.go(cluster, tmp_path_factory.mktemp("go"))
 
 
 @pytest.fixture

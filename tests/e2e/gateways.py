@@ -9,6 +9,7 @@ import yaml
 
 from . import deploy
 from .cluster import image
+from .mounts import mount
 
 NAME = "greet-gateway"
 
@@ -38,14 +39,7 @@ def gateway(
         *(entry for entry in container["env"] if entry["name"] not in env),
         *({"name": variable, "value": value} for variable, value in env.items()),
     ]
-    mounts = [
-        *((path, {"configMap": {"name": source}}) for path, source in (config_maps or {}).items()),
-        *((path, {"secret": {"secretName": source}}) for path, source in (secrets or {}).items()),
-    ]
-    pod["spec"]["volumes"] = [{"name": f"volume-{n}", **source} for n, (_, source) in enumerate(mounts)]
-    container["volumeMounts"] = [
-        {"name": f"volume-{n}", "mountPath": path, "readOnly": True} for n, (path, _) in enumerate(mounts)
-    ]
+    mount(pod, config_maps, secrets)
     return [service, deployment]
 
 

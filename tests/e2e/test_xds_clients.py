@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import yaml
 
@@ -14,11 +12,6 @@ from .kubectl import Kubectl, eventually
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("xds-clients")]
 
 ENVOY = "http://greet-envoy:8080/greet"
-
-
-@pytest.fixture(scope="module")
-def go_client(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return clients.go(cluster, tmp_path_factory.mktemp("go"))
 
 
 @pytest.fixture
@@ -36,7 +29,7 @@ def envoy(cluster: Cluster, operator: Kubectl, namespace: str, tmp_path_factory:
 def test_go_and_envoy_follow_the_pool(operator: Kubectl, envoy: str, go_client: str) -> None:
     """3-6-3 and a rolling restart at 50 calls a second by each: none fails, and each pod has its share."""
     with (
-        traffic.by(operator, _go(envoy, go_client, rate=50)) as by_go,
+        traffic.by(operator, clients.go_pod(envoy, go_client, rate=50)) as by_go,
         traffic.load(operator, envoy, url=ENVOY, rate=50) as by_envoy,
     ):
         pools.come_and_go(operator, envoy)
@@ -44,7 +37,7 @@ def test_go_and_envoy_follow_the_pool(operator: Kubectl, envoy: str, go_client: 
     for summary in summaries:
         assert summary.failed == 0, summary.errors
         assert len(summary.pods) == 9
-    with traffic.by(operator, _go(envoy, go_client, rate=200, calls=300)) as load:
+    with traffic.by(operator, clients.go_pod(envoy, go_client, rate=200, calls=300)) as load:
         _even(load.summary())
     _even(traffic.calls(operator, envoy, 300, url=ENVOY))
 
@@ -53,17 +46,6 @@ def _even(summary: traffic.Summary) -> None:
     assert (summary.failed, len(summary.pods)) == (0, 3), summary
     # The very first calls go to whichever pod is connected first.
     assert min(summary.pods.values()) >= 90, summary.pods
-
-
-def _go(namespace: str, image: str, **settings: float) -> dict[str, Any]:
-    """The load of :func:`traffic.load`, by a client in Go that mounts the pool's bootstrap."""
-    pod = traffic.pod(namespace, [f"--target=xds:///greetserver.{namespace}", *traffic.flags(settings)])
-    (container,) = pod["spec"]["containers"]
-    container["image"] = image
-    container["env"] = [{"name": "GRPC_XDS_BOOTSTRAP", "value": "/etc/xds/bootstrap.json"}]
-    container["volumeMounts"] = [{"name": "xds", "mountPath": "/etc/xds", "readOnly": True}]
-    pod["spec"]["volumes"] = [{"name": "xds", "configMap": {"name": "greetserver-xds"}}]
-    return pod
 
 
 def _example(kubectl: Kubectl, image: str) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.certificates import Authority
 
-from . import pools, traffic
+from . import clients, pools, traffic
 from .gateways import NAME, gateway, url
 from .kubectl import Kubectl, eventually
 
@@ -74,9 +73,9 @@ def test_secret_that_is_missing_or_broken_is_told(operator: Kubectl, namespace: 
 
 
 def test_calls_by_a_lookaside_that_knows_its_clients(
-    operator: Kubectl, namespace: str, authority: Authority, tmp_path: Path
+    operator: Kubectl, namespace: str, authority: Authority, go_client: str
 ) -> None:
-    """Mutual TLS: a client with a certificate follows changes, one without is not served; a renewal loses no stream."""
+    """Mutual TLS: clients with a certificate follow changes, one without is not served; a renewal loses no stream."""
     operator.apply(
         of_server(authority, namespace),
         of_client(authority, namespace),
@@ -95,7 +94,8 @@ def test_calls_by_a_lookaside_that_knows_its_clients(
     refused = traffic.calls(operator, namespace, 5, url=url("stranger"))
     assert (refused.ok, refused.failed) == (0, 5), refused
     eventually("the gateway is reached", lambda: traffic.answering(operator, namespace))
-    with traffic.load(operator, namespace, rate=20) as load:
+    in_go = clients.go_pod(namespace, go_client, secrets={FOLDER: CLIENT}, rate=20)
+    with traffic.load(operator, namespace, rate=20) as load, traffic.by(operator, in_go) as load_in_go:
         before = _certificates(operator, namespace)
         operator.apply(of_server(authority, namespace))
         eventually(
@@ -106,9 +106,10 @@ def test_calls_by_a_lookaside_that_knows_its_clients(
         eventually("a later client calls all", lambda: traffic.answering(operator, namespace, url=url("later")) == 3)
         pools.scale(operator, namespace, 4)
         pools.wait_for_count(operator, namespace, 4)
-        summary = load.stop()
-    assert summary.failed == 0, summary.errors
-    assert len(summary.pods) == 4
+        summaries = load.stop(), load_in_go.stop()
+    for summary in summaries:
+        assert summary.failed == 0, summary.errors
+        assert len(summary.pods) == 4
 
 
 def _certificates(kubectl: Kubectl, namespace: str) -> str:

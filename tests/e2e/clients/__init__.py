@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
 
+from tests.e2e import traffic
 from tests.e2e.cluster import Cluster, load_client
 from tests.e2e.deploy import REPOSITORY
+from tests.e2e.mounts import mount
 
 _HERE = Path(__file__).parent
 _ENVOY = "envoy/_bin/envoy"
@@ -26,6 +30,18 @@ def go(cluster: Cluster, folder: Path) -> str:
     build = ["build", "-trimpath", "-ldflags=-s -w", "-o", str(folder / "greet-client")]
     subprocess.run(["env", "CGO_ENABLED=0", compiler, "-C", str(_HERE / "go"), *build, "."], check=True)
     return _image(cluster, "go", folder)
+
+
+def go_pod(
+    namespace: str, image: str, *, secrets: Mapping[str, str] | None = None, **settings: float
+) -> dict[str, Any]:
+    """The load of :func:`traffic.load`, by the client in Go, which mounts the pool's bootstrap, and Secrets by path."""
+    pod = traffic.pod(namespace, [f"--target=xds:///greetserver.{namespace}", *traffic.flags(settings)])
+    (container,) = pod["spec"]["containers"]
+    container["image"] = image
+    container["env"] = [{"name": "GRPC_XDS_BOOTSTRAP", "value": "/etc/xds/bootstrap.json"}]
+    mount(pod, {"/etc/xds": "greetserver-xds"}, secrets)
+    return pod
 
 
 def envoy(cluster: Cluster, folder: Path) -> str:
