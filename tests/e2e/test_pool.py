@@ -161,16 +161,6 @@ def test_foreign_service_is_left_alone(operator: Kubectl, namespace: str) -> Non
 def test_drift_is_repaired(operator: Kubectl, shop: str) -> None:
     """A child that is edited or deleted is put right, an event says so, and deleting one costs the list no endpoint."""
     here = f"--namespace={shop}"
-    patch = '{"spec":{"selector":{"run":"nobody"}}}'
-    operator("patch", "service", "greetserver", here, "--type=merge", f"--patch={patch}")
-
-    def selector_is_back() -> bool:
-        selector = operator.json("get", "service", "greetserver", here)["spec"]["selector"]
-        return bool(selector == pools.LABELS)
-
-    eventually("the selector is put right", selector_is_back)
-    # The slices were empty for a moment. Endpoints that vanish stay listed for longer, but on a slow cluster.
-    pools.wait_for_count(operator, shop, 3)
     with pools.watched(operator, shop) as ready:
         for kind, name in children(operator, shop):
             uid = operator.json("get", kind, name, here)["metadata"]["uid"]
@@ -184,6 +174,16 @@ def test_drift_is_repaired(operator: Kubectl, shop: str) -> None:
         pools.wait_for_count(operator, shop, 3)
     assert len(ready) > 1, "the status tells of the Service that was away"
     assert set(ready) == {"3"}
+    patch = '{"spec":{"selector":{"run":"nobody"}}}'
+    operator("patch", "service", "greetserver", here, "--type=merge", f"--patch={patch}")
+
+    def selector_is_back() -> bool:
+        selector = operator.json("get", "service", "greetserver", here)["spec"]["selector"]
+        return bool(selector == pools.LABELS)
+
+    eventually("the selector is put right", selector_is_back)
+    # The slices may be empty for a moment, now or in a moment.
+    pools.wait_for_count(operator, shop, 3)
     assert "DriftRepaired" in operator("describe", "gbp", "greetserver", here).stdout
 
 
