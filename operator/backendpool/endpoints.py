@@ -30,7 +30,8 @@ class EndpointState(StrEnum):
 class Endpoint:
     """One backend: a pod's address and port, and where it runs.
 
-    ``zone``, ``node_name``, ``pod_name`` and ``pod_uid`` are empty where the slice does not say.
+    ``zone``, ``node_name``, ``pod_name`` and ``pod_uid`` are empty where the slice does not say. ``weight`` is what it
+    can take in relation to the others, and 0 where nobody says: a cluster does not.
     """
 
     address: str
@@ -40,6 +41,7 @@ class Endpoint:
     node_name: str = ""
     zone: str = ""
     state: EndpointState = EndpointState.READY
+    weight: int = 0
 
     @property
     def identity(self) -> tuple[str, int, str]:
@@ -211,6 +213,7 @@ def _revision(endpoints: tuple[Endpoint, ...]) -> str:
     return hashlib.sha256(repr([_content(endpoint) for endpoint in endpoints]).encode()).hexdigest()[:16]
 
 
-def _content(e: Endpoint) -> tuple[str, int, str, str, str, str, str]:
+def _content(e: Endpoint) -> tuple[str | int, ...]:
     """Field by field: dataclasses.astuple copies deeply, which takes ten times as long."""
-    return (e.address, e.port, e.pod_uid, e.pod_name, e.node_name, e.zone, e.state.value)
+    content = (e.address, e.port, e.pod_uid, e.pod_name, e.node_name, e.zone, e.state.value)
+    return (*content, e.weight) if e.weight else content

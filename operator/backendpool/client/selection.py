@@ -139,8 +139,10 @@ class Selection:
         if not self._is_weighted:
             return
         now, slow_start = self._clock(), self._options.slow_start
+        is_given = self._is_reported and any(backend.endpoint.weight for backend in self._pool)
         for backend in self._connected:
-            backend.weight = self._weights.weight(backend.identity, now)
+            # Where the set has weights, these count: what backends report has another measure.
+            backend.weight = backend.endpoint.weight if is_given else self._weights.weight(backend.identity, now)
             backend.ramp = slow_start.ramp(now - backend.connected_at)
 
     def _ended(self, backend: Backend, call: grpc.aio.Call) -> None:

@@ -196,6 +196,27 @@ async def test_load_reports_weigh() -> None:
         assert near(selected.shares(1000), {"0": 0.2, "1": 0.8})
 
 
+async def test_weights_of_the_set_go_before_reports() -> None:
+    """Where the set says that a backend can take three times as much, it gets that, whatever it reports."""
+    async with backends("", "") as two:
+        for backend, weight in zip(two, (1, 3), strict=True):
+            backend.endpoint = replace(backend.endpoint, weight=weight)
+        selected = Selected(two, Balancing(Policy.WEIGHTED_ROUND_ROBIN))
+        assert near(selected.shares(1000), {"0": 0.25, "1": 0.75})
+        reports(selected, zip(two, (0.2, 0.8), strict=True), seconds=15)
+        assert near(selected.shares(1000), {"0": 0.25, "1": 0.75})
+
+
+async def test_weights_of_the_set_are_for_the_policy_that_weighs() -> None:
+    """Whoever takes turns takes them alike, also where a slow start has shares of its own."""
+    async with backends("", "") as two:
+        two[0].endpoint = replace(two[0].endpoint, weight=9)
+        two[1].endpoint = replace(two[1].endpoint, weight=1)
+        selected = Selected(two, Balancing(Policy.ROUND_ROBIN), Options(slow_start=SlowStart(5.0)))
+        selected.passes(10)
+        assert near(selected.shares(1000), {"0": 0.5, "1": 0.5})
+
+
 async def test_reports_of_a_backend_that_left_are_forgotten() -> None:
     """Whoever has its place next begins without."""
     async with backends("", "") as two:

@@ -4,11 +4,12 @@
 
     endpoints:
       - 10.0.0.1:50051
-      - {address: 10.0.0.2, port: 50051, zone: a, pod: greet-1, state: Draining}
+      - {address: 10.0.0.2, port: 50051, zone: a, pod: greet-1, state: Draining, weight: 2}
     policy: LeastRequest
 
-``zone``, ``pod`` and ``state`` (``Ready`` or ``Draining``) may be left out. Beside the endpoints stand ``policy``,
-``emptyPolicy``, ``consistentHash``, ``outlierDetection`` and ``locality``, in the words of a GrpcBackendPool's spec.
+``zone``, ``pod``, ``state`` (``Ready`` or ``Draining``) and ``weight`` may be left out. Beside the endpoints stand
+``policy``, ``emptyPolicy``, ``consistentHash``, ``outlierDetection`` and ``locality``, in the words of a
+GrpcBackendPool's spec.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ Load: TypeAlias = Callable[[bytes], object]
 """What a text says; raises :class:`~backendpool.errors.SourceError`, with the line, where that is not to be read."""
 
 _FIELDS: Final = ("endpoints", "policy", "emptyPolicy", "consistentHash", "outlierDetection", "locality")
-_OF_ENDPOINT: Final = ("address", "port", "zone", "pod", "state")
+_OF_ENDPOINT: Final = ("address", "port", "zone", "pod", "state", "weight")
+_MAX_WEIGHT: Final = 10_000
 
 
 def loader_for(path: PurePath) -> Load:
@@ -70,6 +72,7 @@ def _endpoint(path: str, value: object) -> Endpoint:
         pod_name=_text(path, fields, "pod"),
         zone=_text(path, fields, "zone"),
         state=choice(EndpointState, f"{path}.state", fields.get("state", EndpointState.READY)),
+        weight=integer(path, fields, "weight", 0, 0, _MAX_WEIGHT),
     )
 
 

@@ -20,6 +20,7 @@ ENDPOINTS = st.builds(
     pod_name=WORDS,
     zone=WORDS,
     state=st.sampled_from(EndpointState),
+    weight=st.integers(0, 10_000),
 )
 
 
@@ -27,7 +28,8 @@ ENDPOINTS = st.builds(
 def test_each_endpoint_can_be_written(endpoints: list[Endpoint]) -> None:
     """With all that is known of it by hand."""
     written = [
-        {"address": e.address, "port": e.port, "pod": e.pod_name, "zone": e.zone, "state": e.state} for e in endpoints
+        {"address": e.address, "port": e.port, "pod": e.pod_name, "zone": e.zone, "state": e.state, "weight": e.weight}
+        for e in endpoints
     ]
     assert parse_view({"endpoints": written}) == PoolView(EndpointSet.of(endpoints))
 
