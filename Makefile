@@ -66,7 +66,7 @@ e2e: venv  ## e2e tests on the cluster, which is brought up where it is not; T= 
 ifdef T
 	@$(BIN)/pytest $(T)
 else
-	@$(BIN)/pytest tests/e2e -m 'not faults and not alone' --numprocesses=4 --dist=loadgroup --no-loadscope-reorder
+	@$(BIN)/pytest tests/e2e -m 'not faults and not alone' --numprocesses=3 --dist=loadgroup --no-loadscope-reorder
 	@$(BIN)/pytest tests/e2e -m 'not faults and alone'
 endif
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 import pytest
 import yaml
 
@@ -37,15 +40,18 @@ def test_go_and_envoy_follow_the_pool(operator: Kubectl, envoy: str, go_client: 
     for summary in summaries:
         assert summary.failed == 0, summary.errors
         assert len(summary.pods) == 9
-    with traffic.by(operator, clients.go_pod(envoy, go_client, rate=200, calls=300)) as load:
-        _even(load.summary())
-    _even(traffic.calls(operator, envoy, 300, url=ENVOY))
+    with traffic.by(operator, clients.go_pod(envoy, go_client, rate=50, calls=400)) as load:
+        assert load.summary().failed == 0
+        # The first calls go to whichever pod is connected first.
+        _even(sum((interval.pods for interval in load.intervals(0)[3:]), Counter()))
+    summary = traffic.calls(operator, envoy, 300, url=ENVOY)
+    assert summary.failed == 0, summary.errors
+    _even(summary.pods)
 
 
-def _even(summary: traffic.Summary) -> None:
-    assert (summary.failed, len(summary.pods)) == (0, 3), summary
-    # The very first calls go to whichever pod is connected first.
-    assert min(summary.pods.values()) >= 90, summary.pods
+def _even(pods: Mapping[str, int]) -> None:
+    assert len(pods) == 3, pods
+    assert min(pods.values()) >= 0.3 * sum(pods.values()) > 0, pods
 
 
 def _example(kubectl: Kubectl, image: str) -> str:
