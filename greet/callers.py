@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import ResolveResult
@@ -17,7 +18,7 @@ from greet.greet_pb2 import Greeting, GreetingRequest
 from greet.greet_pb2_grpc import GreetServiceStub
 
 BODY: Final = {"first_name": "Ada", "last_name": "Lovelace"}
-_NAME_PAUSE: Final = 0.2
+_PAUSE: Final = 0.2
 
 Call = Callable[[], Awaitable[str]]
 """Makes one call, and returns the text of its answer; raises :class:`Failed` where it was none."""
@@ -25,6 +26,22 @@ Call = Callable[[], Awaitable[str]]
 
 class Failed(Exception):
     """A call that was not answered with a greeting, in words that are the same for the same failure."""
+
+
+async def reached(url: str, seconds: float) -> None:
+    """Return when the gateway takes connections, or after so many ``seconds``.
+
+    A Service that was just made is known to each node in its own time, and refused there until then.
+    """
+    place = urlsplit(url)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:
+                with suppress(OSError):
+                    _, writer = await asyncio.open_connection(place.hostname, place.port or place.scheme)
+                    writer.close()
+                    return
+                await asyncio.sleep(_PAUSE)
 
 
 @asynccontextmanager
@@ -75,4 +92,4 @@ class _PatientResolver(aiohttp.ThreadedResolver):
         while True:
             with suppress(OSError):
                 return await super().resolve(host, port, family)
-            await asyncio.sleep(_NAME_PAUSE)
+            await asyncio.sleep(_PAUSE)

@@ -57,6 +57,8 @@ def _load_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, help="end after so many seconds (default: never)")
     parser.add_argument("--timeout", type=float, default=10.0, help="each call's, in seconds (default: 10)")
     parser.add_argument("--interval", type=float, default=1.0, help="seconds between two lines (default: 1)")
+    wait = "wait until the gateway takes connections, so many seconds at most (default: 0)"
+    parser.add_argument("--wait", type=float, default=0.0, help=wait)
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -85,5 +87,5 @@ def _load(args: argparse.Namespace, env: dict[str, str]) -> None:
     with extra("greet"):
         from greet import load
 
-    settings = load.LoadSettings(args.url, args.rate, args.calls, args.seconds, args.timeout, args.interval)
+    settings = load.LoadSettings(args.url, args.rate, args.calls, args.seconds, args.timeout, args.interval, args.wait)
     asyncio.run(load.run(settings))

@@ -23,7 +23,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from greet.callers import Call, Failed, by_gateway, by_pool
+from greet.callers import Call, Failed, by_gateway, by_pool, reached
 from greet.stopping import stop_requested
 
 POD = re.compile(r"from pod: name\(([^)]*)\)")
@@ -35,7 +35,8 @@ Print = Callable[[dict[str, Any]], None]
 class LoadSettings:
     """``rate`` in calls a second (0: one after another), until ``calls`` or ``seconds`` are over.
 
-    ``timeout`` is each call's, ``interval`` that between two lines, both in seconds.
+    ``timeout`` is each call's, ``interval`` that between two lines, both in seconds. A gateway is waited for, until it
+    takes connections, for at most ``wait`` seconds.
     """
 
     url: str
@@ -44,6 +45,7 @@ class LoadSettings:
     seconds: float | None = None
     timeout: float = 10.0
     interval: float = 1.0
+    wait: float = 0.0
 
 
 @dataclass(slots=True)
@@ -90,6 +92,8 @@ async def run(settings: LoadSettings, show: Print = print_line) -> Tally:
     """Send the load; ends with a line of the whole, under ``summary``. To be awaited in the main thread."""
     stop = stop_requested()
     tally = Tally()
+    if _is_gateway(settings.url):
+        await reached(settings.url, settings.wait)
     async with _caller(settings) as call:
         reporter = asyncio.create_task(_report(tally, settings.interval, show))
         try:
@@ -102,8 +106,11 @@ async def run(settings: LoadSettings, show: Print = print_line) -> Tally:
 
 
 def _caller(settings: LoadSettings) -> AbstractAsyncContextManager[Call]:
-    by_http = settings.url.startswith(("http://", "https://"))
-    return (by_gateway if by_http else by_pool)(settings.url, settings.timeout)
+    return (by_gateway if _is_gateway(settings.url) else by_pool)(settings.url, settings.timeout)
+
+
+def _is_gateway(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
 
 
 async def _send(call: Call, settings: LoadSettings, tally: Tally, stop: asyncio.Event) -> None:

@@ -81,7 +81,7 @@ class Load:
         # A load that lasts for long has a long log; its times are cut to seconds.
         begin = datetime.fromtimestamp(since - 1, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         text = self._kubectl("logs", self._name, f"--namespace={self._namespace}", f"--since-time={begin}").stdout
-        lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"time"')]
+        lines = [json.loads(line) for line in text.splitlines() if line.startswith("{") and '"time":' in line]
         return [
             Interval(line["time"], Counter(line["pods"]), Counter(line["errors"]))
             for line in lines
@@ -109,7 +109,7 @@ def load(
 
     Without ``calls`` or ``seconds`` it goes on until :meth:`Load.stop`, or the end of the context.
     """
-    generator = pod(namespace, ["load", f"--url={url}", *flags(settings)])
+    generator = pod(namespace, ["load", f"--url={url}", *flags({"wait": 30, **settings})])
     generator["spec"]["automountServiceAccountToken"] = reader
     with by(kubectl, generator) as running:
         yield running

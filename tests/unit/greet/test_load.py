@@ -11,9 +11,11 @@ import aiohttp
 import pytest
 
 from backendpool.errors import NoBackendError
+from greet.callers import reached
 from greet.greet_pb2 import GreetingRequest, GreetingResponse
 from greet.load import LoadSettings, run
 from tests.unit.greet.gateways import LOOPBACK, ScriptedGreeter, gateway
+from tests.unit.greet.servers import free_port
 
 
 class Pods(ScriptedGreeter):
@@ -53,6 +55,18 @@ async def test_failures_are_counted_by_what_was_said() -> None:
     assert count == 3
     assert nameless.errors == {"an answer that names no pod": 1}
     assert next(iter(unreachable.errors)).startswith("ClientConnectorError: ")
+
+
+async def test_gateway_is_waited_for() -> None:
+    """A load begins when its gateway takes connections, or when it has waited for as long as it may."""
+    port = free_port()
+    url = f"http://{LOOPBACK}:{port}/greet"
+    await reached(url, 0.3)
+    waiting = asyncio.create_task(reached(url, 10))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    async with await asyncio.start_server(lambda _, writer: writer.close(), LOOPBACK, port):
+        await asyncio.wait_for(waiting, 5)
 
 
 async def test_name_that_is_not_known_yet_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
