@@ -144,9 +144,12 @@ class _Backends:
         await self._retiring.aclose(self._grace)
 
     def _connection_changed(self, backend: Backend) -> None:
-        if backend.connection is Connection.FAILED:
+        address = backend.endpoint.address
+        found = self._named.get(address)
+        # One that is retired already may still fail, and another may have its address by then.
+        if backend.connection is Connection.FAILED and found is not None and found[0] is backend:
             # Who is named again is connected to anew, and at once.
-            self._named.pop(backend.endpoint.address)
+            del self._named[address]
             self._retiring.retire(backend, self._grace)
 
 
