@@ -58,19 +58,28 @@ class Lookaside(LookasideServicer):
         self.asked: list[Request] = []
         self.connections: list[str] = []
         self.frozen: set[str] = set()
+        self.freezing = 0
         self.delays: list[float] = []
         """Seconds for which the next calls wait."""
 
-    def freeze(self) -> None:
-        """Answer on no connection that was made so far."""
+    def freeze(self, more: int = 0) -> None:
+        """Answer on no connection that was made so far, nor on so many ``more``."""
         self.frozen.update(self.connections)
+        self.freezing = more
+
+    def _is_frozen(self, connection: str) -> bool:
+        if self.freezing and connection not in self.connections:
+            self.freezing -= 1
+            self.frozen.add(connection)
+        return connection in self.frozen
 
     async def Resolve(  # noqa: N802
         self, request: Request, context: grpc.aio.ServicerContext[Request, Response]
     ) -> Response:
+        frozen = self._is_frozen(context.peer())
         self.asked.append(request)
         self.connections.append(context.peer())
-        if request.service == "slow" or context.peer() in self.frozen:
+        if request.service == "slow" or frozen:
             await asyncio.sleep(5)
         if self.delays:
             await asyncio.sleep(self.delays.pop())
@@ -124,15 +133,18 @@ async def test_lookup_counts_towards_the_deadline() -> None:
         assert caught.value.error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-async def test_silent_lookaside_is_left_for_another_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody answers, a new connection is made, which may lead to another; all who wait ask again there."""
+@pytest.mark.parametrize("more", [0, 1, 2])
+async def test_silent_lookaside_is_left_for_another_connection(monkeypatch: pytest.MonkeyPatch, more: int) -> None:
+    """Where nobody answers, a new connection is made, which may lead to another, or to the same ``more`` times; all who
+    wait ask again there.
+    """
     monkeypatch.setattr(silence, "_LEAST_PATIENCE", 0.1)
     async with greet_servers(*HOSTS) as port, looking("who", port) as (servicer, greeter):
         await greeter.greet(REQUEST, 5)
-        servicer.freeze()
-        answers = await asyncio.gather(*(greeter.greet(REQUEST, 1) for _ in range(9)))
+        servicer.freeze(more)
+        answers = await asyncio.gather(*(greeter.greet(REQUEST, 2) for _ in range(9)))
         assert len(answers) == 9
-        assert len(set(servicer.connections)) == 2
+        assert len(set(servicer.connections)) == 2 + more
 
 
 async def test_slow_lookaside_is_waited_for() -> None:
