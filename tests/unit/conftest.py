@@ -16,6 +16,11 @@ hypothesis.settings.register_profile("search", max_examples=2_000, deadline=None
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two to a core: most of these tests wait, for a timer or for a server, half of their time."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.fixture(autouse=True)
 def restored_logging() -> Iterator[None]:
     """The log of a program that a test ran would go on writing to what is captured for that test alone."""
