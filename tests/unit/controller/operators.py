@@ -1,0 +1,136 @@
+"""The operator put together, as a pod has it or in this process, and what it has come to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes.aio.config import kube_config
+from prometheus_client import generate_latest
+
+from backendpool import controller
+from backendpool.cluster.api import Api
+from backendpool.cluster.resources import Resource
+from backendpool.controller import Operator
+from backendpool.names import API_VERSION, BACKENDS, COMPONENT_LABEL, KIND, POOL_LABEL, SERVICE_NAME_LABEL
+from backendpool.settings import OperatorSettings
+from tests.unit.api_server import ApiServer
+from tests.unit.pools import document
+
+SETTINGS = OperatorSettings("backendpool/operator:test", instance="operator-0")
+NAME = "greetserver"
+
+
+def pool(namespace: str = "default", **spec: Any) -> dict[str, Any]:
+    made = document(**spec)
+    made["metadata"]["namespace"] = namespace
+    del made["metadata"]["uid"]
+    return {"apiVersion": API_VERSION, "kind": KIND, **made}
+
+
+def endpoint_slice(server: ApiServer, *addresses: str) -> dict[str, Any]:
+    """What the cluster makes for the pool's Service."""
+    service = server.objects["Service", "default", NAME]["metadata"]
+    labels = {SERVICE_NAME_LABEL: NAME, POOL_LABEL: NAME, COMPONENT_LABEL: BACKENDS}
+    owner = {"kind": "Service", "name": NAME, "uid": service["uid"]}
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"namespace": "default", "name": "slice-1", "labels": labels, "ownerReferences": [owner]},
+        "addressType": "IPv4",
+        "ports": [{"name": "grpc", "port": 50051}],
+        "endpoints": [{"addresses": [address]} for address in addresses],
+    }
+
+
+def status(server: ApiServer, namespace: str = "default") -> dict[str, Any]:
+    found: dict[str, Any] = server.objects[KIND, namespace, NAME].get("status", {})
+    return found
+
+
+def listed(server: ApiServer) -> list[str]:
+    return [endpoint["address"] for endpoint in status(server).get("endpoints", ())]
+
+
+def applied(server: ApiServer, namespace: str = "default") -> bool:
+    conditions = status(server, namespace).get("conditions", ())
+    return any(c["type"] == "Reconciling" and c["reason"] == "Applied" for c in conditions)
+
+
+def figures(operator: Operator) -> str:
+    return generate_latest(operator.registry).decode()
+
+
+def shown(operator: Operator, text: str) -> bool:
+    return text in figures(operator)
+
+
+def awaited(operator: Operator, text: str) -> bool:
+    return text in (operator.not_ready() or "")
+
+
+def known(operator: Operator, kind: Resource) -> bool:
+    return f"{kind.plural} (" not in (operator.not_ready() or "")
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def operating(operator: Operator) -> AsyncIterator[None]:
+    """Have the operator work while the context lasts."""
+    task = asyncio.create_task(operator.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled(), task.exception()
+
+
+@asynccontextmanager
+async def operated(api: Api, settings: OperatorSettings = SETTINGS) -> AsyncIterator[Operator]:
+    """An operator at work, alone."""
+    operator = Operator(api, settings)
+    async with operating(operator):
+        yield operator
+
+
+@asynccontextmanager
+async def as_run(
+    server: ApiServer, folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> AsyncIterator[None]:
+    """The operator as the command runs it, with another's settings; asked to end with the context."""
+    async with server.serving(folder) as kubeconfig:
+        monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
+        running = asyncio.create_task(controller.run(replace(SETTINGS, **{"metrics_port": 0, **settings})))
+        try:
+            yield
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.wait_for(running, 10)
+
+
+@asynccontextmanager
+async def process(kubeconfig: Path, port: int = 0) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The operator as a pod runs it."""
+    env = os.environ | {"KUBECONFIG": str(kubeconfig), "LOOKASIDE_IMAGE": "x", "METRICS_PORT": str(port)}
+    command = (sys.executable, "-c", "import sys; from backendpool.cli import main; sys.exit(main(['operator']))")
+    started = await asyncio.create_subprocess_exec(*command, env=env, stderr=asyncio.subprocess.PIPE)
+    try:
+        yield started
+    finally:
+        if started.returncode is None:
+            started.kill()
+            await started.wait()

@@ -1,0 +1,89 @@
+"""What the operator says of itself to who would restart it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from backendpool import controller
+from backendpool.cluster.resources import DEPLOYMENTS, Resource
+from tests.unit.api_server import ApiServer
+from tests.unit.controller.operators import applied, as_run, operated, until
+
+
+async def test_run_that_hangs_is_told_by_healthz(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands still for longer than it ever should has the cluster start the process anew."""
+    monkeypatch.setattr(controller, "LONGEST_RUN", 0.2)
+    create, hangs, free = server.create, asyncio.Event(), asyncio.Event()
+
+    async def late(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
+        hangs.set()
+        await free.wait()
+        return await create(resource, obj)
+
+    monkeypatch.setattr(server, "create", late)
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/healthz"
+    async with as_run(server, tmp_path, monkeypatch, metrics_port=port), aiohttp.ClientSession() as session:
+        await asyncio.wait_for(hangs.wait(), 10)
+        async with session.get(url) as response:
+            assert response.status == 200
+        await asyncio.sleep(0.3)
+        async with session.get(url) as response:
+            assert (response.status, await response.text()) == (503, "a pool has been worked on for 0 s\n")
+        free.set()
+
+
+async def test_thread_of_kopf_that_hangs_is_told(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread cannot be ended from outside, so that no new watch on the pools could be begun."""
+    monkeypatch.setattr(controller, "LONGEST_SILENCE", 0.1)
+    async with server.connected(tmp_path) as api, operated(api) as operator:
+        await until(lambda: applied(server))
+        assert operator.hangs() is None
+        loop, free = operator._pools.thread._loop, threading.Event()
+        assert loop is not None
+        loop.call_soon_threadsafe(free.wait, 10)
+        await until(lambda: operator.hangs() == "the thread that watches pools has given no sign of life for 0 s")
+        free.set()
+        await until(lambda: operator.hangs() is None)
+
+
+async def test_garbage_is_not_looked_for_in_what_stays(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, when all is known."""
+    frozen: list[None] = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(None))
+    server.held = {DEPLOYMENTS.path(): asyncio.Event()}
+    async with as_run(server, tmp_path, monkeypatch):
+        await until(lambda: server.watched(DEPLOYMENTS))
+        await asyncio.sleep(1.1)
+        assert not frozen
+        server.held[DEPLOYMENTS.path()].set()
+        await until(lambda: frozen)
+        await asyncio.sleep(1.1)
+    assert len(frozen) == 1
+
+
+async def test_outage_is_no_hanging(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator whose API server is away is not ended for that, however long it is."""
+    monkeypatch.setattr(controller, "LONGEST_SILENCE", 0.5)
+    monkeypatch.setattr(controller, "LONGEST_RUN", 0.5)
+    async with server.connected(tmp_path) as api, operated(api) as operator:
+        await until(lambda: applied(server))
+        server.go_away()
+        for _ in range(20):
+            await asyncio.sleep(0.1)
+            assert operator.hangs() is None

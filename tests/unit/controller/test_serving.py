@@ -1,0 +1,271 @@
+"""The operator put together, against an API server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backendpool import controller, handlers
+from backendpool.cluster.resources import DEPLOYMENTS, ENDPOINT_SLICES, POOLS, SERVICES, Resource
+from backendpool.controller import Operator
+from backendpool.names import KIND
+from backendpool.refusal import RefusalTiming
+from backendpool.settings import OperatorSettings
+from backendpool.writer import CHILDREN
+from tests.unit.api_server import ApiServer
+from tests.unit.controller.operators import (
+    NAME,
+    SETTINGS,
+    applied,
+    awaited,
+    endpoint_slice,
+    figures,
+    known,
+    listed,
+    operated,
+    pool,
+    shown,
+    status,
+    until,
+)
+
+
+async def test_nothing_is_written_before_everything_is_known(server: ApiServer, tmp_path: Path) -> None:
+    """Until each kind's first list is complete the operator is not ready, says why, and writes nothing."""
+    kinds = (ENDPOINT_SLICES, *CHILDREN.values())
+    server.held = {kind.path(): asyncio.Event() for kind in kinds}
+    async with server.connected(tmp_path) as api, operated(api) as operator:
+        await until(lambda: "backendpool_pools 1.0" in figures(operator))
+        for kind in kinds:
+            await until(partial(server.watched, kind))
+            assert f"{kind.plural} (listing)" in (operator.not_ready() or "")
+            assert server.writes == []
+            server.held[kind.path()].set()
+            await until(partial(known, operator, kind))
+        await until(lambda: applied(server))
+        await until(lambda: operator.not_ready() is None)
+
+
+async def test_endpoints_reach_the_status(server: ApiServer, tmp_path: Path) -> None:
+    """What the cluster says of the pool's Service stands in the status moments later."""
+    async with server.connected(tmp_path) as api, operated(api):
+        await until(lambda: applied(server))
+        server.put(endpoint_slice(server, "10.0.0.1"))
+        await until(lambda: listed(server) == ["10.0.0.1"])
+        server.put(endpoint_slice(server, "10.0.0.2", "10.0.0.1"))
+        await until(lambda: listed(server) == ["10.0.0.1", "10.0.0.2"])
+
+
+async def test_deleted_child_comes_back(server: ApiServer, tmp_path: Path) -> None:
+    """Drift is seen by a watch, and repaired without anything else having to happen."""
+    async with server.connected(tmp_path) as api, operated(api):
+        await until(lambda: applied(server))
+        server.remove("Deployment", "default", f"{NAME}-lookaside")
+        await until(lambda: ("Deployment", "default", f"{NAME}-lookaside") in server.objects)
+
+
+async def test_deleted_pool_gets_nothing_new(server: ApiServer, tmp_path: Path) -> None:
+    """While the cluster collects the children of a deleted pool, none is made again."""
+    async with server.connected(tmp_path) as api, operated(api) as operator:
+        await until(lambda: applied(server))
+        server.remove(KIND, "default", NAME)
+        await until(lambda: "backendpool_pools 0.0" in figures(operator))
+        server.writes.clear()
+        for kind, name in server.children():
+            server.remove(kind, "default", name)
+        await asyncio.sleep(0.2)
+        assert [write for write in server.writes if write[0] != "create"] == [], "events of before may still come"
+
+
+async def test_pool_made_anew_is_served(server: ApiServer, tmp_path: Path) -> None:
+    """A pool that is deleted and made again at once, under its name, is not lost by the end of the old one."""
+    async with server.connected(tmp_path) as api, operated(api):
+        await until(lambda: applied(server))
+        server.remove(KIND, "default", NAME)
+        server.put(pool())
+        await until(lambda: applied(server))
+        uid = server.objects[KIND, "default", NAME]["metadata"]["uid"]
+        owners = {child["metadata"]["ownerReferences"][0]["uid"] for child in server.children().values()}
+        assert owners == {uid}
+
+
+async def test_restart_writes_nothing(server: ApiServer, tmp_path: Path) -> None:
+    """A second operator that finds everything as it should be only reads."""
+    async with server.connected(tmp_path) as api:
+        async with operated(api):
+            await until(lambda: applied(server))
+            server.put(endpoint_slice(server, "10.0.0.1"))
+            await until(lambda: listed(server) == ["10.0.0.1"])
+        server.writes.clear()
+        async with operated(api) as operator:
+            await until(lambda: not operator.not_ready())
+            await until(lambda: 'backendpool_reconcile_seconds_count{outcome="again"}' in figures(operator))
+            await asyncio.sleep(0.2)
+    assert server.writes == []
+
+
+async def test_outage_is_caught_up_with(server: ApiServer, tmp_path: Path) -> None:
+    """What changed while the API server was away is there soon after it is back; nothing was lost meanwhile."""
+    async with server.connected(tmp_path) as api, operated(api):
+        await until(lambda: applied(server))
+        server.put(endpoint_slice(server, "10.0.0.1"))
+        await until(lambda: listed(server) == ["10.0.0.1"])
+        server.go_away()
+        await until(lambda: server.refused > len(CHILDREN))
+        server.put(endpoint_slice(server, "10.0.0.2"))
+        server.remove("Service", "default", f"{NAME}-lookaside")
+        server.away = False
+        await until(lambda: listed(server) == ["10.0.0.2"])
+        await until(lambda: ("Service", "default", f"{NAME}-lookaside") in server.objects)
+
+
+async def test_crd_may_come_late(server: ApiServer, tmp_path: Path) -> None:
+    """An operator that was started before its CRD serves pools as soon as there can be any."""
+    server.unserved = {POOLS}
+    async with server.connected(tmp_path) as api, operated(api) as operator:
+        await until(lambda: "grpcbackendpools (404 NotFound: the CRD" in (operator.not_ready() or ""))
+        server.unserved.clear()
+        await until(lambda: applied(server))
+        await until(lambda: operator.not_ready() is None)
+
+
+async def test_only_the_namespaces_asked_for_are_read(server: ApiServer, tmp_path: Path) -> None:
+    """With namespaces named, rights in these are enough."""
+    settings = OperatorSettings("backendpool/operator:test", namespaces=("default", "shop"), instance="operator-0")
+    async with server.connected(tmp_path) as api, operated(api, settings):
+        await until(lambda: applied(server))
+    assert {namespace for _, namespace, _ in server.selected} == {"default", "shop"}
+
+
+BOTH = OperatorSettings("backendpool/operator:test", namespaces=("default", "shop"), instance="operator-0")
+
+
+async def test_namespace_that_may_not_be_read_holds_up_no_other(
+    server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others are served; it is told in log and metrics, and served as soon as it may be read."""
+    server.put(pool(namespace="shop"))
+    server.forbidden = {"shop"}
+    async with server.connected(tmp_path) as api, operated(api, BOTH) as operator:
+        await until(lambda: applied(server))
+        await until(lambda: operator.not_ready() is None)
+        blind = 'backendpool_view_age_seconds{{resource="{}",watched_namespace="shop"}} +Inf'
+        refused = 'backendpool_watch_failures_total{{error="Forbidden",resource="{}"}}'
+        for kind in (POOLS, ENDPOINT_SLICES, *CHILDREN.values()):
+            assert shown(operator, blind.format(kind.plural))
+            await until(partial(shown, operator, refused.format(kind.plural)))
+        assert caplog.text.count("services cannot be watched") == 1
+        assert caplog.text.count("grpcbackendpools cannot be watched") == 1
+        assert not applied(server, "shop")
+        server.forbidden.clear()
+        await until(lambda: applied(server, "shop"))
+        await until(lambda: "+Inf" not in figures(operator).replace('le="+Inf"', ""))
+
+
+async def test_right_that_is_withdrawn_is_told_by_the_pools(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their lists stand, as what may be old; that they are followed again is told as well."""
+    monkeypatch.setattr(controller, "REFUSALS", RefusalTiming(lasted=0.05, interval=0.02))
+
+    def stale() -> bool:
+        found = server.objects[(KIND, "default", "greetserver")].get("status", {}).get("conditions", ())
+        return any(condition["reason"] == "EndpointsStale" for condition in found)
+
+    async with server.connected(tmp_path) as api, operated(api, BOTH):
+        await until(lambda: applied(server))
+        server.forbidden = {"default"}
+        server.go_away()
+        await asyncio.sleep(0.05)
+        server.away = False
+        await until(stale)
+        server.forbidden.clear()
+        await until(lambda: not stale())
+
+
+@pytest.mark.parametrize("kind", [POOLS, SERVICES, DEPLOYMENTS], ids=lambda kind: kind.plural)
+async def test_kind_that_may_not_be_watched_any_more_is_told_by_the_pools(
+    server: ApiServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: Resource,
+) -> None:
+    """Also where it may be listed: in a condition, an event and one line of the log, and they stay ready."""
+    monkeypatch.setattr(controller, "REFUSALS", RefusalTiming(lasted=0.05, interval=0.02))
+    server.put(pool(lookaside={"replicas": 0}))
+
+    def told() -> dict[str, tuple[str, str]]:
+        return {c["type"]: (c["status"], c["reason"]) for c in status(server).get("conditions", ())}
+
+    async with server.connected(tmp_path) as api, operated(api):
+        await until(lambda: applied(server))
+        server.put(endpoint_slice(server, "10.0.0.1"))
+        await until(lambda: told()["Ready"] == ("True", "PoolReady"))
+        server.unwatchable = {kind}
+        server.go_away()
+        await asyncio.sleep(0.05)
+        server.away = False
+        await until(lambda: told()["Reconciling"] == ("True", "WatchRefused"))
+        assert told()["Ready"] == ("True", "PoolReady")
+        await until(lambda: ("create", "Event", "WatchRefused") in server.writes)
+        assert caplog.text.count(f"{kind.plural} cannot be watched, trying again: 403") == 1
+        server.unwatchable.clear()
+        await until(lambda: told()["Reconciling"] == ("False", "Applied"))
+
+
+async def test_namespaces_of_which_none_may_be_read(server: ApiServer, tmp_path: Path) -> None:
+    """An operator that can serve nobody is not ready, and says what it is refused."""
+    server.forbidden = {"default", "shop"}
+    async with server.connected(tmp_path) as api, operated(api, BOTH) as operator:
+        for text in ("default/services (403 Forbidden", "shop/grpcbackendpools (403 Forbidden"):
+            await until(partial(awaited, operator, text))
+        server.forbidden = {"shop"}
+        await until(lambda: operator.not_ready() is None)
+        await until(lambda: applied(server))
+
+
+@pytest.mark.parametrize("kind", [ENDPOINT_SLICES, *CHILDREN.values()], ids=lambda kind: kind.plural)
+async def test_nothing_is_written_in_a_namespace_before_it_is_known(
+    server: ApiServer, tmp_path: Path, kind: Resource
+) -> None:
+    """While one list of a namespace is not complete its pools are left as they are, though others are served."""
+    server.put(pool(namespace="shop"))
+    server.held = {kind.path("shop"): asyncio.Event()}
+    async with server.connected(tmp_path) as api, operated(api, BOTH) as operator:
+        await until(lambda: applied(server) and "backendpool_pools 2.0" in figures(operator))
+        server.put(pool(namespace="shop", port=50052))
+        await asyncio.sleep(0.1)
+        assert not status(server, "shop")
+        assert {ref for ref in server.objects if ref[1] == "shop"} == {(KIND, "shop", NAME)}
+        assert f"shop/{kind.plural} (listing)" in (operator.not_ready() or "")
+        server.held[kind.path("shop")].set()
+        await until(lambda: applied(server, "shop"))
+
+
+async def test_bug_ends_the_operator(server: ApiServer, tmp_path: Path) -> None:
+    """An error that nobody foresaw, in whichever task, ends the whole, instead of leaving a half of it."""
+    server.put(pool() | {"status": {"conditions": [{"not": "a condition"}]}})
+    async with server.connected(tmp_path) as api:
+        with pytest.raises(ExceptionGroup) as ended:
+            await asyncio.wait_for(Operator(api, SETTINGS).run(), 10)
+    assert ended.group_contains(KeyError)
+
+
+async def test_bug_in_a_handler_ends_the_operator(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kopf logs what a handler raises and goes on: a bug in ours must not leave a pool unnoticed."""
+
+    def broken(obj: dict[str, Any]) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(handlers, "parse_pool", broken)
+    async with server.connected(tmp_path) as api:
+        with pytest.raises(ExceptionGroup) as ended:
+            await asyncio.wait_for(Operator(api, SETTINGS).run(), 10)
+    assert ended.group_contains(ZeroDivisionError)

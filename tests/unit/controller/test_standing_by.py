@@ -1,0 +1,109 @@
+"""Of several operators one writes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from backendpool import controller
+from backendpool.controller import Operator
+from backendpool.election import Elector
+from backendpool.errors import LeadershipLost, NotLeading
+from tests.unit.api_server import ApiServer
+from tests.unit.controller.operators import SETTINGS, applied, as_run, figures, operating, pool, until
+
+
+class Candidate:
+    """Stands in for the elector: wins when ``won`` is set, loses when ``lost`` is."""
+
+    def __init__(self) -> None:
+        self.won, self.lost, self.released = asyncio.Event(), asyncio.Event(), False
+
+    @property
+    def leading(self) -> bool:
+        return self.won.is_set() and not self.lost.is_set()
+
+    async def watch(self) -> None:
+        await asyncio.Event().wait()
+
+    async def win(self) -> None:
+        await self.won.wait()
+
+    async def hold(self) -> None:
+        await self.lost.wait()
+        raise LeadershipLost("somebody else has the Lease")
+
+    async def release(self) -> None:
+        self.released = True
+
+
+async def test_standby_is_ready_and_writes_nothing(server: ApiServer, tmp_path: Path) -> None:
+    """One that does not lead knows everything already, and starts to write as soon as it does."""
+    candidate = Candidate()
+    async with server.connected(tmp_path) as api:
+        operator = Operator(api, SETTINGS, cast("Elector", candidate))
+        async with operating(operator):
+            await until(lambda: not operator.not_ready() and "backendpool_pools 1.0" in figures(operator))
+            assert "backendpool_leader 0.0" in figures(operator)
+            assert server.writes == []
+            candidate.won.set()
+            await until(lambda: applied(server))
+            assert "backendpool_leader 1.0" in figures(operator)
+    assert candidate.released, "so that another can take over at once"
+
+
+async def test_standby_has_nothing_due(server: ApiServer, tmp_path: Path) -> None:
+    """Its metrics are not those of an operator that lags behind, nor are they when it has just taken over."""
+    candidate = Candidate()
+    async with server.connected(tmp_path) as api:
+        operator = Operator(api, SETTINGS, cast("Elector", candidate))
+        async with operating(operator):
+            await until(lambda: not operator.not_ready() and "backendpool_pools 1.0" in figures(operator))
+            server.put(pool(port=50052))
+            await asyncio.sleep(0.5)
+            assert "backendpool_queue_depth 0.0" in figures(operator)
+            candidate.won.set()
+            await until(lambda: applied(server))
+            waited = operator.registry.get_sample_value("backendpool_queue_wait_seconds_sum")
+    assert waited is not None
+    assert waited < 0.5
+
+
+async def test_lost_lease_ends_the_operator(server: ApiServer, tmp_path: Path) -> None:
+    """It is no bug: the error comes up by itself, to be told in one line."""
+    candidate = Candidate()
+    candidate.won.set()
+    async with server.connected(tmp_path) as api:
+        working = asyncio.create_task(Operator(api, SETTINGS, cast("Elector", candidate)).run())
+        await until(lambda: applied(server))
+        candidate.lost.set()
+        with pytest.raises(LeadershipLost, match="somebody else has the Lease"):
+            await asyncio.wait_for(working, 10)
+
+
+async def test_writes_pass_the_fence_of_the_lease(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator as it is run: whoever leads without the right to write sends nothing but for the Lease."""
+    refused = 0
+
+    def refuse(elector: Elector) -> None:
+        nonlocal refused
+        refused += 1
+        raise NotLeading("another leads")
+
+    def lease() -> dict[str, Any]:
+        return cast("dict[str, Any]", server.objects["Lease", "ops", controller.LEASE]["spec"])
+
+    with monkeypatch.context() as closed:
+        closed.setattr(Elector, "check", refuse)
+        async with as_run(server, tmp_path, monkeypatch, lease_namespace="ops"):
+            await until(lambda: refused)
+            assert lease()["holderIdentity"].startswith(SETTINGS.instance)
+            assert {kind for _, kind, _ in server.writes} == {"Lease"}
+            closed.undo()
+            await until(lambda: applied(server))
+    assert lease()["holderIdentity"] == ""

@@ -1,0 +1,104 @@
+"""What an elector meets: an API server that has one Lease, and a clock that can be made to jump."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import itertools
+from collections.abc import AsyncIterator
+from typing import Any
+
+from backendpool.cluster.resources import Resource
+from backendpool.errors import Conflict, NotFound, Unreachable
+
+
+class LeaseServer:
+    """An API server that has one Lease, as far as electors use one.
+
+    ``away`` fails each request. A write that ``mute`` is set for is done, and not answered while that lasts.
+    """
+
+    def __init__(self) -> None:
+        self.lease: dict[str, Any] | None = None
+        self.away = False
+        self.mute = False
+        self.requests = 0
+        self._versions = itertools.count(2)
+        self._watchers: list[asyncio.Queue[dict[str, Any]]] = []
+
+    def go_silent(self) -> None:
+        """Have no watch of now bring anything any more, without ending it: a connection that is half open."""
+        self._watchers.clear()
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
+        self._reached()
+        if self.lease is None:
+            raise NotFound(404, "NotFound", "no such lease")
+        return copy.deepcopy(self.lease)
+
+    async def create(self, resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
+        self._reached()
+        if self.lease is not None:
+            raise Conflict(409, "AlreadyExists", "it is there")
+        return await self._written("ADDED", obj)
+
+    async def replace(self, resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
+        held = await self.get(resource, "ops", "lease")
+        if held["metadata"]["resourceVersion"] != obj["metadata"]["resourceVersion"]:
+            raise Conflict(409, "Conflict", "it has changed")
+        return await self._written("MODIFIED", obj)
+
+    async def list_page(self, resource: Resource, namespace: str, **_: object) -> dict[str, Any]:
+        self._reached()
+        items = [copy.deepcopy(self.lease)] if self.lease else []
+        version = self.lease["metadata"]["resourceVersion"] if self.lease else "0"
+        return {"items": items, "metadata": {"resourceVersion": version}}
+
+    async def watch(
+        self, resource: Resource, namespace: str, *, resource_version: str, stall_seconds: float, **_: object
+    ) -> AsyncIterator[dict[str, Any]]:
+        self._reached()
+        events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._watchers.append(events)
+        yield {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": resource_version}}}
+        if self.lease and int(self.lease["metadata"]["resourceVersion"]) > int(resource_version):
+            yield {"type": "MODIFIED", "object": copy.deepcopy(self.lease)}
+        while True:
+            try:
+                async with asyncio.timeout(stall_seconds):
+                    event = await events.get()
+            except TimeoutError:
+                raise Unreachable("no answer in time") from None
+            yield event
+
+    @property
+    def holder(self) -> str:
+        return str(self.lease["spec"]["holderIdentity"]) if self.lease else ""
+
+    async def _written(self, kind: str, obj: dict[str, Any]) -> dict[str, Any]:
+        answer = self._store(kind, obj)
+        while self.mute:
+            await asyncio.sleep(0.01)
+        return answer
+
+    def _store(self, kind: str, obj: dict[str, Any]) -> dict[str, Any]:
+        self.lease = copy.deepcopy(obj)
+        self.lease["metadata"]["resourceVersion"] = str(next(self._versions))
+        for events in self._watchers:
+            events.put_nowait({"type": kind, "object": copy.deepcopy(self.lease)})
+        return copy.deepcopy(self.lease)
+
+    def _reached(self) -> None:
+        self.requests += 1
+        if self.away:
+            raise Unreachable("connection refused")
+
+
+class Clock:
+    """The loop's time, and what is added to it: a process that is paused sees time jump."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return asyncio.get_running_loop().time() + self.ahead
