@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from threading import Thread
 from typing import Any
 
 from .cluster import image
@@ -89,23 +87,6 @@ def condition(obj: dict[str, Any], kind: str) -> dict[str, Any]:
     """One of the pool's conditions, empty where it is not there."""
     conditions = obj.get("status", {}).get("conditions", [])
     return next((c for c in conditions if c["type"] == kind), {})
-
-
-@contextmanager
-def watched(kubectl: Kubectl, namespace: str, name: str = "greetserver") -> Iterator[list[str]]:
-    """How many endpoints the status says are ready, now and at each change of the pool."""
-    seen: list[str] = []
-    words = ("get", "gbp", name, f"--namespace={namespace}", "--watch", "--output=jsonpath={.status.ready}{'\\n'}")
-    with subprocess.Popen([*kubectl.command, *words], stdout=subprocess.PIPE, text=True) as watching:
-        assert watching.stdout is not None
-        reader = Thread(target=seen.extend, args=(map(str.strip, watching.stdout),))
-        reader.start()
-        try:
-            eventually("the watch is on", lambda: seen)
-            yield seen
-        finally:
-            watching.terminate()
-            reader.join()
 
 
 def ready_addresses(obj: dict[str, Any]) -> set[str]:

@@ -12,6 +12,7 @@ from . import audit, deploy, pools
 from .cluster import Cluster
 from .kubectl import Kubectl, columns, eventually
 from .namespaces import own_namespace
+from .sightings import watched
 
 CHILDREN = "services,serviceaccounts,configmaps,roles,rolebindings,deployments,poddisruptionbudgets"
 
@@ -161,7 +162,9 @@ def test_foreign_service_is_left_alone(operator: Kubectl, namespace: str) -> Non
 def test_drift_is_repaired(operator: Kubectl, shop: str) -> None:
     """A child that is edited or deleted is put right, an event says so, and deleting one costs the list no endpoint."""
     here = f"--namespace={shop}"
-    with pools.watched(operator, shop) as ready:
+    versions = "{.metadata.resourceVersion}={.status.ready}{'\\n'}"
+    with watched(operator, versions, "gbp", "greetserver", here) as seen:
+        eventually("the watch is on", lambda: seen)
         for kind, name in children(operator, shop):
             uid = operator.json("get", kind, name, here)["metadata"]["uid"]
             operator("delete", kind, name, here, "--wait=false")
@@ -172,8 +175,8 @@ def test_drift_is_repaired(operator: Kubectl, shop: str) -> None:
             eventually(f"{kind} {name} is made again", is_back)
         pools.wait_ready(operator, shop)
         pools.wait_for_count(operator, shop, 3)
-    assert len(ready) > 1, "the status tells of the Service that was away"
-    assert set(ready) == {"3"}
+    assert len(seen) > 1, "the status tells of the Service that was away"
+    assert {version.partition("=")[2] for version in seen} == {"3"}
     patch = '{"spec":{"selector":{"run":"nobody"}}}'
     operator("patch", "service", "greetserver", here, "--type=merge", f"--patch={patch}")
 

@@ -32,7 +32,7 @@ def envoy(cluster: Cluster, operator: Kubectl, namespace: str, tmp_path_factory:
 def test_go_and_envoy_follow_the_pool(operator: Kubectl, envoy: str, go_client: str) -> None:
     """3-6-3 and a rolling restart at 50 calls a second by each: none fails, and each pod has its share."""
     with (
-        traffic.by(operator, clients.go_pod(envoy, go_client, rate=50)) as by_go,
+        clients.load_by_go(operator, envoy, go_client, rate=50) as by_go,
         traffic.load(operator, envoy, url=ENVOY, rate=50) as by_envoy,
     ):
         pools.come_and_go(operator, envoy)
@@ -40,7 +40,7 @@ def test_go_and_envoy_follow_the_pool(operator: Kubectl, envoy: str, go_client: 
     for summary in summaries:
         assert summary.failed == 0, summary.errors
         assert len(summary.pods) == 9
-    with traffic.by(operator, clients.go_pod(envoy, go_client, rate=50, calls=400)) as load:
+    with clients.load_by_go(operator, envoy, go_client, rate=50, calls=400) as load:
         assert load.summary().failed == 0
         # The first calls go to whichever pod is connected first.
         _even(sum((interval.pods for interval in load.intervals(0)[3:]), Counter()))

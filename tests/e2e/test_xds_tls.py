@@ -94,8 +94,10 @@ def test_calls_by_a_lookaside_that_knows_its_clients(
     refused = traffic.calls(operator, namespace, 5, url=url("stranger"))
     assert (refused.ok, refused.failed) == (0, 5), refused
     eventually("the gateway is reached", lambda: traffic.answering(operator, namespace))
-    in_go = clients.go_pod(namespace, go_client, secrets={FOLDER: CLIENT}, rate=20)
-    with traffic.load(operator, namespace, rate=20) as load, traffic.by(operator, in_go) as load_in_go:
+    with (
+        traffic.load(operator, namespace, rate=20) as load,
+        clients.load_by_go(operator, namespace, go_client, secrets={FOLDER: CLIENT}, rate=20) as load_in_go,
+    ):
         before = _certificates(operator, namespace)
         operator.apply(of_server(authority, namespace))
         eventually(

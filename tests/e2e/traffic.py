@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -52,6 +52,8 @@ class Load:
     _kubectl: Kubectl
     _namespace: str
     _name: str
+    _ending: Sequence[str]
+    """The command that ends it, in its pod."""
 
     def summary(self, timeout: float = 180) -> Summary:
         """What came of all calls, when they are over.
@@ -67,7 +69,7 @@ class Load:
     def stop(self) -> Summary:
         """End the load now, with the calls that are under way."""
         here = f"--namespace={self._namespace}"
-        self._kubectl("exec", self._name, here, "--", "sh", "-c", "kill -TERM 1")
+        self._kubectl("exec", self._name, here, "--", *self._ending)
         return self.summary()
 
     def errors(self, since: float, until: float = math.inf, of: str = "") -> str:
@@ -121,11 +123,16 @@ def flags(settings: Mapping[str, float | str]) -> list[str]:
 
 
 @contextmanager
-def by(kubectl: Kubectl, generator: dict[str, Any]) -> Iterator[Load]:
-    """Run a load generator, given as a :func:`pod` whose program prints what ``greet load`` prints."""
+def by(
+    kubectl: Kubectl, generator: dict[str, Any], ending: Sequence[str] = ("sh", "-c", "kill -TERM 1")
+) -> Iterator[Load]:
+    """Run a load generator, given as a :func:`pod` whose program prints what ``greet load`` prints.
+
+    ``ending`` is the command that ends it, in its pod.
+    """
     namespace, name = generator["metadata"]["namespace"], generator["metadata"]["name"]
     kubectl.apply(generator)
-    running = Load(kubectl, namespace, name)
+    running = Load(kubectl, namespace, name, ending)
     try:
         eventually("the load generator runs", lambda: running.phase() not in ("Pending", "None"))
         yield running

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -15,10 +15,13 @@ import pytest
 from tests.e2e import traffic
 from tests.e2e.cluster import Cluster, load_client
 from tests.e2e.deploy import REPOSITORY
+from tests.e2e.kubectl import Kubectl
 from tests.e2e.mounts import mount
+from tests.e2e.traffic import Load
 
 _HERE = Path(__file__).parent
 _ENVOY = "envoy/_bin/envoy"
+_GO_CLIENT = "/usr/local/bin/greet-client"
 
 
 def go(cluster: Cluster, folder: Path) -> str:
@@ -32,16 +35,18 @@ def go(cluster: Cluster, folder: Path) -> str:
     return _image(cluster, "go", folder)
 
 
-def go_pod(
-    namespace: str, image: str, *, secrets: Mapping[str, str] | None = None, **settings: float
-) -> dict[str, Any]:
+@contextmanager
+def load_by_go(
+    kubectl: Kubectl, namespace: str, image: str, *, secrets: Mapping[str, str] | None = None, **settings: float
+) -> Iterator[Load]:
     """The load of :func:`traffic.load`, by the client in Go, which mounts the pool's bootstrap, and Secrets by path."""
     pod = traffic.pod(namespace, [f"--target=xds:///greetserver.{namespace}", *traffic.flags(settings)])
     (container,) = pod["spec"]["containers"]
     container["image"] = image
     container["env"] = [{"name": "GRPC_XDS_BOOTSTRAP", "value": "/etc/xds/bootstrap.json"}]
     mount(pod, {"/etc/xds": "greetserver-xds"}, secrets)
-    return pod
+    with traffic.by(kubectl, pod, ending=(_GO_CLIENT, "stop")) as load:
+        yield load
 
 
 def envoy(cluster: Cluster, folder: Path) -> str:

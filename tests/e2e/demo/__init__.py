@@ -3,5 +3,5 @@
     make demo          all of it
     make demo-down     remove what it brought up
 
-`story` is what is done, in its order; `screen` is how it looks; `moments` notes when something was first seen.
+`story` is what is done, in its order; `screen` is how it looks; `moments` are those of a new pod.
 """

@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager
 from .. import deploy, pools, stages, traffic
 from ..cluster import Cluster
 from ..kubectl import Kubectl, eventually
+from ..sightings import watched
 from ..traffic import Summary
-from .moments import HEAD, LISTED_PODS, READY_PODS, Debut, watched
+from .moments import HEAD, LISTED_PODS, READY_PODS, Debut
 from .screen import Screen
 
 SERVER = "greetserver"

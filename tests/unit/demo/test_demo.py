@@ -13,9 +13,10 @@ import pytest
 from tests.e2e import deploy
 from tests.e2e.cluster import Cluster, ClusterError
 from tests.e2e.demo import __main__ as demo
-from tests.e2e.demo.moments import Debut, watched
+from tests.e2e.demo.moments import Debut
 from tests.e2e.demo.screen import Screen
 from tests.e2e.kubectl import Kubectl, KubectlError, eventually
+from tests.e2e.sightings import watched
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 // A gRPC client in Go that calls the greet servers over its own xDS client, and tells what came of it as `greet load`
 // does: one JSON object a line, the figures of each interval, and a summary at the end, which SIGTERM brings about early.
+// Called with the word `stop` it sends that to the client in its container, where there is no shell to do so.
 package main
 
 import (
@@ -23,6 +24,16 @@ import (
 var pod = regexp.MustCompile(`from pod: name\(([^)]*)\)`)
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "stop" {
+		if err := syscall.Kill(1, syscall.SIGTERM); err != nil {
+			fail(err)
+		}
+		return
+	}
+	call()
+}
+
+func call() {
 	target := flag.String("target", "xds:///greetserver", "what to call")
 	rate := flag.Float64("rate", 100, "calls a second")
 	calls := flag.Int("calls", math.MaxInt, "how many calls")
@@ -32,8 +43,7 @@ func main() {
 
 	connection, err := grpc.NewClient(*target, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		fail(err)
 	}
 	defer connection.Close()
 
@@ -59,6 +69,11 @@ func main() {
 	underWay.Wait()
 	stop()
 	show(map[string]any{"summary": all.summary()})
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
 }
 
 func show(line map[string]any) {
