@@ -41,10 +41,11 @@ func (t *tally) count(result string, err error, took time.Duration) {
 	}
 }
 
-// report shows the figures of each interval, until the function that it returns is called.
+// report shows the figures of each interval, until the function that it returns is called; none after that returns.
 func (t *tally) report(interval time.Duration) (stop func()) {
-	done := make(chan struct{})
+	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
+		defer close(ended)
 		ticker := time.NewTicker(interval)
 		defer ticker.Stop()
 		pods, errors := map[string]int{}, map[string]int{}
@@ -59,7 +60,10 @@ func (t *tally) report(interval time.Duration) (stop func()) {
 			}
 		}
 	}()
-	return func() { close(done) }
+	return func() {
+		close(done)
+		<-ended
+	}
 }
 
 // summary is all of it, with unix times of first answers and latencies in milliseconds.
