@@ -12,6 +12,7 @@ import pytest
 from . import audit, deploy, pools
 from .cluster import Cluster
 from .kubectl import Kubectl, eventually
+from .namespaces import own_namespace
 
 pytestmark = pytest.mark.alone
 
@@ -27,15 +28,29 @@ def begun() -> float:
     return time.time()
 
 
+@pytest.fixture(scope="module")
+def home(operator: Kubectl, begun: float) -> Iterator[str]:
+    """A namespace with two backends and a pool over them, ready."""
+    with own_namespace(operator, "two-replicas") as namespace:
+        operator.apply(pools.backends(namespace, 2), pools.pool(namespace, lookaside={"replicas": 0}))
+        pools.wait_ready(operator, namespace)
+        pools.wait_for_count(operator, namespace, 2)
+        yield namespace
+
+
 @pytest.fixture
-def shop(operator: Kubectl, namespace: str, begun: float) -> Iterator[str]:
-    """Two backends and a pool over them, ready; both operators are up at the beginning and at the end."""
+def shop(operator: Kubectl, home: str) -> Iterator[str]:
+    """That namespace; both operators are up at the beginning and at the end."""
     operator.rollout(deploy.OPERATOR_NAMESPACE, "deployment/backendpool-operator")
-    operator.apply(pools.backends(namespace, 2), pools.pool(namespace, lookaside={"replicas": 0}))
-    pools.wait_ready(operator, namespace)
-    pools.wait_for_count(operator, namespace, 2)
-    yield namespace
+    yield home
     operator.rollout(deploy.OPERATOR_NAMESPACE, "deployment/backendpool-operator")
+
+
+def one_more(kubectl: Kubectl, namespace: str) -> None:
+    """Have another backend, and see that the status lists it: there is a leader at work."""
+    count = len(pools.ready_pods(kubectl, namespace)) + 1
+    pools.scale(kubectl, namespace, count)
+    pools.wait_for_count(kubectl, namespace, count)
 
 
 def leader(kubectl: Kubectl) -> str:
@@ -68,8 +83,7 @@ def test_leader_asked_to_stop_hands_over(cluster: Cluster, operator: Kubectl, sh
     took = _first_by(cluster, other, signalled).answered - signalled
     print(f"{took:.2f} s from SIGTERM to the next leader")
     assert took < 1
-    pools.scale(operator, shop, 3)
-    pools.wait_for_count(operator, shop, 3)
+    one_more(operator, shop)
 
 
 def test_dead_leader_is_succeeded_within_the_lease(cluster: Cluster, operator: Kubectl, shop: str) -> None:
@@ -83,8 +97,7 @@ def test_dead_leader_is_succeeded_within_the_lease(cluster: Cluster, operator: K
     print(f"{took:.2f} s from the last renewal to the next leader")
     assert LEASE_SECONDS <= took < LEASE_SECONDS + SLACK
     assert pools.read(operator, shop)["status"] == before
-    pools.scale(operator, shop, 3)
-    pools.wait_for_count(operator, shop, 3)
+    one_more(operator, shop)
     assert lists(operator, other) == listed
 
 
@@ -95,12 +108,10 @@ def test_paused_leader_never_writes_again(cluster: Cluster, operator: Kubectl, s
     _signal(cluster, node, process, "STOP")
     try:
         assert successor(operator, old, timeout=LEASE_SECONDS + 15) == other
-        pools.scale(operator, shop, 3)
-        pools.wait_for_count(operator, shop, 3)
+        one_more(operator, shop)
     finally:
         resumed = _signal(cluster, node, process, "CONT")
-    pools.scale(operator, shop, 4)
-    pools.wait_for_count(operator, shop, 4)
+    one_more(operator, shop)
     written = audit.operator_writes(cluster, resumed)
     assert {write.instance.partition("_")[0] for write in written} == {other}
     assert leader(operator) == other
