@@ -56,6 +56,8 @@ class Tally:
     errors: Counter[str] = field(default_factory=Counter)
     first_answer: dict[str, float] = field(default_factory=dict)
     latencies: list[float] = field(default_factory=list)
+    under_way: list[float] = field(default_factory=list)
+    """When each call that is not over was begun, by :func:`time.monotonic`."""
 
     def answered(self, text: str, seconds: float, now: float) -> None:
         """Count an answer for the pod that it names; one that names none is an error."""
@@ -69,6 +71,11 @@ class Tally:
 
     def failed(self, what: str) -> None:
         self.errors[what] += 1
+
+    def waiting(self, seconds: float) -> int:
+        """How many calls have been under way for so long."""
+        since = time.monotonic() - seconds
+        return sum(begun <= since for begun in self.under_way)
 
     def summary(self) -> dict[str, Any]:
         """Counts, unix times of first answers, and latencies in milliseconds."""
@@ -135,23 +142,27 @@ def _is_over(settings: LoadSettings, sent: int, elapsed: float) -> bool:
 
 async def _count(call: Call, tally: Tally) -> None:
     begun = time.monotonic()
+    tally.under_way.append(begun)
     try:
         text = await call()
     except Failed as failure:
         tally.failed(str(failure))
     else:
         tally.answered(text, time.monotonic() - begun, time.time())
+    finally:
+        tally.under_way.remove(begun)
 
 
 async def _report(tally: Tally, interval: float, show: Print) -> None:
-    """The figures of each interval that is over."""
+    """The figures of each interval that is over, and how many calls waited all through it."""
     pods: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     while True:
         await asyncio.sleep(interval)
         answered, failed = tally.pods - pods, tally.errors - errors
         pods, errors = tally.pods.copy(), tally.errors.copy()
-        show({"time": time.time(), "pods": dict(sorted(answered.items())), "errors": dict(failed)})
+        line = {"time": time.time(), "pods": dict(sorted(answered.items())), "errors": dict(failed)}
+        show(line | {"waiting": tally.waiting(interval)})
 
 
 def _percentile(ordered: list[float], share: int) -> float | None:

@@ -38,11 +38,12 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """What came of the calls of one interval, which ended at ``time`` (unix)."""
+    """What came of the calls of one interval, which ended at ``time`` (unix); ``waiting`` lasted all through it."""
 
     time: float
     pods: Counter[str]
     errors: Counter[str]
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Load:
         text = self._kubectl("logs", self._name, f"--namespace={self._namespace}", f"--since-time={begin}").stdout
         lines = [json.loads(line) for line in text.splitlines() if line.startswith("{") and '"time":' in line]
         return [
-            Interval(line["time"], Counter(line["pods"]), Counter(line["errors"]))
+            Interval(line["time"], Counter(line["pods"]), Counter(line["errors"]), line["waiting"])
             for line in lines
             if line["time"] >= since
         ]

@@ -124,6 +124,8 @@ class Watched:
             latest = intervals[-1]
             assert set(latest.pods) == set(pods), f"by the {way}, of {sorted(pods)} answered {latest.pods}"
             assert not latest.errors, f"calls by the {way} fail: {latest.errors}"
+            # For a pod that went, or they would not: they may fail yet, when something else is looked at.
+            assert not latest.waiting, f"{latest.waiting} calls by the {way} wait"
         return True
 
     def _sliced(self) -> set[str]:

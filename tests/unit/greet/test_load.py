@@ -100,7 +100,8 @@ async def test_rate_is_kept_while_answers_wait() -> None:
         greeter.held.set()
         assert (await load).pods.total() == 40
     assert len(lines) > 2
-    assert all(line.keys() == {"time", "pods", "errors"} for line in lines[:-1])
+    assert all(line.keys() == {"time", "pods", "errors", "waiting"} for line in lines[:-1])
+    assert max(line["waiting"] for line in lines[:-1]) > 0
 
 
 async def test_load_that_is_asked_to_end_sums_up() -> None:

@@ -55,13 +55,13 @@ func call() {
 	begun := time.Now()
 	for sent := 0; sent < *calls && stopped.Err() == nil; sent++ {
 		underWay.Add(1)
+		all.begin(sent, time.Now())
 		go func() {
 			defer underWay.Done()
 			ctx, cancel := context.WithTimeout(context.Background(), *timeout)
 			defer cancel()
-			started := time.Now()
 			result, err := greet(ctx, connection)
-			all.count(result, err, time.Since(started))
+			all.count(sent, result, err)
 		}()
 		due := begun.Add(time.Duration(float64(sent+1) / *rate * float64(time.Second)))
 		time.Sleep(time.Until(due))

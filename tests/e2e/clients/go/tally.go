@@ -15,16 +15,28 @@ type tally struct {
 	errors    map[string]int
 	first     map[string]float64
 	latencies []time.Duration
+	underWay  map[int]time.Time
 }
 
 func newTally() *tally {
-	return &tally{pods: map[string]int{}, errors: map[string]int{}, first: map[string]float64{}}
+	return &tally{
+		pods: map[string]int{}, errors: map[string]int{}, first: map[string]float64{}, underWay: map[int]time.Time{},
+	}
 }
 
-// count files a call under the pod that answered it, or under what went wrong.
-func (t *tally) count(result string, err error, took time.Duration) {
+// begin notes when a call, known by its number, was begun.
+func (t *tally) begin(call int, now time.Time) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
+	t.underWay[call] = now
+}
+
+// count files a call that is over under the pod that answered it, or under what went wrong.
+func (t *tally) count(call int, result string, err error) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	took := time.Since(t.underWay[call])
+	delete(t.underWay, call)
 	name := pod.FindStringSubmatch(result)
 	switch {
 	case err != nil:
@@ -55,7 +67,10 @@ func (t *tally) report(interval time.Duration) (stop func()) {
 				return
 			case now := <-ticker.C:
 				t.mutex.Lock()
-				show(map[string]any{"time": unix(now), "pods": since(t.pods, pods), "errors": since(t.errors, errors)})
+				show(map[string]any{
+					"time": unix(now), "pods": since(t.pods, pods), "errors": since(t.errors, errors),
+					"waiting": t.waiting(interval),
+				})
 				t.mutex.Unlock()
 			}
 		}
@@ -79,6 +94,17 @@ func (t *tally) summary() map[string]any {
 		"first_answer": t.first,
 		"latency_ms":   map[string]any{"p50": t.percentile(50), "p99": t.percentile(99), "p100": t.percentile(100)},
 	}
+}
+
+// waiting is how many calls have been under way for so long.
+func (t *tally) waiting(long time.Duration) int {
+	found := 0
+	for _, begun := range t.underWay {
+		if time.Since(begun) >= long {
+			found++
+		}
+	}
+	return found
 }
 
 func (t *tally) percentile(share int) any {
