@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,34 +42,38 @@ class Candidate:
         self.released = True
 
 
-async def test_standby_is_ready_and_writes_nothing(server: ApiServer, tmp_path: Path) -> None:
-    """One that does not lead knows everything already, and starts to write as soon as it does."""
-    candidate = Candidate()
-    async with server.connected(tmp_path) as api:
+@asynccontextmanager
+async def standing_by(server: ApiServer, folder: Path, candidate: Candidate) -> AsyncIterator[Operator]:
+    """An operator that knows all and does not lead, as long as the candidate has not won."""
+    async with server.connected(folder) as api:
         operator = Operator(api, SETTINGS, cast("Elector", candidate))
         async with operating(operator):
             await until(lambda: not operator.not_ready() and "backendpool_pools 1.0" in figures(operator))
-            assert "backendpool_leader 0.0" in figures(operator)
-            assert server.writes == []
-            candidate.won.set()
-            await until(lambda: applied(server))
-            assert "backendpool_leader 1.0" in figures(operator)
+            yield operator
+
+
+async def test_standby_is_ready_and_writes_nothing(server: ApiServer, tmp_path: Path) -> None:
+    """One that does not lead knows everything already, and starts to write as soon as it does."""
+    candidate = Candidate()
+    async with standing_by(server, tmp_path, candidate) as operator:
+        assert "backendpool_leader 0.0" in figures(operator)
+        assert server.writes == []
+        candidate.won.set()
+        await until(lambda: applied(server))
+        assert "backendpool_leader 1.0" in figures(operator)
     assert candidate.released, "so that another can take over at once"
 
 
 async def test_standby_has_nothing_due(server: ApiServer, tmp_path: Path) -> None:
     """Its metrics are not those of an operator that lags behind, nor are they when it has just taken over."""
     candidate = Candidate()
-    async with server.connected(tmp_path) as api:
-        operator = Operator(api, SETTINGS, cast("Elector", candidate))
-        async with operating(operator):
-            await until(lambda: not operator.not_ready() and "backendpool_pools 1.0" in figures(operator))
-            server.put(pool(port=50052))
-            await asyncio.sleep(0.5)
-            assert "backendpool_queue_depth 0.0" in figures(operator)
-            candidate.won.set()
-            await until(lambda: applied(server))
-            waited = operator.registry.get_sample_value("backendpool_queue_wait_seconds_sum")
+    async with standing_by(server, tmp_path, candidate) as operator:
+        server.put(pool(port=50052))
+        await asyncio.sleep(0.5)
+        assert "backendpool_queue_depth 0.0" in figures(operator)
+        candidate.won.set()
+        await until(lambda: applied(server))
+        waited = operator.registry.get_sample_value("backendpool_queue_wait_seconds_sum")
     assert waited is not None
     assert waited < 0.5
 

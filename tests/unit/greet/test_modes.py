@@ -52,34 +52,26 @@ async def test_dns_calls_what_the_name_resolves_to() -> None:
 
 
 class Lookaside(LookasideServicer):
-    """Names the hosts in turn, and notes what it was asked; ``frozen`` are connections on which nobody answers."""
+    """Names the hosts in turn, and notes what it was asked; on the first ``frozen`` connections nobody answers."""
 
     def __init__(self) -> None:
         self.asked: list[Request] = []
         self.connections: list[str] = []
-        self.frozen: set[str] = set()
-        self.freezing = 0
+        self.frozen = 0
         self.delays: list[float] = []
         """Seconds for which the next calls wait."""
 
     def freeze(self, more: int = 0) -> None:
         """Answer on no connection that was made so far, nor on so many ``more``."""
-        self.frozen.update(self.connections)
-        self.freezing = more
-
-    def _is_frozen(self, connection: str) -> bool:
-        if self.freezing and connection not in self.connections:
-            self.freezing -= 1
-            self.frozen.add(connection)
-        return connection in self.frozen
+        self.frozen = len(set(self.connections)) + more
 
     async def Resolve(  # noqa: N802
         self, request: Request, context: grpc.aio.ServicerContext[Request, Response]
     ) -> Response:
-        frozen = self._is_frozen(context.peer())
         self.asked.append(request)
         self.connections.append(context.peer())
-        if request.service == "slow" or frozen:
+        in_order = list(dict.fromkeys(self.connections))
+        if request.service == "slow" or in_order.index(context.peer()) < self.frozen:
             await asyncio.sleep(5)
         if self.delays:
             await asyncio.sleep(self.delays.pop())
