@@ -44,7 +44,7 @@ SHOWN_BY = {
     "a pod leaves the list": ("client/test_retiring.py", "test_call_cut_by_the_end_of_the_grace_is_unavailable"),
     "a pod is killed": ("client/test_connect.py", "test_killed_backend_costs_no_idempotent_call"),
     "a connection is lost before a call leaves by it": (
-        "client/test_channel.py",
+        "client/test_attempts.py",
         "test_call_that_never_left_goes_elsewhere",
     ),
     "a connection gets old (GOAWAY)": ("client/test_connect.py", "test_old_connections_cost_no_call"),

@@ -6,105 +6,24 @@ and be replaced by a list; view, cache and union are the real ones. What it publ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from itertools import permutations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from backendpool.cache import Cache, PoolKey
-from backendpool.cluster.view import Change, View
-from backendpool.endpoints import Endpoint, EndpointSet, EndpointState, Slice, parse_slice, union
+from backendpool.cache import PoolKey
+from backendpool.endpoints import Endpoint, EndpointSet, EndpointState, parse_slice, union
 from backendpool.settle import SETTLE_SECONDS
-from tests.unit.timers import Timers
+from tests.unit.following import CONDITIONS, SERVICES, Document, Follower, document
 
-Document = dict[str, Any]
 Moving = tuple[PoolKey, str]
 """An address, and the Service whose slices it moves between."""
 
-SERVICES = [("shop", "greetserver"), ("shop", "other"), ("mall", "greetserver")]
 NAMES = st.sampled_from([f"slice-{n}" for n in range(4)])
 KEYS = st.sampled_from(SERVICES)
-CONDITIONS: dict[str, dict[str, bool]] = {
-    "ready": {"ready": True},
-    "unready": {"ready": False},
-    "draining": {"ready": False, "serving": True, "terminating": True},
-    "ended": {"ready": False, "serving": False, "terminating": True},
-    # With publishNotReadyAddresses.
-    "published": {"ready": True, "serving": False, "terminating": False},
-    "published draining": {"ready": True, "serving": True, "terminating": True},
-}
 PODS = st.dictionaries(st.integers(1, 9), st.sampled_from(list(CONDITIONS)), max_size=5)
-
-
-def document(
-    key: PoolKey, name: str, pods: Mapping[int, str] | Iterable[int], port: int = 50051, uid: str = "u"
-) -> Document:
-    """An EndpointSlice of the Service ``key`` with these pods; ready, where their conditions are not given."""
-    namespace, service = key
-    states = pods if isinstance(pods, Mapping) else dict.fromkeys(pods, "ready")
-    return {
-        "metadata": {"namespace": namespace, "name": name, "labels": {"kubernetes.io/service-name": service}},
-        "addressType": "IPv4",
-        "ports": [{"name": "grpc", "port": port}],
-        "endpoints": [
-            {
-                "addresses": [f"10.0.0.{pod}"],
-                "conditions": CONDITIONS[state],
-                "targetRef": {"kind": "Pod", "name": f"p{pod}", "uid": f"{uid}{pod}"},
-            }
-            for pod, state in states.items()
-        ],
-    }
-
-
-class Follower:
-    """The real view and cache; each change that they tell is published, the union of what they hold."""
-
-    def __init__(self) -> None:
-        self.told: list[PoolKey] = []
-        self.revision = 0
-        self.published: dict[PoolKey, EndpointSet] = {}
-        self.timers = Timers()
-        self.cache = Cache(self._publish, self.timers.later)
-        self.view: View[Slice] = View(parse_slice, self._changed)
-
-    def endpoints(self, key: PoolKey) -> EndpointSet:
-        return self.published.get(key, EndpointSet.of(()))
-
-    def live(self, key: PoolKey) -> EndpointSet:
-        """What the slices list that were told last."""
-        return union(one for one in self.view.items.values() if (one.namespace, one.service) == key)
-
-    def put(self, doc: Document) -> None:
-        """A slice comes or changes now."""
-        self.view.put(self.stamped(doc))
-
-    def drop(self, doc: Document) -> None:
-        """A slice goes now."""
-        self.view.drop(self.stamped(doc))
-
-    def relist(self, documents: list[Document]) -> None:
-        """These are all slices that there are now."""
-        self.view.replace(self.view.read(documents), str(self.revision))
-
-    def stamped(self, doc: Document) -> Document:
-        """The slice as of now: each change has the next resource version."""
-        self.revision += 1
-        return {**doc, "metadata": {**doc["metadata"], "resourceVersion": str(self.revision)}}
-
-    def settle(self) -> None:
-        self.timers.advance(SETTLE_SECONDS)
-
-    def _publish(self, key: PoolKey) -> None:
-        self.told.append(key)
-        self.published[key] = union(self.cache.slices(key))
-
-    def _changed(self, change: Change[Slice]) -> None:
-        self.cache.put_slice(change.old, change.new)
 
 
 def service_of(doc: Document) -> PoolKey:
@@ -261,112 +180,3 @@ class Cluster(RuleBasedStateMachine):
 
 TestInterleavings = Cluster.TestCase
 TestInterleavings.settings = settings(max_examples=150, stateful_step_count=40)
-
-
-@pytest.fixture
-def large() -> tuple[Follower, dict[str, Document]]:
-    """A Service of 250 pods over three slices, as the cluster cuts them (KEP-752: 100 to a slice)."""
-    docs = {}
-    for n in range(3):
-        doc = document(SERVICES[0], f"slice-{n}", [])
-        pods = range(n * 100, min(250, n * 100 + 100))
-        doc["endpoints"] = [{"addresses": [f"10.1.{p // 200}.{p % 200}"]} for p in pods]
-        docs[f"slice-{n}"] = doc
-    follower = Follower()
-    follower.relist(list(docs.values()))
-    return follower, docs
-
-
-@pytest.mark.parametrize("name", ["slice-0", "slice-1", "slice-2"])
-def test_one_of_several_slices_changes_only_its_own(large: tuple[Follower, dict[str, Document]], name: str) -> None:
-    """Of 250 pods in three slices: one slice updated, emptied, deleted takes and brings its own pods alone."""
-    follower, docs = large
-    own = len(docs[name]["endpoints"])
-    assert len(follower.endpoints(SERVICES[0]).endpoints) == 250
-    follower.put({**docs[name], "endpoints": docs[name]["endpoints"][:10]})
-    follower.settle()
-    assert len(follower.endpoints(SERVICES[0]).endpoints) == 250 - own + 10
-    follower.put({**docs[name], "endpoints": []})
-    follower.settle()
-    assert len(follower.endpoints(SERVICES[0]).endpoints) == 250 - own
-    follower.put(docs[name])
-    assert len(follower.endpoints(SERVICES[0]).endpoints) == 250
-    follower.drop(docs[name])
-    follower.settle()
-    assert len(follower.endpoints(SERVICES[0]).endpoints) == 250 - own
-
-
-def listed(follower: Follower) -> dict[str, str]:
-    """What is published of the first Service: the state of each target."""
-    return {endpoint.target: str(endpoint.state) for endpoint in follower.endpoints(SERVICES[0]).endpoints}
-
-
-def test_rollout_that_changes_a_named_port() -> None:
-    """Pods of the new number come in a slice of their own, those of the old one drain in theirs."""
-    follower, key = Follower(), SERVICES[0]
-    one, two, three, four = "10.0.0.1:50051", "10.0.0.2:50051", "10.0.0.3:50052", "10.0.0.4:50052"
-    follower.put(document(key, "old", [1, 2]))
-    follower.put(document(key, "new", {3: "unready"}, 50052))
-    assert listed(follower) == {one: "Ready", two: "Ready"}
-    follower.put(document(key, "new", [3], 50052))
-    follower.put(document(key, "old", {1: "draining", 2: "ready"}))
-    assert listed(follower) == {one: "Draining", two: "Ready", three: "Ready"}
-    follower.put(document(key, "old", [2]))
-    follower.put(document(key, "new", [3, 4], 50052))
-    assert listed(follower) == {two: "Ready", three: "Ready", four: "Ready"}
-    follower.put(document(key, "old", {2: "ended"}))
-    follower.drop(document(key, "old", []))
-    assert listed(follower) == {three: "Ready", four: "Ready"}
-
-
-@pytest.mark.parametrize("removal_first", [True, False])
-def test_port_number_that_changes(removal_first: bool) -> None:
-    """The same pods in a slice of another number: they are listed all the while, by the new number once it is told."""
-    follower, key = Follower(), SERVICES[0]
-    follower.put(document(key, "old", [1, 2]))
-    before = listed(follower)
-    if removal_first:
-        follower.drop(document(key, "old", [1, 2]))
-        assert listed(follower) == before
-    follower.put(document(key, "new", [1, 2], 50052))
-    after = {"10.0.0.1:50052": "Ready", "10.0.0.2:50052": "Ready"}
-    if not removal_first:
-        assert listed(follower) == before | after
-        follower.drop(document(key, "old", [1, 2]))
-    assert listed(follower) == after
-
-
-def test_only_terminating_endpoints_left() -> None:
-    """As one pod after another goes, calls go to those that are ready, then to those that still serve, then nowhere."""
-    follower, key = Follower(), SERVICES[0]
-    steps: list[tuple[dict[int, str], set[str]]] = [
-        ({1: "ready", 2: "ready"}, {"10.0.0.1", "10.0.0.2"}),
-        ({1: "draining", 2: "ready"}, {"10.0.0.2"}),
-        ({1: "draining", 2: "draining"}, {"10.0.0.1", "10.0.0.2"}),
-        ({1: "draining", 2: "ended"}, {"10.0.0.1"}),
-        ({1: "ended"}, set()),
-        ({}, set()),
-        ({3: "unready"}, set()),
-        ({3: "ready"}, {"10.0.0.3"}),
-    ]
-    for pods, eligible in steps:
-        follower.put(document(key, "slice", pods))
-        assert {endpoint.address for endpoint in follower.endpoints(key).eligible} == eligible
-
-
-def test_same_service_name_in_two_namespaces_are_two() -> None:
-    """Slices of one name, of Services of one name, in two namespaces do not meet."""
-    follower = Follower()
-    follower.put(document(("shop", "greetserver"), "s", [1]))
-    follower.put(document(("mall", "greetserver"), "s", [2]))
-    assert [e.address for e in follower.endpoints(("shop", "greetserver")).endpoints] == ["10.0.0.1"]
-    assert [e.address for e in follower.endpoints(("mall", "greetserver")).endpoints] == ["10.0.0.2"]
-
-
-def test_only_the_pool_that_changed_is_told() -> None:
-    """A change of one Service's slice brings no other pool to the queue."""
-    follower = Follower()
-    follower.relist([document(key, f"{key[1]}-1", [1, 2]) for key in SERVICES])
-    follower.told.clear()
-    follower.put(document(SERVICES[0], "greetserver-1", [3]))
-    assert set(follower.told) == {SERVICES[0]}

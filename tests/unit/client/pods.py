@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import grpc.aio
+from grpc import StatusCode
 
 from backendpool.balancing import Balancing, EmptyPolicy, Policy
 from backendpool.client.balancer import Balancer
-from backendpool.client.channels import Backend
+from backendpool.client.channel import PoolChannel
+from backendpool.client.channels import Backend, Connection
 from backendpool.client.options import Options
 from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.pool_view import PoolView
@@ -128,3 +130,52 @@ async def silent_endpoint() -> AsyncIterator[Endpoint]:
     """An address where connections are taken and nothing is ever said."""
     with socket.create_server((LOOPBACK, 0)) as listening:
         yield Endpoint(LOOPBACK, listening.getsockname()[1], pod_uid="uid-silent", pod_name="silent")
+
+
+class FailingPod(Pod):
+    """Fails its first ``failures`` calls, after it has seen them."""
+
+    failures = 1
+    code = StatusCode.UNAVAILABLE
+    calls = 0
+
+    async def _answer(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        self.calls += 1
+        if self.calls <= self.failures:
+            await context.abort(self.code, "not now")
+        return await super()._answer(request, context)
+
+
+def connected(balancer: Balancer, port: int) -> Backend:
+    """Have the balancer think that it is connected to ``port``: so it does until it hears of a connection's end."""
+    (backend,) = (one for one in balancer.backends if one.endpoint.port == port)
+    backend.connection = Connection.CONNECTED
+    balancer._connection_changed(backend)
+    return backend
+
+
+def unary(channel: PoolChannel) -> Any:
+    return channel.unary_unary(METHOD)
+
+
+def unary_stream(channel: PoolChannel) -> Any:
+    return channel.unary_stream(METHOD)
+
+
+@asynccontextmanager
+async def serving(handler: Any) -> AsyncIterator[Endpoint]:
+    """Where ``handler`` answers calls of METHOD."""
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Who", {"Are": handler}),))
+    async with running(server) as endpoint:
+        yield endpoint
+
+
+@asynccontextmanager
+async def running(server: grpc.aio.Server) -> AsyncIterator[Endpoint]:
+    port = server.add_insecure_port(f"{LOOPBACK}:0")
+    await server.start()
+    try:
+        yield Endpoint(LOOPBACK, port)
+    finally:
+        await server.stop(None)

@@ -15,6 +15,11 @@ from aiohttp import web
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+POOL: dict[str, Any] = {
+    "metadata": {"namespace": "ns", "name": "greet", "uid": "u-1", "resourceVersion": "7"},
+    "status": {"ready": 3},
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -212,3 +217,9 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+async def hang(request: web.Request) -> web.StreamResponse:
+    """Take the request and never answer, as a hung API server does."""
+    await asyncio.Event().wait()
+    raise AssertionError("unreachable")
