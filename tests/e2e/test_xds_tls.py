@@ -19,6 +19,7 @@ SECRET = "greet-tls"
 CLIENT = "greet-client-tls"
 FOLDER = "/var/run/secrets/backendpool.io/greetserver"
 LOOKASIDE = "deployment/greetserver-lookaside"
+LOOKASIDES = "--selector=app.kubernetes.io/name=backendpool-lookaside"
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +101,8 @@ def test_calls_by_a_lookaside_that_knows_its_clients(
     ):
         before = _certificates(operator, namespace)
         operator.apply(of_server(authority, namespace))
-        eventually(
-            "the renewed files are mounted", lambda: _certificates(operator, namespace) != before, timeout=180, every=5
-        )
+        _have_mounts_looked_at(operator, namespace)
+        eventually("the renewed files are mounted", lambda: _certificates(operator, namespace) != before, timeout=180)
         operator.apply(*gateway(namespace, env, name="later", config_maps=xds, secrets={FOLDER: CLIENT}))
         operator.rollout(namespace, "deployment/later")
         eventually("a later client calls all", lambda: traffic.answering(operator, namespace, url=url("later")) == 3)
@@ -114,10 +114,14 @@ def test_calls_by_a_lookaside_that_knows_its_clients(
         assert len(summary.pods) == 4
 
 
+def _have_mounts_looked_at(kubectl: Kubectl, namespace: str) -> None:
+    """A kubelet looks whether a mounted Secret was changed when it looks at the pod: once a minute, or at a change."""
+    kubectl("annotate", "pods", LOOKASIDES, "example.com/changed=true", f"--namespace={namespace}")
+
+
 def _certificates(kubectl: Kubectl, namespace: str) -> str:
     """What the replicas have mounted."""
     program = "print(open('/var/run/secrets/backendpool.io/tls/tls.crt').read())"
-    selector = "--selector=app.kubernetes.io/name=backendpool-lookaside"
-    names = kubectl("get", "pods", f"--namespace={namespace}", selector, "--output=name").stdout.split()
+    names = kubectl("get", "pods", f"--namespace={namespace}", LOOKASIDES, "--output=name").stdout.split()
     read = (kubectl("exec", name, f"--namespace={namespace}", "--", "python", "-c", program) for name in names)
     return "".join(one.stdout for one in read)
