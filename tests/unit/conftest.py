@@ -9,6 +9,9 @@ import pytest
 
 from tests.unit.wall_clock import WallClock
 
+# grpcio tells each GOAWAY on standard error, in the middle of pytest's dots; servers are stopped here all the time.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
 # A run says the same of the same code, and HYPOTHESIS_PROFILE=search looks for what it does not come upon.
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
