@@ -11,6 +11,9 @@ from .kubectl import Kubectl
 Right = tuple[str, str, str, str]
 """API group, resource, name (empty for all) and verb."""
 
+READ = {"get", "list", "watch"}
+"""The verbs of whoever follows something."""
+
 
 def rights(kubectl: Kubectl, user: str, namespace: str) -> set[Right]:
     """All that a user may do in a namespace, but for what every user may: what `kubectl auth can-i --list` shows."""

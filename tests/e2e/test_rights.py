@@ -14,11 +14,10 @@ import pytest
 
 from . import pools
 from .kubectl import Kubectl, eventually
-from .rights import rights
+from .rights import READ, Right, rights
 
 GBP = "grpcbackendpools.backendpool.io"
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
-READ = {"get", "list", "watch"}
 CHILDREN = "services,serviceaccounts,configmaps,roles,rolebindings,deployments,poddisruptionbudgets"
 
 AUTHOR: Mapping[str, tuple[str, ...]] = {
@@ -94,10 +93,11 @@ def test_built_in_roles_hold_for_pools(operator: Kubectl, namespace: str, role: 
     user = f"{role}-{namespace}"
     operator("create", "rolebinding", role, f"--clusterrole={role}", f"--user={user}", f"--namespace={namespace}")
 
-    def allowed(where: str) -> set[tuple[str, str]]:
-        return {(what, verb) for group, what, _, verb in rights(operator, user, where) if group == "backendpool.io"}
+    def allowed(where: str) -> set[Right]:
+        return {right for right in rights(operator, user, where) if right[0] in ("backendpool.io", "*")}
 
-    eventually("the rights are known", lambda: allowed(namespace) == {("grpcbackendpools", verb) for verb in verbs})
+    wanted = {("backendpool.io", "grpcbackendpools", "", verb) for verb in verbs}
+    eventually("the rights are known", lambda: allowed(namespace) == wanted)
     assert allowed("default") == set()
 
 
