@@ -13,6 +13,8 @@ from .kubectl import Kubectl, eventually
 
 PORT = 50051
 LABELS = {"run": "greetserver"}
+LOOKASIDES = "app.kubernetes.io/name=backendpool-lookaside"
+"""Selects the pods of lookasides."""
 
 
 def pool(namespace: str, name: str = "greetserver", **spec: Any) -> dict[str, Any]:

@@ -84,6 +84,4 @@ def _replicas(count: int) -> str:
 
 
 def _lookasides(kubectl: Kubectl, namespace: str) -> list[dict[str, Any]]:
-    selector = "--selector=app.kubernetes.io/name=backendpool-lookaside"
-    found: list[dict[str, Any]] = kubectl.json("get", "pods", f"--namespace={namespace}", selector)["items"]
-    return found
+    return kubectl.reader.pods(namespace, pools.LOOKASIDES)

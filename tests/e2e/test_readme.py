@@ -177,7 +177,7 @@ def test_metrics_are_where_the_operations_guide_says(operator: Kubectl, namespac
     traffic.calls(operator, namespace, 3)
     for program, place, selector, port in (
         ("Operator", deploy.OPERATOR_NAMESPACE, "app.kubernetes.io/component=operator", 9090),
-        ("Lookaside", namespace, "app.kubernetes.io/name=backendpool-lookaside", 9090),
+        ("Lookaside", namespace, pools.LOOKASIDES, 9090),
         ("Gateway", namespace, "run=greet-gateway", 9091),
     ):
         rows = table(section(OPERATIONS, program), "metric", "type", "labels", "meaning")

@@ -19,7 +19,6 @@ SECRET = "greet-tls"
 CLIENT = "greet-client-tls"
 FOLDER = "/var/run/secrets/backendpool.io/greetserver"
 LOOKASIDE = "deployment/greetserver-lookaside"
-LOOKASIDES = "--selector=app.kubernetes.io/name=backendpool-lookaside"
 
 
 @pytest.fixture(scope="module")
@@ -116,12 +115,13 @@ def test_calls_by_a_lookaside_that_knows_its_clients(
 
 def _have_mounts_looked_at(kubectl: Kubectl, namespace: str) -> None:
     """A kubelet looks whether a mounted Secret was changed when it looks at the pod: once a minute, or at a change."""
-    kubectl("annotate", "pods", LOOKASIDES, "example.com/changed=true", f"--namespace={namespace}")
+    which = (f"--selector={pools.LOOKASIDES}", f"--namespace={namespace}")
+    kubectl("annotate", "pods", *which, "example.com/changed=true")
 
 
 def _certificates(kubectl: Kubectl, namespace: str) -> str:
     """What the replicas have mounted."""
     program = "print(open('/var/run/secrets/backendpool.io/tls/tls.crt').read())"
-    names = kubectl("get", "pods", f"--namespace={namespace}", LOOKASIDES, "--output=name").stdout.split()
+    names = (pod["metadata"]["name"] for pod in kubectl.reader.pods(namespace, pools.LOOKASIDES))
     read = (kubectl("exec", name, f"--namespace={namespace}", "--", "python", "-c", program) for name in names)
     return "".join(one.stdout for one in read)

@@ -27,7 +27,7 @@ def staged(cluster: Cluster, kubectl: Kubectl) -> Iterator[Watched]:
         with nodes.cordoned(kubectl, victim(cluster)):
             kubectl.apply(*gateway(namespace), *asking_gateway(namespace, "greetserver-lookaside"))
             kubectl.rollout(namespace, "deployment/greet-gateway", "deployment/asking-gateway")
-            watched = stack.enter_context(watching(kubectl, namespace, "app.kubernetes.io/name=backendpool-lookaside"))
+            watched = stack.enter_context(watching(kubectl, namespace, pools.LOOKASIDES))
         pool = pools.pool(namespace, readers=[{"serviceAccount": "greet-gateway"}])
         kubectl.apply(pool, _spread_backends(namespace))
         kubectl.rollout(namespace, "deployment/greetserver")
