@@ -15,6 +15,7 @@ from backendpool.apply import Applied, ChildApplier
 from backendpool.cache import Cache, Live, PoolKey
 from backendpool.cluster.api import Api
 from backendpool.cluster.resources import POOLS
+from backendpool.cluster.view import version_of
 from backendpool.conditions import transitions
 from backendpool.drift import belongs_to
 from backendpool.endpoints import EndpointSet, of_service, union
@@ -85,7 +86,7 @@ class Reconciler:
             return
         answer = await self._api.replace_status(POOLS, _with_status(pool, status))
         self._metrics.status_writes.inc()
-        self._cache.note_pool(parse_pool(answer))
+        self._cache.note_pool(replace(pool, status=status, resource_version=version_of(answer)))
         for news in transitions(pool.status.get("conditions") or (), status["conditions"]):
             self._recorder.record(pool, Notice(news.reason, news.message, warning=news.reason.is_warning))
 

@@ -10,7 +10,7 @@ endpoint comes and goes would else make events for ever, as fast as its status c
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -73,7 +73,9 @@ class EventRecorder:
             if len(self._waiting) >= _MOST_WAITING:
                 self._drop(pool)
                 return
-        self._waiting[key] = _Waiting(pool, notice, datetime.now(UTC), earlier.times + 1 if earlier else 1)
+        # Without its status: those of all pools whose events wait would be more than all else that is held of them.
+        about = replace(pool, status={})
+        self._waiting[key] = _Waiting(about, notice, datetime.now(UTC), earlier.times + 1 if earlier else 1)
         self._queue.add(key)
 
     async def run(self) -> NoReturn:

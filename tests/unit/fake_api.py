@@ -84,7 +84,7 @@ class FakeApi:
         return self._replace("update", resource, obj, obj)
 
     async def replace_status(self, resource: Resource, obj: Document) -> Document:
-        return self._replace("status", resource, obj, {"status": obj["status"]})
+        return {"metadata": self._replace("status", resource, obj, {"status": obj["status"]})["metadata"]}
 
     async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
         held = self._held(resource, namespace, name)

@@ -15,7 +15,7 @@ from typing import Self
 import aiohttp
 
 from backendpool import __version__
-from backendpool.cluster.call import APPLY, JSON, MERGE, METADATA, Call, Document, object_path, selection
+from backendpool.cluster.call import APPLY, JSON, MERGE, METADATA, METADATA_LIST, Call, Document, object_path, selection
 from backendpool.cluster.credentials import Access, Credentials
 from backendpool.cluster.resources import Resource
 from backendpool.cluster.shape import list_in, names_in, object_in
@@ -116,7 +116,7 @@ class Api:
         query = selection(label_selector, field_selector) | {"limit": str(limit)}
         if continue_token:
             query["continue"] = continue_token
-        call = Call("GET", resource.path(namespace), query, accept=METADATA if metadata_only else JSON)
+        call = Call("GET", resource.path(namespace), query, accept=METADATA_LIST if metadata_only else JSON)
         page = await self._transport.document(call, list_in)
         page["items"] = [{"apiVersion": resource.api_version, "kind": resource.kind} | item for item in page["items"]]
         return page
@@ -145,8 +145,11 @@ class Api:
         return await self._written("PUT", object_path(resource, obj), obj)
 
     async def replace_status(self, resource: Resource, obj: Document) -> Document:
-        """Write ``obj``'s status; :class:`~backendpool.errors.Conflict` unless its resourceVersion is the latest."""
-        return await self._written("PUT", object_path(resource, obj, "status"), obj)
+        """Write ``obj``'s status; :class:`~backendpool.errors.Conflict` unless its resourceVersion is the latest.
+
+        Answered is the metadata alone: the status is the one that was written, and may be nearly all of the object.
+        """
+        return await self._written("PUT", object_path(resource, obj, "status"), obj, accept=METADATA)
 
     async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
         """Delete the object with this ``uid``; :class:`~backendpool.errors.Conflict` if it is another one by now.
@@ -194,8 +197,10 @@ class Api:
             except TimeoutError as error:
                 raise Stalled(f"nothing came for {stall_seconds:.0f} s") from error
 
-    async def _written(self, method: str, path: str, obj: Document, form: str = JSON, **query: str) -> Document:
-        return await self._object(Call(method, path, {"fieldManager": FIELD_MANAGER, **query}, obj, form))
+    async def _written(
+        self, method: str, path: str, obj: Document, form: str = JSON, accept: str = JSON, **query: str
+    ) -> Document:
+        return await self._object(Call(method, path, {"fieldManager": FIELD_MANAGER, **query}, obj, form, accept))
 
     async def _object(self, call: Call) -> Document:
         return await self._transport.document(call, object_in)

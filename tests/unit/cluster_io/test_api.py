@@ -100,11 +100,12 @@ async def test_create_leaves_the_name_to_the_server(server: ScriptedServer, api:
 
 
 async def test_status_goes_to_its_subresource(server: ScriptedServer, api: Api) -> None:
-    """A status is replaced under the resource version that the writer knew."""
+    """A status is replaced under the resource version that the writer knew, and need not be sent back."""
     server.script(answer(POOL), refuse(409, "Conflict"))
     await api.replace_status(POOLS, POOL)
     (seen,) = server.requests
     assert (seen.method, seen.path, seen.body) == ("PUT", POOLS.path("ns", "greet", "status"), POOL)
+    assert "as=PartialObjectMetadata;" in seen.headers["Accept"]
     with pytest.raises(errors.Conflict):
         await api.replace_status(POOLS, POOL)
 
