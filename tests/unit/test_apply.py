@@ -1,4 +1,4 @@
-"""The children of one pool, beyond what whole reconciles show (test_reconcile.py)."""
+"""The children of one pool, beyond what whole reconciles show (reconcile/)."""
 
 from __future__ import annotations
 

@@ -58,8 +58,8 @@ SHOWN_BY = {
         "client/test_balancer.py",
         "test_fails_at_once_when_no_backend_can_be_connected_to",
     ),
-    "one backend fails fast": ("client/test_selection.py", "test_backend_that_fails_is_ejected_and_returns"),
-    "one backend is slow": ("client/test_selection.py", "test_least_request_avoids_a_busy_backend"),
+    "one backend fails fast": ("client/selection/test_ejection.py", "test_backend_that_fails_is_ejected_and_returns"),
+    "one backend is slow": ("client/selection/test_weights.py", "test_least_request_avoids_a_busy_backend"),
     "the deadline of a call is over": ("client/test_silence.py", "test_deadline_is_no_reason_to_repeat"),
     "the pool is empty, `emptyPolicy: Fail`": (
         "client/test_channel.py",

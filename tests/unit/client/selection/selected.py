@@ -1,0 +1,109 @@
+"""A selection over backends that nobody connects to, and calls that end as a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from grpc import StatusCode
+from grpc.aio import Metadata
+
+from backendpool.balancing import Balancing, FailurePercentage, OutlierDetection
+from backendpool.client.channels import Backend
+from backendpool.client.ended import EndedCall
+from backendpool.client.options import DEFAULT, Options
+from backendpool.client.policies.load_report import TRAILER
+from backendpool.client.selection import PERIOD, Selection
+from backendpool.endpoints import Endpoint
+
+OUTLIERS = OutlierDetection(
+    interval=10, base_ejection=30, failure_percentage=FailurePercentage(threshold=50, minimum_hosts=3, request_volume=5)
+)
+
+
+class Clock:
+    """It stands still until a test turns it."""
+
+    def __init__(self) -> None:
+        # Backends note when they were connected to by the machine's own.
+        self.now = time.monotonic()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Call(EndedCall):
+    """A call that has ended, with a trailer if it is given one."""
+
+    __slots__ = ("_trailer",)
+
+    def __init__(self, code: StatusCode = StatusCode.OK, trailer: bytes | None = None) -> None:
+        super().__init__(code, "")
+        self._trailer = trailer
+
+    async def trailing_metadata(self) -> Metadata:
+        return Metadata() if self._trailer is None else Metadata((TRAILER, self._trailer))
+
+
+class Held(Call):
+    """A call that is under way until it is ended."""
+
+    __slots__ = ("_callbacks",)
+
+    def add_done_callback(self, callback: Any) -> None:
+        self._callbacks = [callback]
+
+    def end(self) -> None:
+        for callback in self._callbacks:
+            callback(self)
+
+
+@asynccontextmanager
+async def backends(*zones: str) -> AsyncIterator[tuple[Backend, ...]]:
+    """Backends that nobody connects to, one for each of ``zones``, named by their place."""
+
+    def dial(endpoint: Endpoint) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel("ipv4:127.0.0.1:1")
+
+    made = tuple(
+        Backend(Endpoint("127.0.0.1", 1, str(place), zone=zone), lambda _: None, dial, delay=3600)
+        for place, zone in enumerate(zones)
+    )
+    yield made
+    await asyncio.gather(*(backend.close(0) for backend in made))
+
+
+class Selected:
+    """A selection over all of ``backends``, by a clock of the test's."""
+
+    def __init__(self, backends: tuple[Backend, ...], balancing: Balancing, options: Options = DEFAULT) -> None:
+        self.clock = Clock()
+        self.selection = Selection("ns/who", options, self.clock)
+        self.selection.adopt(balancing)
+        self.selection.replace(backends, backends)
+
+    def shares(self, calls: int, key: bytes | None = None) -> Counter[str]:
+        """Who is picked how often."""
+        return Counter(self.selection.pick((), key).endpoint.pod_uid for _ in range(calls))
+
+    def call(self, backend: Backend, code: StatusCode = StatusCode.OK, times: int = 1, **more: Any) -> None:
+        for _ in range(times):
+            ended: Any = Call(code, **more)
+            backend.begun(ended)
+
+    def passes(self, seconds: float) -> None:
+        """Time, with the ticks that are due in it."""
+        for _ in range(int(seconds / PERIOD)):
+            self.clock.now += PERIOD
+            self.selection.tick()
+
+
+def near(counts: Counter[str], expected: dict[str, float]) -> bool:
+    """Whether parts are as expected, by a tenth of all."""
+    total = counts.total()
+    return all(abs(counts[name] / total - part) < 0.1 for name, part in expected.items())

@@ -1,0 +1,92 @@
+"""Backends that fail: ejected, penalised, and back."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from grpc import StatusCode
+
+from backendpool.balancing import Balancing, Policy
+from tests.unit.client.selection.selected import OUTLIERS, Held, Selected, backends
+
+
+async def test_backend_that_fails_is_ejected_and_returns(caplog: pytest.LogCaptureFixture) -> None:
+    """It gets no calls for its time, and then its share again; both is told, and counted."""
+    caplog.set_level(logging.INFO, "backendpool.client")
+    async with backends("", "", "") as three:
+        selected = Selected(three, Balancing(outliers=OUTLIERS))
+        for backend in three:
+            selected.call(backend, times=5)
+        selected.call(three[0], StatusCode.INTERNAL, times=20)
+        assert selected.shares(30).keys() == {"0", "1", "2"}
+        selected.passes(OUTLIERS.interval)
+        assert [selected.selection.ejected(backend) for backend in three] == [True, False, False]
+        assert selected.shares(30) == {"1": 15, "2": 15}
+        selected.passes(OUTLIERS.base_ejection)
+        assert selected.shares(30).keys() == {"1", "2"}
+        selected.passes(OUTLIERS.interval)
+        assert selected.shares(30) == {"0": 10, "1": 10, "2": 10}
+        assert [backend.ejections for backend in three] == [1, 0, 0]
+    assert [record.getMessage().split("backend ")[1] for record in caplog.records] == [
+        "127.0.0.1:1 is ejected: 20 of its last 25 calls failed",
+        "127.0.0.1:1 gets calls again",
+    ]
+
+
+async def test_calls_that_were_given_up_are_no_failures() -> None:
+    """Who cancels a call says nothing of the backend that had it."""
+    async with backends("", "", "") as three:
+        selected = Selected(three, Balancing(outliers=OUTLIERS))
+        selected.call(three[0], StatusCode.CANCELLED, times=100)
+        selected.passes(OUTLIERS.interval)
+        assert not selected.selection.ejected(three[0])
+
+
+async def test_ejection_outlives_a_change_of_the_set() -> None:
+    """Who comes or goes beside it does not let it in again; that it goes itself does."""
+    async with backends("", "", "", "") as four:
+        selected = Selected(four[:3], Balancing(outliers=OUTLIERS))
+        selected.call(four[0], StatusCode.INTERNAL, times=20)
+        selected.passes(OUTLIERS.interval)
+        selected.selection.replace(four, four)
+        assert selected.shares(30).keys() == {"1", "2", "3"}
+        selected.selection.replace(four[1:], four[1:])
+        selected.selection.replace(four, four)
+        assert selected.shares(40).keys() == {"0", "1", "2", "3"}
+
+
+async def test_calls_are_watched_only_where_something_goes_by_them() -> None:
+    """Policies that do not ask, ask for nothing."""
+    async with backends("") as one:
+        for balancing, watches in (
+            (Balancing(), False),
+            (Balancing(Policy.RANDOM), False),
+            (Balancing(Policy.CONSISTENT_HASH, hash_header="user"), False),
+            (Balancing(Policy.LEAST_REQUEST), True),
+            (Balancing(Policy.WEIGHTED_ROUND_ROBIN), True),
+            (Balancing(outliers=OUTLIERS), True),
+        ):
+            Selected(one, balancing)
+            assert (one[0].observer is not None) is watches, balancing
+
+
+async def test_fast_failures_attract_no_load() -> None:
+    """By calls under way, who refuses each call at once would be the least busy of all."""
+    async with backends("", "") as two:
+        selected = Selected(two, Balancing(Policy.LEAST_REQUEST))
+        selected.call(two[0], StatusCode.UNAVAILABLE, times=5)
+        held: Any = Held()
+        two[1].begun(held)
+        assert selected.shares(20) == {"1": 20}
+
+
+async def test_change_of_policy_keeps_ejections() -> None:
+    """Who spreads calls otherwise from now on still knows who fails."""
+    async with backends("", "", "") as three:
+        selected = Selected(three, Balancing(outliers=OUTLIERS))
+        selected.call(three[0], StatusCode.INTERNAL, times=20)
+        selected.passes(OUTLIERS.interval)
+        selected.selection.adopt(Balancing(Policy.RANDOM, outliers=OUTLIERS))
+        assert selected.shares(50).keys() == {"1", "2"}

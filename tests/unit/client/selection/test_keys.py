@@ -1,0 +1,56 @@
+"""The key of a call, and where it leads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from grpc.aio import Metadata
+
+from backendpool.balancing import Balancing, Policy
+from backendpool.client.options import Options
+from tests.unit.client.selection.selected import Selected, backends
+
+HASHED = Balancing(Policy.CONSISTENT_HASH, hash_header="User")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "key"),
+    [
+        ((("user", "ada"),), b"ada"),
+        (Metadata(("other", "x"), ("user", "ada")), b"ada"),
+        ((("user", "ada"), ("user", "bob")), b"ada,bob"),
+        ((), None),
+        (None, None),
+    ],
+)
+async def test_key_is_what_the_pools_header_says(metadata: Any, key: bytes | None) -> None:
+    """Metadata keys are lower case, however the pool's author writes them; several values are one (gRFC A42)."""
+    async with backends("") as one:
+        key_of = Selected(one, HASHED).selection.key_of
+        assert key_of is not None
+        assert key_of("/test.Who/Are", metadata) == key
+
+
+async def test_key_is_what_the_callable_says() -> None:
+    """It sees method and metadata, and goes before the pool's header; texts and bytes are the same."""
+    async with backends("") as one:
+        by = Options(hash_key=lambda method, metadata: metadata.get("tenant", method))
+        key_of = Selected(one, HASHED, by).selection.key_of
+        assert key_of is not None
+        assert key_of("/test.Who/Are", None) == b"/test.Who/Are"
+        assert key_of("/test.Who/Are", (("tenant", b"t"), ("user", "ada"))) == b"t"
+
+
+async def test_calls_of_one_key_go_to_one_backend() -> None:
+    """As long as it is there, and back when it is there again; calls without a key go anywhere."""
+    async with backends("", "", "") as three:
+        selected = Selected(three, HASHED)
+        (owner,) = selected.shares(20, b"ada")
+        rest = tuple(backend for backend in three if backend.endpoint.pod_uid != owner)
+        selected.selection.replace(rest, three)
+        (heir,) = selected.shares(20, b"ada")
+        assert heir != owner
+        selected.selection.replace(three, three)
+        assert selected.shares(20, b"ada") == {owner: 20}
+        assert selected.shares(200).keys() == {"0", "1", "2"}
