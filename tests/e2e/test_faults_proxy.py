@@ -7,6 +7,7 @@ the pool failed.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -151,6 +152,8 @@ def test_refusal_that_lasts_is_told_by_the_pool(proxy: FaultProxy, watched: Watc
 def test_refusal_is_seen_and_said_once(proxy: FaultProxy, watched: Watched, status: int) -> None:
     """A refusal in mid-life is counted, said in one line for each kind, and ends nothing; no call fails."""
     restarts = operator_restarts(watched.kubectl)
+    _tell_something(watched)
+    eventually("what was refused before is over", lambda: _watches_slices(watched), timeout=ALL)
     mark = watched.mark()
     with proxy.breaking(Rule(Action.REFUSE, status=status)):
         time.sleep(6)
@@ -168,6 +171,15 @@ def _tell_something(watched: Watched) -> bool:
     label = f"--overwrite=true faults={time.monotonic()}".split()
     for kind in ("gbp", "endpointslices"):
         watched.kubectl("label", kind, "--all", *label, f"--namespace={watched.namespace}")
+    return True
+
+
+def _watches_slices(watched: Watched) -> bool:
+    """Whether no operator has an outage at hand, in which a refusal of before would not be told once more."""
+    for name in operator_restarts(watched.kubectl):
+        log = watched.kubectl("logs", name, f"--namespace={deploy.OPERATOR_NAMESPACE}").stdout.splitlines()
+        told = [line for line in log if re.search(r"endpointslices (cannot be watched|again)", line)]
+        assert not told or told[-1].endswith("watching endpointslices again"), f"{name}: {told[-1]}"
     return True
 
 
