@@ -7,7 +7,6 @@ the pool failed.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,6 +31,8 @@ SILENCE = 90.0
 """Seconds of silence after which a watch is given up: the API server lets hear from it once a minute."""
 
 EVENTS = Point.EVENT
+
+_OVER = "watching endpointslices again"
 
 LISTS = "endpointslices|grpcbackendpools"
 """What tells of a new pod: slices to operator and lookaside, pools to the gateway."""
@@ -160,7 +161,7 @@ def test_refusal_is_seen_and_said_once(proxy: FaultProxy, watched: Watched, stat
     watched.ends_well(mark, within=ALL)
     error = {401: "Unauthorized", 403: "Forbidden"}[status]
     words = f"endpointslices cannot be watched, trying again: {status} {error}"
-    said = [line for line in operator_log(watched.kubectl, mark.time) if words in line]
+    said = [line for log in operator_logs(watched.kubectl, mark.time) for line in log if words in line]
     assert 1 <= len(said) <= 2, "once for each of the two operators\n" + "\n".join(said)
     assert any(count(text, f'error="{error}",resource="endpointslices"') for text in operator_metrics(watched.kubectl))
     assert operator_restarts(watched.kubectl) == restarts
@@ -176,10 +177,9 @@ def _tell_something(watched: Watched) -> bool:
 
 def _watches_slices(watched: Watched) -> bool:
     """Whether no operator has an outage at hand, in which a refusal of before would not be told once more."""
-    for name in operator_restarts(watched.kubectl):
-        log = watched.kubectl("logs", name, f"--namespace={deploy.OPERATOR_NAMESPACE}").stdout.splitlines()
-        told = [line for line in log if re.search(r"endpointslices (cannot be watched|again)", line)]
-        assert not told or told[-1].endswith("watching endpointslices again"), f"{name}: {told[-1]}"
+    for log in operator_logs(watched.kubectl):
+        told = [line for line in log if "endpointslices cannot be watched" in line or _OVER in line]
+        assert not told or _OVER in told[-1], told[-1]
     return True
 
 
@@ -216,11 +216,10 @@ def operator_restarts(kubectl: Kubectl) -> dict[str, int]:
     return {pod["metadata"]["name"]: pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods}
 
 
-def operator_log(kubectl: Kubectl, since: float) -> list[str]:
-    seconds = f"--since={int(time.time() - since) + 1}s"
-    # By a selector, kubectl shows ten lines of each unless it is asked for all.
-    which = ("--selector=app.kubernetes.io/component=operator", "--tail=-1")
-    return kubectl("logs", *which, f"--namespace={deploy.OPERATOR_NAMESPACE}", seconds).stdout.splitlines()
+def operator_logs(kubectl: Kubectl, since: float = 0.0) -> list[list[str]]:
+    """What each operator has logged since a unix time; all that it has, by default."""
+    which = (f"--namespace={deploy.OPERATOR_NAMESPACE}", f"--since={int(time.time() - since) + 1}s")
+    return [kubectl("logs", name, *which).stdout.splitlines() for name in operator_restarts(kubectl)]
 
 
 def operator_metrics(kubectl: Kubectl) -> list[str]:

@@ -78,7 +78,7 @@ class Story:
         delays = [debut.delay for debut in debuts if debut.delay is not None]
         self._screen.verdict(
             len(delays) == 3 and not summary.failed,
-            f"Each new pod answered within {max(delays, default=0.0):.1f} s of being ready, and no call failed.",
+            f"Each new pod answered within {max(delays, default=0.0):.2f} s of being ready, and no call failed.",
             f"{len(delays)} of 3 new pods answered, and {summary.failed} calls failed.",
         )
 

@@ -30,6 +30,11 @@ class LeaseServer:
         """Have no watch of now bring anything any more, without ending it: a connection that is half open."""
         self._watchers.clear()
 
+    def give_to(self, identity: str) -> None:
+        """Have somebody write another holder into the Lease."""
+        assert self.lease is not None
+        self._store("MODIFIED", {**self.lease, "spec": {**self.lease["spec"], "holderIdentity": identity}})
+
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
         self._reached()
         if self.lease is None:

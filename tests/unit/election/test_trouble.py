@@ -95,10 +95,7 @@ async def test_lease_taken_by_hand_is_lost(server: LeaseServer) -> None:
     """Whoever writes another holder into the Lease ends the leader."""
     async with candidate(server, "a") as a:
         await within(0.5, a)
-        assert server.lease is not None
-        taken = copy.deepcopy(server.lease)
-        taken["spec"]["holderIdentity"] = "b"
-        await server.replace(cast("Resource", None), taken)
+        server.give_to("b")
         with pytest.raises(LeadershipLost):
             await asyncio.wait_for(a.hold(), 1)
 

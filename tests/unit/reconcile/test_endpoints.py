@@ -13,7 +13,7 @@ async def test_endpoints_reach_the_status(world: World) -> None:
     await world.reconcile()
     world.slices(Endpoint("10.0.0.2", 50051), Endpoint("10.0.0.1", 50051))
     await world.reconcile()
-    assert [e["address"] for e in world.status["endpoints"]] == ["10.0.0.1", "10.0.0.2"]
+    assert world.addresses == ["10.0.0.1", "10.0.0.2"]
     assert world.api.writes == [("status", KIND, "greetserver")]
 
 
@@ -26,7 +26,7 @@ async def test_endpoint_that_moves_is_not_written_out(world: World) -> None:
     await world.reconcile()
     world.slices(staying, new, name="s1")
     await world.reconcile()
-    assert [e["address"] for e in world.status["endpoints"]] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert world.addresses == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
     world.slices(moving, name="s2")
     world.timers.advance(SETTLE_SECONDS)
     await world.reconcile()
@@ -44,7 +44,7 @@ async def test_endpoint_that_vanished_is_written_out(world: World) -> None:
     world.timers.advance(SETTLE_SECONDS)
     assert world.enqueued == [KEY]
     await world.reconcile()
-    assert [e["address"] for e in world.status["endpoints"]] == ["10.0.0.2"]
+    assert world.addresses == ["10.0.0.2"]
 
 
 async def test_deleted_service_keeps_the_last_endpoints(world: World) -> None:
@@ -58,7 +58,7 @@ async def test_deleted_service_keeps_the_last_endpoints(world: World) -> None:
     world.deliver()
     await world.reconcile()
     assert ("create", "Service", "greetserver") in world.api.writes
-    assert [e["address"] for e in world.status["endpoints"]] == ["10.0.0.1"]
+    assert world.addresses == ["10.0.0.1"]
     assert world.condition("EndpointsAvailable")["status"] == "Unknown"
 
 
@@ -69,7 +69,7 @@ async def test_slices_of_a_deleted_service_do_not_count(world: World) -> None:
     world.cache.put_slice(None, stale)
     world.slices(Endpoint("10.0.0.1", 50051))
     await world.reconcile()
-    assert [e["address"] for e in world.status["endpoints"]] == ["10.0.0.1"]
+    assert world.addresses == ["10.0.0.1"]
 
 
 async def test_foreign_service_gives_no_endpoints(world: World) -> None:
@@ -83,4 +83,4 @@ async def test_foreign_service_gives_no_endpoints(world: World) -> None:
     world.deliver()
     await world.reconcile()
     assert world.condition("Stalled")["reason"] == "Conflict"
-    assert [e["address"] for e in world.status["endpoints"]] == ["10.0.0.1"]
+    assert world.addresses == ["10.0.0.1"]

@@ -38,7 +38,7 @@ async def test_first_status_has_the_endpoints_that_are_there(world: World) -> No
     """What the API server answers to the making of the Service is known at once, though not yet by the watch."""
     world.cache.put_slice(None, Slice(KEY[0], "s1", KEY[1], "IPv4", (Endpoint("10.0.0.1", 50051),)))
     await world.reconciler.reconcile(KEY)
-    assert [e["address"] for e in world.status["endpoints"]] == ["10.0.0.1"]
+    assert world.addresses == ["10.0.0.1"]
 
 
 async def test_what_ails_the_lookaside_reaches_the_status(world: World) -> None:

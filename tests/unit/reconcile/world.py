@@ -83,6 +83,11 @@ class World:
     def status(self) -> dict[str, Any]:
         return cast("dict[str, Any]", self.api.objects[KIND, *KEY]["status"])
 
+    @property
+    def addresses(self) -> list[str]:
+        """Of the endpoints that the status lists."""
+        return [endpoint["address"] for endpoint in self.status["endpoints"]]
+
     def condition(self, kind: str) -> dict[str, Any]:
         return next(c for c in self.status["conditions"] if c["type"] == kind)
 

@@ -22,12 +22,3 @@ EMPTY = EndpointSet.of([])
 
 def status_of(of: Pool, endpoints: EndpointSet | None = BOTH, children: ChildrenView = DONE) -> dict[str, Any]:
     return build_status(of, endpoints, children, NOW)
-
-
-def told(status: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """Status and reason of each condition."""
-    return {item["type"]: (item["status"], item["reason"]) for item in status["conditions"]}
-
-
-def message(status: dict[str, Any], kind: str) -> str:
-    return str(next(item["message"] for item in status["conditions"] if item["type"] == kind))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,16 @@ from backendpool.endpoints import EndpointSet
 from backendpool.pool import Pool
 from backendpool.status import build_status, endpoints_of
 from tests.unit.pools import pool
-from tests.unit.status.statuses import BOTH, DONE, EMPTY, GOING, NOW, ONE, message, status_of, told
+from tests.unit.status.statuses import BOTH, DONE, EMPTY, GOING, NOW, ONE, status_of
+
+
+def told(status: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Status and reason of each condition."""
+    return {item["type"]: (item["status"], item["reason"]) for item in status["conditions"]}
+
+
+def message(status: dict[str, Any], kind: str) -> str:
+    return str(next(item["message"] for item in status["conditions"] if item["type"] == kind))
 
 
 def test_healthy_pool_is_ready() -> None:

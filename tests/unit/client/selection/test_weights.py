@@ -1,4 +1,4 @@
-"""Who gets how much: reports, weights of the set, calls under way, zones and slow start."""
+"""Who gets how much: reports, weights of the set, calls under way and slow start."""
 
 from __future__ import annotations
 
