@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeAlias
 
 from backendpool.names import GROUP, KIND
 from backendpool.pool import Pool
+from backendpool.quantity import Quantity
 
 Ref: TypeAlias = tuple[str, str]
 """Kind and name of a child; the namespace is the pool's."""
@@ -97,13 +97,6 @@ replaced as a whole."""
 _QUANTITIES: Final = frozenset({"limits", "requests"})
 """Maps of quantities, which the API server writes back in a form of its own: 1000m as 1."""
 
-_DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-_BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
-_SUFFIXES: Final[Mapping[str, Decimal]] = {
-    **{suffix: Decimal(10) ** power for suffix, power in _DECIMAL.items()},
-    **{suffix: Decimal(2) ** power for suffix, power in _BINARY.items()},
-}
-
 
 def _contains(live: object, desired: object, name: str) -> bool:
     if isinstance(desired, Mapping):
@@ -131,20 +124,8 @@ def _contains_list(live: list[Any], desired: list[Any], name: str) -> bool:
 
 
 def _same_quantity(live: object, desired: object) -> bool:
-    try:
-        return _quantity(live) == _quantity(desired)
-    except InvalidOperation:
-        return live == desired
-
-
-def _quantity(value: object) -> Decimal:
-    """The number of a quantity (apimachinery's resource.Quantity); InvalidOperation where it is none."""
-    text = str(value)
-    number = text.rstrip("".join(_SUFFIXES))
-    factor = _SUFFIXES.get(text[len(number) :])
-    if factor is None:
-        raise InvalidOperation
-    return Decimal(number) * factor
+    amount = Quantity.parse(desired)
+    return live == desired if amount is None else Quantity.parse(live) == amount
 
 
 def _is_standing(live: Mapping[str, Any], uid: str) -> bool:

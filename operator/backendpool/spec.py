@@ -14,9 +14,12 @@ from backendpool.balancing import DEFAULT, Balancing, parse_balancing
 from backendpool.errors import SpecError
 from backendpool.fields import integer, mapping
 from backendpool.names import LOOKASIDE_PORT
+from backendpool.quantity import Quantity
 
 MAX_PORT: Final = 65535
 MAX_REPLICAS: Final = 100
+_NOTHING: Final = Quantity(0, 0)
+_MAX_AMOUNT: Final = Quantity(1, 15)
 
 
 def default_resources() -> dict[str, Any]:
@@ -80,13 +83,28 @@ def _port(value: object) -> int | str:
 
 def _lookaside(fields: Mapping[str, Any]) -> LookasideSpec:
     path, default = "spec.lookaside", LookasideSpec()
-    resources = fields.get("resources", default.resources)
     return LookasideSpec(
         replicas=integer(path, fields, "replicas", default.replicas, 0, MAX_REPLICAS),
         port=integer(path, fields, "port", default.port, 1, MAX_PORT),
-        resources=mapping("spec.lookaside.resources", resources),
+        resources=_resources(fields.get("resources", default.resources)),
         tls_secret=_tls_secret(fields.get("tls")),
     )
+
+
+def _resources(value: object) -> dict[str, dict[str, Any]]:
+    path = "spec.lookaside.resources"
+    found = {kind: mapping(f"{path}.{kind}", amounts) for kind, amounts in mapping(path, value).items()}
+    for kind, amounts in found.items():
+        for name, amount in amounts.items():
+            _check_amount(f"{path}.{kind}.{name}", amount)
+    return found
+
+
+def _check_amount(path: str, value: object) -> None:
+    """Refuse what no container can have: the API server itself takes minutes to compare ``1e100000000``."""
+    amount = Quantity.parse(value)
+    if amount is None or not _NOTHING <= amount <= _MAX_AMOUNT:
+        raise SpecError(path, "give an amount such as 100m of cpu or 128Mi of memory, at most 1P")
 
 
 def _tls_secret(value: object) -> str:

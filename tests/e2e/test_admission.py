@@ -24,7 +24,7 @@ BAD_PORT_NAME = "give a port number without quotes, or a port name: at most 15 l
 BAD_LABEL_KEY = "correct the label key: at most 63 letters, digits"
 BAD_LABEL_VALUE = "correct the label value: at most 63 letters, digits"
 BAD_ACCOUNT = "give the name of a service account in the pool's namespace"
-BAD_AMOUNT = "give an amount such as 100m of cpu, or 128Mi of memory"
+BAD_AMOUNT = "give an amount such as 100m of cpu, or 128Mi of memory, at most 1P"
 BAD_POOL_NAME = "a pool names its Services: use at most 53 lowercase letters, digits and '-' for metadata.name"
 
 BAD_SPECS = {
@@ -92,6 +92,19 @@ BAD_SPECS = {
     ),
     "no amount": ({**GOOD, "lookaside": {"resources": {"limits": {"memory": "lots"}}}}, BAD_AMOUNT),
     "amount below zero": ({**GOOD, "lookaside": {"resources": {"limits": {"cpu": "-1"}}}}, BAD_AMOUNT),
+    "amount above all nodes": ({**GOOD, "lookaside": {"resources": {"limits": {"cpu": "1001T"}}}}, BAD_AMOUNT),
+    "amount of an endless number": (
+        {**GOOD, "lookaside": {"resources": {"limits": {"cpu": "1e2000000000"}}}},
+        BAD_AMOUNT,
+    ),
+    "amount of endless decimals": (
+        {**GOOD, "lookaside": {"resources": {"limits": {"cpu": "1e-2000000000"}}}},
+        BAD_AMOUNT,
+    ),
+    "request of an endless number, and its limit": (
+        {**GOOD, "lookaside": {"resources": {"requests": {"cpu": "1e2000000000"}, "limits": {"cpu": "1"}}}},
+        BAD_AMOUNT,
+    ),
     "unknown resource": (
         {**GOOD, "lookaside": {"resources": {"requests": {"mem": "1Mi"}}}},
         "give amounts of cpu, memory and ephemeral-storage only",

@@ -157,6 +157,10 @@ def test_what_others_add_stands(ref: Ref, change: Change) -> None:
         ("512Mi", "513Mi", False),
         ("512Mi", "lots", False),
         ("512Mi", None, False),
+        ("100u", "1m", True),
+        ("20m", "1e1000000", False),
+        ("1e1000000", "10e999999", True),
+        ("1e1000000", "1e-1000000", False),
     ],
 )
 def test_quantities_are_compared_by_their_amount(wanted: object, written: object, same: bool) -> None:
