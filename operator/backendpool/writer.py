@@ -116,14 +116,24 @@ def as_applied(managed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The managed fields of an object, with what we created as if we had applied it; empty where they are so already.
 
     To the API server, who creates is another manager than who applies, even under one name: what the one has set, the
-    other does not take away.
+    other does not take away. Entries of others are left as they are, whatever they lack: the API server takes any.
     """
-    ours = [entry for entry in managed if entry["manager"] == FIELD_MANAGER and not entry.get("subresource")]
+    ours = [entry for entry in managed if _is_ours(entry)]
     if all(entry["operation"] == "Apply" for entry in ours):
         return []
     fields = reduce(_union, (entry["fieldsV1"] for entry in ours))
-    others = [entry for entry in managed if entry not in ours]
+    others = [entry for entry in managed if not _is_ours(entry)]
     return [*others, {**ours[0], "operation": "Apply", "fieldsV1": fields}]
+
+
+def _is_ours(entry: Mapping[str, Any]) -> bool:
+    """Whether the entry lists fields that this operator wrote."""
+    return (
+        entry.get("manager") == FIELD_MANAGER
+        and not entry.get("subresource")
+        and entry.get("operation") in ("Apply", "Update")
+        and isinstance(entry.get("fieldsV1"), dict)
+    )
 
 
 def _address(obj: Live) -> str | None:
@@ -132,7 +142,7 @@ def _address(obj: Live) -> str | None:
 
 
 def _union(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    return {field: _union(one.get(field, {}), other.get(field, {})) for field in one.keys() | other.keys()}
+    return {field: _union(one.get(field) or {}, other.get(field) or {}) for field in one.keys() | other.keys()}
 
 
 def _bound(held: Live, metadata: Mapping[str, Any]) -> dict[str, Any]:

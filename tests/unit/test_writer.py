@@ -172,3 +172,31 @@ async def test_service_that_had_an_address_is_made_anew(api: RacedApi, writer: C
     assert made["spec"]["clusterIP"] == "None"
     assert made["metadata"]["uid"] != before["metadata"]["uid"]
     assert api.verbs() == ["delete", "create"]
+
+
+FOREIGN_ENTRIES: list[Document] = [
+    {},
+    {"operation": "Update"},
+    {"manager": "kubectl"},
+    {"manager": "kubectl", "operation": "Update", "fieldsV1": None},
+    {"manager": None, "operation": None, "fieldsType": None},
+    {"manager": "backendpool", "operation": "Update"},
+    {"manager": "backendpool", "fieldsV1": {}},
+    {"manager": "backendpool", "operation": "Replace", "fieldsV1": {}},
+    {"manager": "backendpool", "operation": "Apply", "fieldsV1": []},
+    {"manager": "backendpool", "operation": "Update", "fieldsV1": {}, "subresource": "scale"},
+]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN_ENTRIES, ids=str)
+def test_entries_of_any_shape_are_left_alone(foreign: Document) -> None:
+    """Who patches an object may write anything into its managed fields: only what we wrote is changed."""
+    created = entry("backendpool", "Update", "f:c")
+    assert as_applied([foreign]) == []
+    assert as_applied([foreign, created]) == [foreign, {**created, "operation": "Apply"}]
+
+
+def test_fields_of_our_own_may_be_of_any_shape() -> None:
+    """Nor is what a patch left of our own entries trusted to be a tree of maps."""
+    odd = {"manager": "backendpool", "operation": "Apply", "fieldsV1": {"f:spec": None}}
+    assert as_applied([odd, entry("backendpool", "Update", "f:c")]) == [entry("backendpool", "Apply", "f:c")]
