@@ -6,7 +6,7 @@ What to do is decided by ``drift.plan``; here it is done, and told.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from backendpool.assessment import ChildrenView
 from backendpool.cache import Cache, Live
@@ -53,7 +53,14 @@ class _Done:
 class ChildApplier:
     """Applies, repairs and removes the children of pools, by ``writer``; ``image`` is what lookaside pods run."""
 
-    def __init__(self, api: Api, cache: Cache, recorder: EventRecorder, writer: ChildWriter, image: str) -> None:
+    def __init__(
+        self,
+        api: Api,
+        cache: Cache,
+        recorder: EventRecorder,
+        writer: ChildWriter,
+        image: str,
+    ) -> None:
         self._api = api
         self._cache = cache
         self._recorder = recorder
@@ -67,7 +74,7 @@ class ChildApplier:
         """
         before = dict(self._cache.children(pool.key))
         if not isinstance(pool.spec, PoolSpec):
-            return Applied(before, _view(pool, before))
+            return Applied(before, children_view(pool, before))
         desired = children(pool, self._image)
         if pool.status and any(ref_of(child) not in before for child in desired):
             await self._confirm(pool)
@@ -81,7 +88,7 @@ class ChildApplier:
             return _in_conflict(pool, done.live, done.conflicts)
         if done.refusals:
             return _refused(pool, done.live, done.refusals[0])
-        return Applied(done.live, _view(pool, done.live, applied=True))
+        return Applied(done.live, replace(children_view(pool, done.live), applied=True))
 
     async def _confirm(self, pool: Pool) -> None:
         """One that was deleted while nobody watched must not get new children: raises :class:`NotFound`.
@@ -122,21 +129,15 @@ class ChildApplier:
             done.applied.append(child)
 
 
-def _view(
-    pool: Pool, live: Mapping[Ref, Live], *, applied: bool = False, conflict: str = "", failure: str = ""
-) -> ChildrenView:
+def children_view(pool: Pool, live: Mapping[Ref, Live]) -> ChildrenView:
+    """What the children themselves show."""
     deployment = live.get(("Deployment", lookaside_name(pool.name)), {})
-    return ChildrenView(
-        applied=applied,
-        conflict=conflict,
-        failure=failure,
-        lookaside_available=(deployment.get("status") or {}).get("availableReplicas") or 0,
-    )
+    return ChildrenView(lookaside_available=(deployment.get("status") or {}).get("availableReplicas") or 0)
 
 
 def _refused(pool: Pool, live: Mapping[Ref, Live], refusal: ApiError) -> Applied:
     failure = f"The API server refused a child ({refusal.reason}): {refusal.message}"
-    return Applied(live, _view(pool, live, failure=failure), error=refusal)
+    return Applied(live, replace(children_view(pool, live), failure=failure), error=refusal)
 
 
 def _in_conflict(pool: Pool, live: Mapping[Ref, Live], conflicts: Sequence[Ref]) -> Applied:
@@ -144,7 +145,7 @@ def _in_conflict(pool: Pool, live: Mapping[Ref, Live], conflicts: Sequence[Ref])
         f"Left alone, for they are not this pool's: {_names(conflicts)} in namespace {pool.namespace}. "
         "Delete what is there, or give the pool another name."
     )
-    return Applied(live, _view(pool, live, conflict=sentence), look_again=_LOOK_AGAIN)
+    return Applied(live, replace(children_view(pool, live), conflict=sentence), look_again=_LOOK_AGAIN)
 
 
 def _notices(pool: Pool, done: _Done, before: Mapping[Ref, Live]) -> Iterator[Notice]:
@@ -163,9 +164,11 @@ def _notices(pool: Pool, done: _Done, before: Mapping[Ref, Live]) -> Iterator[No
 
 def _was_ours(child: Live, before: Live | None, settled: bool) -> bool:
     """Whether it once stood as it is desired now: then it was somebody else who changed or deleted it."""
-    if before is None:
-        return settled
-    annotations = before["metadata"].get("annotations") or {}
+    return settled if before is None else _has_digest_of(child, before)
+
+
+def _has_digest_of(child: Live, live: Live) -> bool:
+    annotations = live["metadata"].get("annotations") or {}
     return bool(annotations.get(DIGEST_ANNOTATION) == child["metadata"]["annotations"][DIGEST_ANNOTATION])
 
 

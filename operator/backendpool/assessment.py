@@ -22,7 +22,7 @@ _HARMLESS: Final = frozenset({Reason.WATCH_REFUSED})
 class ChildrenView:
     """What a reconciliation knows of a pool's children when it writes the status.
 
-    ``conflict`` and ``failure`` are whole sentences that say what to do, empty where there is none.
+    ``conflict``, ``failure`` and ``error`` are whole sentences that say what to do, empty where there is none.
     """
 
     applied: bool = False
@@ -31,6 +31,8 @@ class ChildrenView:
     """An object of a child's name that is not the pool's: a person has to decide."""
     failure: str = ""
     """Why the last apply failed; it is tried again."""
+    error: str = ""
+    """What the operator itself failed of; it is tried again."""
     lookaside_available: int = 0
     """Available replicas of the lookaside Deployment."""
     lookaside_problem: str = ""
@@ -80,6 +82,8 @@ def _reconciling(stalled: Condition, children: ChildrenView, refused: Mapping[st
     kind = ConditionType.RECONCILING
     if stalled.status:
         return Condition(kind, False, stalled.reason, "Nothing is under way until the pool can be acted on.")
+    if children.error:
+        return Condition(kind, True, Reason.RECONCILE_ERROR, children.error)
     if children.failure:
         return Condition(kind, True, Reason.APPLY_FAILED, children.failure)
     if not children.applied:

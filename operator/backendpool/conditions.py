@@ -41,6 +41,7 @@ class Reason(StrEnum):
     APPLYING = "Applying"
     APPLIED = "Applied"
     APPLY_FAILED = "ApplyFailed"
+    RECONCILE_ERROR = "ReconcileError"
     WATCH_REFUSED = "WatchRefused"
     NOT_STALLED = "NotStalled"
     CONFLICT = "Conflict"
@@ -60,6 +61,7 @@ _WARNINGS: Final = frozenset(
         Reason.LOOKASIDE_DEGRADED,
         Reason.LOOKASIDE_UNAVAILABLE,
         Reason.APPLY_FAILED,
+        Reason.RECONCILE_ERROR,
         Reason.WATCH_REFUSED,
         Reason.CONFLICT,
         Reason.INVALID_SPEC,

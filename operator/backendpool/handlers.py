@@ -73,7 +73,7 @@ class PoolWatch:
         self._stop: Future[Exception] = Future()
 
     async def run(self) -> NoReturn:
-        """Watch until cancelled, through all that ends kopf. A bug in what we do with an event is raised."""
+        """Watch until cancelled, through all that ends kopf."""
         # Its own log has a line for each event that was handled and for each try, and says what ended it twice.
         logging.getLogger("kopf").setLevel(logging.WARNING)
         for chatty in ("kopf._core.reactor", "kopf._cogs.clients"):
@@ -90,15 +90,21 @@ class PoolWatch:
         while True:
             event = await self._events.get()
             try:
-                pool = parse_pool(object_in(event["object"]))
+                self._take_event(event)
             except Malformed as error:
                 self._fails("an event", error)
-                continue
-            if event["type"] == "DELETED":
-                self._cache.drop_pool(pool)
-            else:
-                self._cache.put_pool(pool)
-            (self.views.get(pool.namespace) or self.views[None]).heard()
+            # One pool that nobody foresaw must not blind us to all others.
+            except Exception as error:
+                self._failed(error)
+                log.exception("an event of a pool cannot be used")
+
+    def _take_event(self, event: Mapping[str, Any]) -> None:
+        pool = parse_pool(object_in(event["object"]))
+        if event["type"] == "DELETED":
+            self._cache.drop_pool(pool)
+        else:
+            self._cache.put_pool(pool)
+        (self.views.get(pool.namespace) or self.views[None]).heard()
 
     async def _follow(self) -> NoReturn:
         failures, now = 0, asyncio.get_running_loop().time

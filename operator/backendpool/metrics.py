@@ -52,7 +52,7 @@ class OperatorMetrics(WatchMetrics):
         )
         self.reconcile = Histogram(
             "backendpool_reconcile_seconds",
-            "Duration of a reconcile, by outcome: done, again, failed.",
+            "Duration of a reconcile, by outcome: done, again, failed, error.",
             ["outcome"],
             buckets=_SECONDS,
             registry=registry,

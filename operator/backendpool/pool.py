@@ -53,7 +53,7 @@ def parse_pool(obj: Mapping[str, Any]) -> Pool:
         generation=meta.get("generation", 0),
         resource_version=meta.get("resourceVersion", ""),
         spec=_spec_or_error(obj.get("spec")),
-        status=obj.get("status") or {},
+        status=_status(obj.get("status")),
         deleting=bool(meta.get("deletionTimestamp")),
     )
 
@@ -63,3 +63,20 @@ def _spec_or_error(spec: object) -> PoolSpec | SpecError:
         return parse_spec(spec)
     except SpecError as error:
         return error
+    # A spec that the parser has no answer to is its author's to change, and must not hide the pool.
+    except Exception as error:  # noqa: BLE001
+        return SpecError("spec", f"cannot be read ({error!r})")
+
+
+def _status(value: object) -> Mapping[str, Any]:
+    """The status, less the conditions that are none, which only a cluster without our schema can hold."""
+    if not isinstance(value, Mapping):
+        return {}
+    conditions = value.get("conditions") or []
+    sound = [one for one in conditions if _is_condition(one)] if isinstance(conditions, list) else []
+    return value if sound == conditions else {**value, "conditions": sound}
+
+
+def _is_condition(value: object) -> bool:
+    fields = ("type", "status", "reason", "message")
+    return isinstance(value, Mapping) and all(isinstance(value.get(field), str) for field in fields)

@@ -7,11 +7,13 @@ so a lost or doubled event does no harm. Where nothing differs nothing is writte
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
-from backendpool.apply import Applied, ChildApplier
+from backendpool.apply import Applied, ChildApplier, children_view
+from backendpool.assessment import ChildrenView
 from backendpool.cache import Cache, Live, PoolKey
 from backendpool.cluster.api import Api
 from backendpool.cluster.resources import POOLS
@@ -19,13 +21,16 @@ from backendpool.cluster.view import version_of
 from backendpool.conditions import transitions
 from backendpool.drift import belongs_to
 from backendpool.endpoints import EndpointSet, of_service, union
-from backendpool.errors import Conflict, NotFound
+from backendpool.errors import ClusterError, Conflict, NotFound
 from backendpool.examiner import Examiner
 from backendpool.metrics import OperatorMetrics
 from backendpool.names import API_VERSION, KIND, lookaside_name
 from backendpool.pool import Pool, parse_pool
 from backendpool.recorder import EventRecorder, Notice
 from backendpool.status import build_status
+
+_LONGEST_ERROR: Final = 300
+"""Characters of an exception in a condition: it may quote what it failed of."""
 
 
 def _utc_now() -> datetime:
@@ -59,19 +64,43 @@ class Reconciler:
         self._clock = clock
 
     async def reconcile(self, key: PoolKey) -> float | None:
-        """Returns the seconds after which to look again unasked, or None; raises ``ClusterError``."""
+        """Returns the seconds after which to look again unasked, or None.
+
+        Raises ``ClusterError``. Any other exception is a bug: the pool's status says so before it is raised.
+        """
         pool = self._cache.pool(key)
         if pool is None or pool.deleting:
             self._examiner.forget(key)
             return None
         try:
             applied = await self._examined(pool, await self._applier.ensure(pool))
-            await self._write_status(pool, applied)
+            endpoints = self._endpoints(pool, applied.live.get(("Service", pool.name)))
+            await self._write_status(pool, endpoints, applied.view)
         except (Conflict, NotFound):
             return await self._read_again(pool)
+        except ClusterError:
+            raise
+        except Exception as error:
+            await self._report(pool, error)
+            raise
         if applied.error:
             raise applied.error
         return applied.look_again
+
+    async def _report(self, pool: Pool, error: Exception) -> None:
+        """Put ``error`` into the status, and the endpoints all the same: they may have nothing to do with it."""
+        sentence = (
+            f"The operator could not reconcile this pool ({_shown(error)}) and tries again. "
+            "Its log has the traceback: please report it."
+        )
+        # What cannot be reported either is in the log, by the error that is raised.
+        with suppress(Exception):
+            live = self._cache.children(pool.key)
+            view = replace(children_view(pool, live), error=sentence)
+            endpoints: EndpointSet | None = None
+            with suppress(Exception):
+                endpoints = self._endpoints(pool, live.get(("Service", pool.name)))
+            await self._write_status(pool, endpoints, view)
 
     async def _examined(self, pool: Pool, applied: Applied) -> Applied:
         """With what ails the lookaside, if anything, and when to look at it again."""
@@ -79,9 +108,8 @@ class Reconciler:
         view = replace(applied.view, lookaside_problem=problem)
         return replace(applied, view=view, look_again=min(filter(None, (applied.look_again, due)), default=None))
 
-    async def _write_status(self, pool: Pool, applied: Applied) -> None:
-        endpoints = self._endpoints(pool, applied.live.get(("Service", pool.name)))
-        status = build_status(pool, endpoints, applied.view, self._clock(), self._refused(pool.key))
+    async def _write_status(self, pool: Pool, endpoints: EndpointSet | None, view: ChildrenView) -> None:
+        status = build_status(pool, endpoints, view, self._clock(), self._refused(pool.key))
         if status == pool.status:
             return
         answer = await self._api.replace_status(POOLS, _with_status(pool, status))
@@ -110,6 +138,11 @@ class Reconciler:
             self._cache.drop_pool(pool)
             return None
         return 0.0
+
+
+def _shown(error: Exception) -> str:
+    text = ascii(error)
+    return text if len(text) <= _LONGEST_ERROR else f"{text[:_LONGEST_ERROR]}…"
 
 
 def _with_status(pool: Pool, status: Mapping[str, Any]) -> dict[str, Any]:

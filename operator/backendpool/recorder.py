@@ -88,8 +88,11 @@ class EventRecorder:
         self._dropped += 1
 
     async def _post(self, key: tuple[str, str]) -> None:
+        waiting = self._waiting.pop(key, None)
+        if waiting is None:
+            return  # posted by the run before, which this notice came in time for
         try:
-            await self._api.create(EVENTS, _event(self._waiting.pop(key), self._instance))
+            await self._api.create(EVENTS, _event(waiting, self._instance))
             self._outage.worked()
         except ClusterError as error:
             self._outage.failed(error)
@@ -125,4 +128,4 @@ def _event(waiting: _Waiting, instance: str) -> dict[str, Any]:
 
 def _note(text: str, times: int) -> str:
     suffix = f" ({times} times since it was last told)" if times > 1 else ""
-    return text.encode()[: _LONGEST_NOTE - len(suffix)].decode(errors="ignore") + suffix
+    return text.encode(errors="replace")[: _LONGEST_NOTE - len(suffix)].decode(errors="ignore") + suffix

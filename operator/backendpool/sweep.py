@@ -147,7 +147,14 @@ class Sweep:
         for meta in overdue:
             log.info("pool %s/%s is read: a list shows what the watch left out", meta["namespace"], meta["name"])
             with suppress(NotFound):
-                self._cache.put_pool(parse_pool(await self._api.get(POOLS, meta["namespace"], meta["name"])))
+                self._take(await self._api.get(POOLS, meta["namespace"], meta["name"]))
+
+    def _take(self, obj: Document) -> None:
+        try:
+            self._cache.put_pool(parse_pool(obj))
+        # One pool that nobody foresaw must not keep the others from being read.
+        except Exception:
+            log.exception("pool %s/%s cannot be used", obj["metadata"]["namespace"], obj["metadata"]["name"])
 
     async def _list(self) -> dict[str, Document]:
         """The metadata of all pools by uid."""

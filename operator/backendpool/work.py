@@ -3,7 +3,7 @@
 A key's first change is due at once, for it is the one that somebody waits for. Further changes within the
 key's *spacing* become one later run, and the spacing doubles with each such run up to a limit, so that a
 flapping pod costs a bounded number of writes while the last state still gets out. A quiet key is forgotten.
-Runs that fail come back with exponential backoff. One key is never run twice at the same time.
+Runs that fail come back with exponential backoff, whatever they raise. One key is never run twice at the same time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class WorkObserver(Protocol):
         """A run began that many seconds after it was due."""
 
     def ran(self, seconds: float, outcome: str) -> None:
-        """A run ended; ``outcome`` is ``done``, ``again`` or ``failed``."""
+        """A run ended; ``outcome`` is ``done``, ``again``, ``failed`` or ``error``."""
 
 
 class _NoObserver:
@@ -62,6 +62,7 @@ class _Item:
     running: bool = False
     dirty: bool = False
     failures: int = 0
+    broken: bool = False
 
 
 class WorkQueue(Generic[K]):
@@ -98,9 +99,9 @@ class WorkQueue(Generic[K]):
     async def run(self, work: Callable[[K], Awaitable[float | None]], workers: int = 4) -> NoReturn:
         """Run ``work(key)`` for each key that is due, for ever.
 
-        ``work`` returns the seconds after which it wants the key again, or None. A
-        :class:`ClusterError` is logged and the key comes back with backoff; any other error is a bug
-        and ends the queue.
+        ``work`` returns the seconds after which it wants the key again, or None. Whatever it raises concerns that key
+        alone, which is retried with backoff: a :class:`ClusterError` is an outcome ``failed``; anything else is a bug,
+        an outcome ``error``, and is logged with its traceback, once until the key succeeds.
 
         Cancelled, it begins no other run, gives those under way their ``grace`` to end, and cuts short what is not
         done by then: once it has ended, nothing of it runs any more.
@@ -125,19 +126,27 @@ class WorkQueue(Generic[K]):
         try:
             again = await work(key)
         except ClusterError as error:
-            item.failures += 1
             wish = (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0
-            wait = max(self._backoff(item.failures), wish)
-            # The first failure may be a hiccup that the retry hides; a second one is worth a line.
-            level = logging.WARNING if item.failures == 2 else logging.DEBUG
-            log.log(
-                level, "%s failed %d times, next try in %.1f s: %s", self._describe(key), item.failures, wait, error
-            )
-            return "failed", wait
+            return "failed", self._retry(key, item, error, wish)
+        # One object that nobody foresaw must not stop the work on all others.
+        except Exception as error:
+            if not item.broken:
+                log.error("%s: unexpected error, retrying with backoff", self._describe(key), exc_info=error)
+            item.broken = True
+            return "error", self._retry(key, item, error)
         if item.failures > 1:
             log.info("%s works again after %d failures", self._describe(key), item.failures)
-        item.failures = 0
+        item.failures, item.broken = 0, False
         return ("done", None) if again is None else ("again", again)
+
+    def _retry(self, key: K, item: _Item, error: Exception, wish: float = 0.0) -> float:
+        """Count a failure, and return the seconds to the next run, ``wish`` at least."""
+        item.failures += 1
+        wait = max(self._backoff(item.failures), wish)
+        # The first failure may be a hiccup that the retry hides; a second one is worth a line.
+        level = logging.WARNING if item.failures == 2 and not item.broken else logging.DEBUG
+        log.log(level, "%s failed %d times, next try in %.1f s: %s", self._describe(key), item.failures, wait, error)
+        return wait
 
     def _begin(self, item: _Item) -> None:
         now = self._now()

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
+from datetime import UTC, datetime
+from typing import Any, Never
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backendpool import pool as pool_module
+from backendpool.assessment import ChildrenView
 from backendpool.errors import SpecError
 from backendpool.pool import parse_pool
 from backendpool.spec import PoolSpec
-from tests.unit.pools import document
+from backendpool.status import build_status
+from tests.unit.pools import crd_schema, document
 
 
 def test_metadata_is_kept() -> None:
@@ -51,3 +59,36 @@ def test_deletion_is_seen() -> None:
     dying = document()
     dying["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert parse_pool(dying).deleting is True
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = sorted(crd_schema()["spec"]["properties"])
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON), JSON)
+def test_no_spec_and_no_status_can_hide_a_pool(spec: dict[str, Any], status: object) -> None:
+    """Whatever an author writes, or a CRD of another version lets through, the pool is known, and its status made."""
+    pool = parse_pool({**document(**spec), "status": status})
+    build_status(pool, None, ChildrenView(), datetime(2026, 1, 2, tzinfo=UTC))
+
+
+def test_conditions_that_are_none_do_not_count() -> None:
+    """What lacks a field that every condition has is passed over."""
+    sound = {"type": "Ready", "status": "True", "reason": "PoolReady", "message": "It takes calls."}
+    pool = parse_pool({**document(), "status": {"revision": "abc", "conditions": [{"not": "one"}, sound, None]}})
+    assert pool.status == {"revision": "abc", "conditions": [sound]}
+
+
+def test_parser_that_fails_makes_a_bad_spec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in reading a spec concerns that pool alone."""
+
+    def broken(_: object) -> Never:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pool_module, "parse_spec", broken)
+    with pytest.raises(SpecError, match="ZeroDivisionError"):
+        parse_pool(document()).valid_spec()

@@ -1,6 +1,7 @@
 """The keyed work queue."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -233,17 +234,45 @@ async def test_keys_added_before_the_start_run_once() -> None:
     assert sorted(runs) == ["a", "b"]
 
 
-async def test_bug_ends_the_queue() -> None:
-    """An error that is not the cluster's is a bug: it ends the process instead of hiding in a loop."""
+async def test_bug_concerns_its_own_key_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """A key whose run raises what nobody foresaw is retried with backoff, and all others go on."""
+    runs: list[str] = []
 
     async def work(key: str) -> None:
-        raise ZeroDivisionError
+        runs.append(key)
+        if key == "broken":
+            raise ZeroDivisionError("no such number")
 
-    queue: WorkQueue[str] = WorkQueue(Observer(), TIMING)
-    queue.add("a")
-    with pytest.raises(ExceptionGroup) as error:
-        await queue.run(work)
-    assert error.group_contains(ZeroDivisionError)
+    observer = Observer()
+    async with running(work, observer) as queue:
+        queue.add("broken")
+        await until(lambda: runs.count("broken") >= 4)
+        queue.add("sound")
+        await until(lambda: "sound" in runs)
+    assert observer.outcomes.count("error") >= 4
+    assert observer.outcomes.count("done") == 1
+    (told,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert told.exc_info
+    assert "broken: unexpected error" in told.getMessage()
+
+
+async def test_bug_that_comes_back_is_told_again(caplog: pytest.LogCaptureFixture) -> None:
+    """A traceback is logged once until the key succeeds, and once more after that."""
+    outcomes = iter([ZeroDivisionError(), ZeroDivisionError(), None, ZeroDivisionError()])
+    runs = 0
+
+    async def work(key: str) -> float | None:
+        nonlocal runs
+        runs += 1
+        error = next(outcomes, None)
+        if error:
+            raise error
+        return 0.0 if runs == 3 else None
+
+    async with running(work) as queue:
+        queue.add("a")
+        await until(lambda: runs == 5)
+    assert [record.levelname for record in caplog.records if record.exc_info] == ["ERROR", "ERROR"]
 
 
 async def test_run_under_way_ends_before_the_queue_does() -> None:

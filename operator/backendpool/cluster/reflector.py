@@ -89,8 +89,8 @@ class _NoMetrics:
 class Reflector(Generic[T]):
     """The objects of one kind, as ``parse`` reads them; each difference is told to ``on_change``.
 
-    ``on_change`` is called when ``items`` already shows the change, and on a list the whole of it. What
-    it raises ends :meth:`run`. An object that ``parse`` raises on stays as it was before.
+    ``on_change`` is called when ``items`` already shows the change, and on a list the whole of it. An object that
+    ``parse`` or ``on_change`` raises on is logged, and stays as it was before.
     """
 
     def __init__(

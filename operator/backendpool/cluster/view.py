@@ -28,8 +28,9 @@ class Change(Generic[T]):
 class View(Generic[T]):
     """The objects of one kind as ``parse`` reads them; each difference is told to ``on_change``.
 
-    An object that ``parse`` raises on stays as it was before. An event that is not newer than ``version``, that of the
-    last list or event, tells of an older time and changes nothing: it was told twice, or by a watch of before the list.
+    An object that ``parse`` or ``on_change`` raises on stays as it was before. An event that is not newer than
+    ``version``, that of the last list or event, tells of an older time and changes nothing: it was told twice, or by a
+    watch of before the list.
     """
 
     def __init__(self, parse: Callable[[dict[str, Any]], T], on_change: Callable[[Change[T]], None]) -> None:
@@ -100,8 +101,17 @@ class View(Generic[T]):
         return parsed
 
     def _tell(self, change: Change[T]) -> None:
-        if change.old != change.new:
+        if change.old == change.new:
+            return
+        try:
             self._on_change(change)
+        # Nor must it blind us when it comes to be used: it stays as it was, so that the next list tells of it again.
+        except Exception:
+            log.exception("%s/%s cannot be used, and stays as it was", *change.key)
+            if change.old is None:
+                self._items.pop(change.key, None)
+            else:
+                self._items[change.key] = change.old
 
 
 def is_newer(version: str, than: str) -> bool:

@@ -105,16 +105,24 @@ async def test_unparsable_object_does_not_stop_the_others(
     assert len(caplog.records) == 2
 
 
-async def test_bug_of_the_listener_ends_the_run(server: ScriptedServer, api: Api) -> None:
-    """What ``on_change`` raises is a bug and not the cluster's fault: it is not swallowed."""
-    server.script(page(thing("a", 1), version=1))
+async def test_bug_of_the_listener_concerns_one_object(server: ScriptedServer, api: Api) -> None:
+    """An object that ``on_change`` raises on is left as it was, and the watch goes on with the next."""
+    server.script(page(thing("a", 1), version=1), watch := Watch())
+    used: list[str] = []
 
-    def fail(change: Change[int]) -> None:
-        raise ZeroDivisionError
+    def use(change: Change[int]) -> None:
+        if change.key[1] == "a":
+            raise ZeroDivisionError
+        used.append(change.key[1])
 
-    reflector = Reflector(api, ENDPOINT_SLICES, lambda obj: 1, fail)
-    with pytest.raises(ZeroDivisionError):
-        await reflector.run()
+    reflector = Reflector(api, ENDPOINT_SLICES, lambda obj: 1, use)
+    running = asyncio.create_task(reflector.run())
+    await watch.opened.wait()
+    watch.send(added("b", 2, 2))
+    await until(lambda: bool(used))
+    assert [name for _, name in reflector.items] == ["b"]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_cancellation_closes_the_watch(server: ScriptedServer, api: Api) -> None:

@@ -131,6 +131,32 @@ def test_unparsable_object_goes_like_any_other(caplog: pytest.LogCaptureFixture)
     assert (changes, dict(view.items)) == ([], {})
 
 
+def test_object_that_cannot_be_used_stays_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    """What ``on_change`` raises on is logged with its traceback, and told again by the next event or list."""
+    broken = True
+    told: list[Change[int]] = []
+
+    def use(change: Change[int]) -> None:
+        if broken and change.key == ("ns", "a"):
+            raise ZeroDivisionError
+        told.append(change)
+
+    view = View(value_of, use)
+    view.replace(view.read(objects({"a": 1, "b": 1})), "1")
+    assert dict(view.items) == {("ns", "b"): 1}
+    broken = False
+    view.replace(view.read(objects({"a": 1, "b": 1})), "2")
+    assert told == [Change(("ns", "b"), None, 1), Change(("ns", "a"), None, 1)]
+    broken = True
+    view.put(thing("a", 2, version=3))
+    view.drop(thing("a", 2, version=4))
+    assert view.items["ns", "a"] == 1
+    broken = False
+    view.drop(thing("a", 2, version=5))
+    assert told[-1] == Change(("ns", "a"), 1, None)
+    assert [bool(record.exc_info) for record in caplog.records] == [True] * 3
+
+
 def test_items_are_read_only() -> None:
     """Nobody but the watch changes the view."""
     view = View(value_of, lambda change: None)

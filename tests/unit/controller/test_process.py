@@ -13,7 +13,7 @@ from backendpool.cluster.resources import DEPLOYMENTS
 from backendpool.controller import until_told
 from backendpool.writer import CHILDREN
 from tests.unit.api_server import ApiServer
-from tests.unit.controller.operators import applied, pool, process, until
+from tests.unit.controller.operators import applied, process, until
 
 
 async def test_sigterm_ends_it_cleanly_and_soon(server: ApiServer, tmp_path: Path) -> None:
@@ -74,15 +74,3 @@ async def test_sigterm_is_heard_while_the_api_server_is_away(server: ApiServer, 
         async with asyncio.timeout(3):
             await operator.communicate()
     assert operator.returncode == 0
-
-
-async def test_bug_ends_the_process_with_a_traceback(server: ApiServer, tmp_path: Path) -> None:
-    """Exit code 1 and the place of the bug: what the cluster restarts and a person can report."""
-    server.put(pool() | {"status": {"conditions": [{"not": "a condition"}]}})
-    async with server.serving(tmp_path) as kubeconfig, process(kubeconfig) as operator:
-        async with asyncio.timeout(10):
-            _, log = await operator.communicate()
-    assert operator.returncode == 1
-    assert b"KeyError" in log
-    assert b"Traceback" in log
-    assert b"reconcile.py" in log

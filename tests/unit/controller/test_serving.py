@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import pytest
 
-from backendpool import controller, handlers
+from backendpool import apply, children, controller, handlers
 from backendpool.cluster.resources import DEPLOYMENTS, ENDPOINT_SLICES, POOLS, SERVICES, Resource
 from backendpool.controller import Operator
+from backendpool.manifest import Child
 from backendpool.names import KIND
+from backendpool.pool import Pool, parse_pool
 from backendpool.refusal import RefusalTiming
 from backendpool.settings import OperatorSettings
+from backendpool.work import WorkQueue
 from backendpool.writer import CHILDREN
 from tests.unit.api_server import ApiServer
 from tests.unit.controller.operators import (
@@ -247,24 +250,57 @@ async def test_nothing_is_written_in_a_namespace_before_it_is_known(
         await until(lambda: applied(server, "shop"))
 
 
-async def test_bug_ends_the_operator(server: ApiServer, tmp_path: Path) -> None:
-    """An error that nobody foresaw, in whichever task, ends the whole, instead of leaving a half of it."""
-    server.put(pool() | {"status": {"conditions": [{"not": "a condition"}]}})
-    async with server.connected(tmp_path) as api:
-        with pytest.raises(ExceptionGroup) as ended:
-            await asyncio.wait_for(Operator(api, SETTINGS).run(), 10)
-    assert ended.group_contains(KeyError)
-
-
-async def test_bug_in_a_handler_ends_the_operator(
-    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_bug_concerns_one_pool_alone(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """kopf logs what a handler raises and goes on: a bug in ours must not leave a pool unnoticed."""
+    """A pool that nobody foresaw is counted, logged once and told in its status, while all others are served."""
 
-    def broken(obj: dict[str, Any]) -> None:
-        raise ZeroDivisionError
+    def broken(pool: Pool, image: str) -> tuple[Child, ...]:
+        if pool.namespace == "shop":
+            raise OverflowError("1e1000000")
+        return children.children(pool, image)
+
+    monkeypatch.setattr(apply, "children", broken)
+    server.put(pool(namespace="shop"))
+    async with server.connected(tmp_path) as api, operated(api) as operator:
+        await until(lambda: 'backendpool_reconcile_seconds_count{outcome="error"}' in figures(operator))
+        server.put(pool())
+        await until(lambda: applied(server) and bool(status(server, "shop")))
+        reasons = {one["type"]: one["reason"] for one in status(server, "shop")["conditions"]}
+        assert reasons["Ready"] == reasons["Reconciling"] == "ReconcileError"
+        assert ("create", "Event", "ReconcileError") in server.writes
+    tracebacks = [record for record in caplog.records if record.exc_info]
+    assert [record.getMessage().partition(":")[0] for record in tracebacks] == [f"shop/{NAME}"]
+
+
+async def test_bug_in_a_handler_concerns_one_pool_alone(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """kopf brings the next pool after one that cannot be used, which is logged."""
+
+    def broken(obj: dict[str, Any]) -> Pool:
+        if obj["metadata"]["namespace"] == "shop":
+            raise ZeroDivisionError
+        return parse_pool(obj)
 
     monkeypatch.setattr(handlers, "parse_pool", broken)
+    server.put(pool(namespace="shop"))
+    async with server.connected(tmp_path) as api, operated(api):
+        await until(lambda: any(record.exc_info for record in caplog.records))
+        server.put(pool())
+        await until(lambda: applied(server))
+
+
+async def test_bug_of_the_machinery_ends_the_operator(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error around the queue, and not in the work on a pool, ends the whole instead of leaving a half of it."""
+
+    def broken(*_: object) -> Never:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(WorkQueue, "_begin", broken)
+    server.put(pool())
     async with server.connected(tmp_path) as api:
         with pytest.raises(ExceptionGroup) as ended:
             await asyncio.wait_for(Operator(api, SETTINGS).run(), 10)

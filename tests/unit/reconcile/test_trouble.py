@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Never
+
 import pytest
 
+from backendpool import apply, reconcile
 from backendpool.endpoints import Endpoint
 from backendpool.errors import Forbidden, Unreachable
 from backendpool.names import KIND
@@ -114,3 +117,64 @@ async def test_unsettled_cache_answers_are_not_overwritten_by_older_ones(world: 
     held = world.cache.pool(KEY)
     assert held is not None
     assert held.status
+
+
+def break_planning(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def plan(*_: object) -> Never:
+        raise error
+
+    monkeypatch.setattr(apply, "plan", plan)
+
+
+async def test_bug_is_told_in_the_pools_condition(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody foresaw is raised, to be retried, and the pool says so; its endpoints reach the status anyway."""
+    await world.reconcile()
+    world.slices(Endpoint("10.0.0.1", 50051))
+    break_planning(monkeypatch, OverflowError("1e1000000"))
+    with pytest.raises(OverflowError):
+        await world.reconcile()
+    assert world.addresses == ["10.0.0.1"]
+    assert world.condition("Reconciling")["status"] == "True"
+    assert world.condition("Reconciling")["reason"] == world.condition("Ready")["reason"] == "ReconcileError"
+    assert "OverflowError('1e1000000')" in world.condition("Ready")["message"]
+    assert world.condition("EndpointsAvailable")["status"] == "True"
+    with pytest.raises(OverflowError):
+        await world.reconcile()
+    assert world.api.writes == [], "what was told is not told again"
+    monkeypatch.undo()
+    await world.reconcile()
+    assert world.condition("Reconciling")["reason"] == "Applied"
+
+
+async def test_bug_that_concerns_endpoints_keeps_the_last_ones(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice that nobody foresaw takes no backend from anybody."""
+    await world.reconcile()
+    world.slices(Endpoint("10.0.0.1", 50051))
+    await world.reconcile()
+
+    def union(*_: object) -> Never:
+        raise TypeError
+
+    monkeypatch.setattr(reconcile, "union", union)
+    with pytest.raises(TypeError):
+        await world.reconcile()
+    assert world.addresses == ["10.0.0.1"]
+    assert world.condition("Ready")["reason"] == "ReconcileError"
+
+
+async def test_bug_that_cannot_be_reported_is_raised_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error to look for is the first one, whatever becomes of telling it."""
+    break_planning(monkeypatch, KeyError("first"))
+    world.api.refusals["status", KIND] = Unreachable("connection refused")
+    with pytest.raises(KeyError, match="first"):
+        await world.reconcile()
+
+
+async def test_message_of_a_bug_is_short_and_plain(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception may quote what a tenant wrote: at any length, and with what moves a terminal's cursor."""
+    break_planning(monkeypatch, ValueError("\x1b[2J" * 1000))
+    with pytest.raises(ValueError, match="2J"):
+        await world.reconcile()
+    message = world.condition("Ready")["message"]
+    assert len(message) < 500
+    assert message.isprintable()

@@ -1,0 +1,77 @@
+"""One object, whatever an author writes into it, does not stop the operator for the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from . import pools
+from .faults.stage import operators
+from .kubectl import Kubectl, eventually
+
+LOOKASIDE = "deployment/greetserver-lookaside"
+
+
+@pytest.fixture
+def one_pool(operator: Kubectl, namespace: str) -> Iterator[str]:
+    """A namespace with a pool; at the end no operator has been restarted, and a pool that is made then is served."""
+    before = _restarts(operator)
+    operator.apply(pools.backends(namespace, replicas=1), pools.pool(namespace))
+    pools.wait_ready(operator, namespace)
+    yield namespace
+    operator.apply(pools.pool(namespace, "other"))
+    pools.wait_ready(operator, namespace, "other")
+    assert _restarts(operator) == before
+
+
+@pytest.mark.parametrize("amount", ["1e1000000", "1e-1000000", "100u"])
+def test_amount_that_somebody_else_wrote_is_put_right(operator: Kubectl, one_pool: str, amount: str) -> None:
+    """Whatever number the API server takes for what a lookaside asks for, the pool's own comes back."""
+    requests = {"requests": {"cpu": amount}}
+    container = {"name": "lookaside", "resources": requests}
+    _patch(operator, one_pool, LOOKASIDE, "strategic", {"spec": {"template": {"spec": {"containers": [container]}}}})
+
+    def repaired() -> bool:
+        found = operator.json("get", LOOKASIDE, f"--namespace={one_pool}")
+        (container,) = found["spec"]["template"]["spec"]["containers"]
+        return bool(container["resources"]["requests"]["cpu"] == "20m")
+
+    eventually("the request for CPU is 20m again", repaired)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"operation": "Update", "apiVersion": "v1"},
+        {"operation": "Apply", "apiVersion": "v1"},
+        {"manager": "somebody", "operation": "Update"},
+        {"manager": "backendpool", "operation": "Update", "apiVersion": "v1"},
+    ],
+    ids=str,
+)
+def test_managed_fields_of_any_shape_are_left_alone(operator: Kubectl, one_pool: str, entry: dict[str, str]) -> None:
+    """An entry that lacks what every entry has keeps no child from being put right."""
+    service = "service/greetserver"
+    found = operator.json("get", service, f"--namespace={one_pool}", "--show-managed-fields")
+    entries = [*found["metadata"]["managedFields"], entry]
+    change = {"metadata": {"managedFields": entries}, "spec": {"selector": {"run": "somebody-else"}}}
+    _patch(operator, one_pool, service, "merge", change)
+
+    def repaired() -> bool:
+        spec = operator.json("get", service, f"--namespace={one_pool}")["spec"]
+        return bool(spec["selector"] == pools.LABELS)
+
+    eventually("the Service selects the pool's pods again", repaired)
+
+
+def _patch(kubectl: Kubectl, namespace: str, what: str, form: str, change: dict[str, Any]) -> None:
+    kubectl("patch", what, f"--namespace={namespace}", f"--type={form}", f"--patch={json.dumps(change)}")
+
+
+def _restarts(kubectl: Kubectl) -> dict[str, int]:
+    return {
+        pod["metadata"]["name"]: pod["status"]["containerStatuses"][0]["restartCount"] for pod in operators(kubectl)
+    }
