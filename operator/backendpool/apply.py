@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from backendpool.assessment import ChildrenView
-from backendpool.cache import Cache, Live
+from backendpool.cache import Cache, Live, PoolKey
 from backendpool.children import children
 from backendpool.cluster.api import Api
 from backendpool.cluster.resources import POOLS
@@ -19,6 +19,7 @@ from backendpool.errors import ApiError, NotFound
 from backendpool.names import DIGEST_ANNOTATION, lookaside_name
 from backendpool.pool import Pool
 from backendpool.recorder import EventRecorder, Notice
+from backendpool.rollouts import RolloutLimiter, is_complete
 from backendpool.spec import PoolSpec
 from backendpool.writer import ChildWriter
 
@@ -48,10 +49,14 @@ class _Done:
     deleted: list[Ref] = field(default_factory=list)
     conflicts: list[Ref] = field(default_factory=list)
     refusals: list[ApiError] = field(default_factory=list)
+    postponed: list[Ref] = field(default_factory=list)
 
 
 class ChildApplier:
-    """Applies, repairs and removes the children of pools, by ``writer``; ``image`` is what lookaside pods run."""
+    """Applies, repairs and removes the children of pools, by ``writer``; ``image`` is what lookaside pods run.
+
+    What starts pods is applied when ``rollouts`` admits it.
+    """
 
     def __init__(
         self,
@@ -60,12 +65,14 @@ class ChildApplier:
         recorder: EventRecorder,
         writer: ChildWriter,
         image: str,
+        rollouts: RolloutLimiter,
     ) -> None:
         self._api = api
         self._cache = cache
         self._recorder = recorder
         self._writer = writer
         self._image = image
+        self._rollouts = rollouts
 
     async def ensure(self, pool: Pool) -> Applied:
         """Make the children of ``pool`` stand as desired.
@@ -81,6 +88,7 @@ class ChildApplier:
         todo = plan(pool, desired, before)
         if todo.conflicts:
             return _in_conflict(pool, before, todo.conflicts)
+        self._note_rollout(pool, todo, before)
         done = await self._carry_out(pool, todo, before)
         for notice in _notices(pool, done, before):
             self._recorder.record(pool, notice)
@@ -88,7 +96,20 @@ class ChildApplier:
             return _in_conflict(pool, done.live, done.conflicts)
         if done.refusals:
             return _refused(pool, done.live, done.refusals[0])
-        return Applied(done.live, replace(children_view(pool, done.live), applied=True))
+        view = replace(children_view(pool, done.live), applied=True, rollout_pending=bool(done.postponed))
+        return Applied(done.live, view)
+
+    def forget(self, key: PoolKey) -> None:
+        """The pool is gone."""
+        self._rollouts.finish(key)
+
+    def _note_rollout(self, pool: Pool, todo: Plan, live: Mapping[Ref, Live]) -> None:
+        """Make room for others where nothing is left to be rolled out."""
+        deployment = live.get(("Deployment", lookaside_name(pool.name)))
+        if any(_starts_pods(child, live.get(ref_of(child))) for child in todo.apply):
+            return
+        if deployment is None or is_complete(deployment):
+            self._rollouts.finish(pool.key)
 
     async def _confirm(self, pool: Pool) -> None:
         """One that was deleted while nobody watched must not get new children: raises :class:`NotFound`.
@@ -103,10 +124,16 @@ class ChildApplier:
         """Do it, up to the first foreign object. What one child is refused is no reason to withhold the others."""
         done = _Done(dict(before))
         for child in todo.apply:
+            ref = ref_of(child)
+            if _starts_pods(child, before.get(ref)) and not self._rollouts.admit(pool.key):
+                done.postponed.append(ref)
+                continue
             try:
                 await self._put(pool, child, done)
             except ApiError as refusal:
                 done.refusals.append(refusal)
+                if ref[0] == "Deployment":
+                    self._rollouts.finish(pool.key)
             if done.conflicts:
                 return done
         for ref in todo.delete:
@@ -160,6 +187,11 @@ def _notices(pool: Pool, done: _Done, before: Mapping[Ref, Live]) -> Iterator[No
         yield Notice("DriftRepaired", note, warning=True, action="Apply")
     if done.deleted:
         yield Notice("Removed", f"Removed {_names(done.deleted)}, which the spec no longer asks for.", action="Delete")
+
+
+def _starts_pods(child: Live, before: Live | None) -> bool:
+    """Whether to apply it is a rollout; to repair what somebody changed is not, and cannot wait."""
+    return child["kind"] == "Deployment" and (before is None or not _has_digest_of(child, before))
 
 
 def _was_ours(child: Live, before: Live | None, settled: bool) -> bool:

@@ -14,7 +14,7 @@ from backendpool.pool import Pool
 from backendpool.spec import PoolSpec
 
 _SLICES: Final = "EndpointSlice"
-_HARMLESS: Final = frozenset({Reason.WATCH_REFUSED})
+_HARMLESS: Final = frozenset({Reason.WATCH_REFUSED, Reason.ROLLOUT_PENDING})
 """Work that is left, and keeps no call from going where it should."""
 
 
@@ -26,7 +26,9 @@ class ChildrenView:
     """
 
     applied: bool = False
-    """Every child stands in the cluster as desired."""
+    """Every child stands in the cluster as desired, but for a rollout that is pending."""
+    rollout_pending: bool = False
+    """The lookaside's Deployment waits until fewer others are rolled out."""
     conflict: str = ""
     """An object of a child's name that is not the pool's: a person has to decide."""
     failure: str = ""
@@ -88,6 +90,9 @@ def _reconciling(stalled: Condition, children: ChildrenView, refused: Mapping[st
         return Condition(kind, True, Reason.APPLY_FAILED, children.failure)
     if not children.applied:
         return Condition(kind, True, Reason.APPLYING, "The operator is applying the pool's children.")
+    if children.rollout_pending:
+        message = "The lookaside's Deployment is applied when fewer other lookasides are starting."
+        return Condition(kind, True, Reason.ROLLOUT_PENDING, message)
     if refused:
         return Condition(kind, True, Reason.WATCH_REFUSED, _unwatched(refused))
     return Condition(kind, False, Reason.APPLIED, "All that the pool needs stands as its spec asks.")

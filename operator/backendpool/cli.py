@@ -34,6 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     add_flag(operator, "--namespaces", "WATCH_NAMESPACES", "namespaces to serve, by commas (default: all)")
     lease = "namespace of the Lease by which one of several operators leads (default: none)"
     add_flag(operator, "--lease-namespace", "LEASE_NAMESPACE", lease)
+    rollouts = "how many lookasides are started or updated at the same time (default: 8)"
+    add_flag(operator, "--max-rollouts", "MAX_ROLLOUTS", rollouts)
     _common(operator)
 
     lookaside = commands.add_parser("lookaside", help="answer gRPC clients with a pool's endpoints")

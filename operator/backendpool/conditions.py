@@ -40,6 +40,7 @@ class Reason(StrEnum):
     DISABLED = "Disabled"
     APPLYING = "Applying"
     APPLIED = "Applied"
+    ROLLOUT_PENDING = "RolloutPending"
     APPLY_FAILED = "ApplyFailed"
     RECONCILE_ERROR = "ReconcileError"
     WATCH_REFUSED = "WatchRefused"

@@ -29,6 +29,7 @@ from backendpool.metrics import OperatorMetrics
 from backendpool.reconcile import Reconciler
 from backendpool.recorder import EventRecorder
 from backendpool.refusal import Refusals, RefusalTiming
+from backendpool.rollouts import RolloutLimiter
 from backendpool.scope import Scope, reflectors
 from backendpool.settings import OperatorSettings
 from backendpool.work import WorkQueue
@@ -110,7 +111,8 @@ class Operator:
         )
         self._recorder = EventRecorder(api, settings.instance)
         writer = ChildWriter(api, metrics)
-        applier = ChildApplier(api, self._cache, self._recorder, writer, settings.lookaside_image)
+        rollouts = RolloutLimiter(settings.max_rollouts, self._changed, asyncio.get_running_loop().call_later)
+        applier = ChildApplier(api, self._cache, self._recorder, writer, settings.lookaside_image, rollouts)
         self._reconciler = Reconciler(api, self._cache, applier, Examiner(api), self._recorder, metrics, self._refused)
         self._scopes = {
             namespace: Scope(namespace, view, reflectors(api, self._cache, metrics, namespace))

@@ -80,14 +80,13 @@ def _container(pool: Pool, lookaside: LookasideSpec, image: str) -> dict[str, An
             {"name": PORT_NAME, "containerPort": lookaside.port, "protocol": "TCP"},
             {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
         ],
-        # Not by gRPC, for kubelet speaks it without TLS alone. The delay is about what the program takes to start: a
-        # first probe that fails would be a Warning.
-        "readinessProbe": {
-            "httpGet": {"path": "/readyz", "port": "metrics"},
-            "initialDelaySeconds": 2,
-            "periodSeconds": 2,
-        },
-        "livenessProbe": {"httpGet": {"path": "/healthz", "port": "metrics"}, "periodSeconds": 10},
+        # By HTTP and not by gRPC, which the kubelet speaks without TLS alone. A node on which many pods start answers
+        # late: a slow start has five minutes, and liveness fails after two.
+        "startupProbe": _probe(
+            "/healthz", initialDelaySeconds=1, periodSeconds=2, timeoutSeconds=10, failureThreshold=150
+        ),
+        "readinessProbe": _probe("/readyz", periodSeconds=5, timeoutSeconds=5, failureThreshold=3),
+        "livenessProbe": _probe("/healthz", periodSeconds=20, timeoutSeconds=10, failureThreshold=6),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -98,6 +97,10 @@ def _container(pool: Pool, lookaside: LookasideSpec, image: str) -> dict[str, An
         **({"volumeMounts": mounts} if mounts else {}),
         **({"resources": resources} if resources else {}),
     }
+
+
+def _probe(path: str, **timing: int) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": "metrics"}, **timing}
 
 
 def _tls_volume(secret: str) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class Reconciler:
         pool = self._cache.pool(key)
         if pool is None or pool.deleting:
             self._examiner.forget(key)
+            self._applier.forget(key)
             return None
         try:
             applied = await self._examined(pool, await self._applier.ensure(pool))

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from backendpool.errors import SettingsError
 from backendpool.names import METRICS_PORT, is_label
 
+MAX_ROLLOUTS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
     """``namespaces``: those to serve, all where empty. ``lookaside_image``: what lookaside pods run.
 
     ``lease_namespace``: where the Lease is by which one of several operators leads; without one, this process is
-    taken to be the only one.
+    taken to be the only one. ``max_rollouts``: how many lookasides may be rolled out at the same time.
     """
 
     lookaside_image: str
@@ -23,10 +25,11 @@ class OperatorSettings:
     metrics_port: int = METRICS_PORT
     instance: str = ""
     lease_namespace: str = ""
+    max_rollouts: int = MAX_ROLLOUTS
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> OperatorSettings:
-        """Read LOOKASIDE_IMAGE, WATCH_NAMESPACES (by commas), METRICS_PORT, POD_NAME and LEASE_NAMESPACE.
+        """Read LOOKASIDE_IMAGE, WATCH_NAMESPACES (by commas), METRICS_PORT, POD_NAME, LEASE_NAMESPACE and MAX_ROLLOUTS.
 
         Raises :class:`SettingsError` with the variable's name and what to do.
         """
@@ -41,6 +44,7 @@ class OperatorSettings:
             metrics_port=port_from(env, "METRICS_PORT", METRICS_PORT),
             instance=env.get("POD_NAME") or socket.gethostname(),
             lease_namespace=_namespace(env, "LEASE_NAMESPACE"),
+            max_rollouts=_count(env, "MAX_ROLLOUTS", MAX_ROLLOUTS),
         )
 
 
@@ -49,6 +53,13 @@ def port_from(env: Mapping[str, str], name: str, default: int) -> int:
     text = env.get(name) or str(default)
     if not text.isdecimal() or int(text) > 65535:
         raise SettingsError(f"{name} is {text!r}: give a port number from 0 to 65535")
+    return int(text)
+
+
+def _count(env: Mapping[str, str], variable: str, default: int) -> int:
+    text = env.get(variable) or str(default)
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise SettingsError(f"{variable} is {text!r}: give a whole number from 1 to 1000")
     return int(text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any, cast
 
@@ -9,18 +10,20 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from backendpool.apply import Applied, ChildApplier
-from backendpool.cache import Cache, Live
+from backendpool.cache import Cache, Live, PoolKey
 from backendpool.cluster.api import Api
 from backendpool.errors import Forbidden, NotFound, TooManyRequests, Unreachable
 from backendpool.metrics import OperatorMetrics
 from backendpool.names import API_VERSION, KIND
 from backendpool.pool import Pool, parse_pool
 from backendpool.recorder import EventRecorder, Notice
+from backendpool.rollouts import RolloutLimiter
 from backendpool.writer import ChildWriter
 from tests.unit.fake_api import FakeApi
 from tests.unit.pools import document
 from tests.unit.timers import Timers
 
+OTHER = ("default", "other")
 QUOTA = Forbidden(403, "Forbidden", "exceeded quota: pods")
 
 
@@ -43,12 +46,15 @@ class World:
         self.recorder = Recorder()
         self.cache = Cache(lambda key: None, Timers().later)
         self.api.put({"apiVersion": API_VERSION, "kind": KIND, **document()})
+        self.admitted: list[PoolKey] = []
+        self.rollouts = RolloutLimiter(1, self.admitted.append, Timers().later)
         self._applier = ChildApplier(
             cast("Api", self.api),
             self.cache,
             self.recorder,
             ChildWriter(cast("Api", self.api), OperatorMetrics(self.registry)),
             "backendpool/operator:test",
+            self.rollouts,
         )
 
     def pool(self, **spec: Any) -> Pool:
@@ -232,3 +238,61 @@ async def test_available_replicas_are_the_deployments(world: World) -> None:
     assert (await world.ensure()).view.lookaside_available == 0
     world.change("Deployment", "greetserver-lookaside", status={"availableReplicas": 2})
     assert (await world.ensure()).view.lookaside_available == 2
+
+
+def roll_out(world: World) -> None:
+    """Have the lookaside's Deployment there, up to date and available, as its watch would tell."""
+    ref = ("Deployment", "default", "greetserver-lookaside")
+    counts = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
+    world.cache.put_child(None, world.api.put({**world.api.objects[ref], "status": counts}))
+
+
+async def test_lookaside_waits_for_its_turn() -> None:
+    """Where as many others are starting as may, all is made but the Deployment, which is made when there is room."""
+    world = World()
+    world.rollouts.admit(OTHER)
+    applied = await world.ensure()
+    assert (applied.view.applied, applied.view.rollout_pending, applied.error) == (True, True, None)
+    assert "Deployment" not in {kind for _, kind, _ in world.api.writes}
+    assert ("create", "ConfigMap", "greetserver-xds") in world.api.writes
+    world.rollouts.finish(OTHER)
+    assert world.admitted == [("default", "greetserver")]
+    assert not (await world.ensure()).view.rollout_pending
+    assert ("create", "Deployment", "greetserver-lookaside") in world.api.writes
+
+
+async def test_rollout_makes_room_when_it_is_complete(world: World) -> None:
+    """And not before."""
+    await world.ensure()
+    assert not world.rollouts.admit(OTHER)
+    await world.ensure()
+    assert world.admitted == []
+    roll_out(world)
+    await world.ensure()
+    assert world.admitted == [OTHER]
+
+
+async def test_repair_of_a_lookaside_does_not_wait(world: World) -> None:
+    """What somebody changed by hand is put right at once; what the spec or a new image changes is a rollout."""
+    await world.ensure()
+    roll_out(world)
+    await world.ensure()
+    world.rollouts.admit(OTHER)
+    ref = ("Deployment", "default", "greetserver-lookaside")
+    edited = copy.deepcopy(world.api.objects[ref])
+    edited["spec"]["template"]["spec"]["containers"][0]["image"] = "evil"
+    world.cache.put_child(world.api.objects[ref], world.api.put(edited))
+    assert not (await world.ensure()).view.rollout_pending
+    assert ("apply", "Deployment", "greetserver-lookaside") in world.api.writes
+    world.cache.put_child(edited, world.api.objects[ref])
+    changed = await world.ensure(world.pool(lookaside={"port": 50056}))
+    assert changed.view.rollout_pending
+    assert ("apply", "Deployment", "greetserver-lookaside") not in world.api.writes
+
+
+async def test_refused_rollout_makes_room() -> None:
+    """A Deployment that the API server refuses starts no pod."""
+    world = World()
+    world.api.refusals["create", "Deployment"] = QUOTA
+    await world.ensure()
+    assert world.rollouts.admit(OTHER)

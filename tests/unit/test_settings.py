@@ -24,15 +24,16 @@ def test_everything_can_be_set() -> None:
         "METRICS_PORT": "0",
         "POD_NAME": "operator-7d9",
         "LEASE_NAMESPACE": "backendpool-system",
+        "MAX_ROLLOUTS": "20",
     }
     assert OperatorSettings.from_env(env) == OperatorSettings(
-        IMAGE["LOOKASIDE_IMAGE"], ("shop", "web"), 0, "operator-7d9", "backendpool-system"
+        IMAGE["LOOKASIDE_IMAGE"], ("shop", "web"), 0, "operator-7d9", "backendpool-system", 20
     )
 
 
 def test_empty_is_as_unset() -> None:
     """A variable that a manifest leaves empty means its default."""
-    empty = dict.fromkeys(("WATCH_NAMESPACES", "METRICS_PORT", "POD_NAME", "LEASE_NAMESPACE"), "")
+    empty = dict.fromkeys(("WATCH_NAMESPACES", "METRICS_PORT", "POD_NAME", "LEASE_NAMESPACE", "MAX_ROLLOUTS"), "")
     assert OperatorSettings.from_env(IMAGE | empty) == OperatorSettings.from_env(IMAGE)
 
 
@@ -47,6 +48,8 @@ def test_empty_is_as_unset() -> None:
         ({"WATCH_NAMESPACES": "Shop"}, "WATCH_NAMESPACES names 'Shop', which is no namespace"),
         ({"WATCH_NAMESPACES": "x" * 64}, "which is no namespace: give names by commas, or none"),
         ({"LEASE_NAMESPACE": "a/b"}, "LEASE_NAMESPACE names 'a/b', which is no namespace"),
+        ({"MAX_ROLLOUTS": "0"}, "MAX_ROLLOUTS is '0': give a whole number from 1 to 1000"),
+        ({"MAX_ROLLOUTS": "many"}, "MAX_ROLLOUTS is 'many': give a whole number from 1 to 1000"),
         ({"LEASE_NAMESPACE": "a,b"}, "LEASE_NAMESPACE names 2 namespaces: give one, or none"),
     ],
 )

@@ -18,6 +18,7 @@ from backendpool.names import API_VERSION, KIND, POOL_LABEL
 from backendpool.pool import parse_pool
 from backendpool.reconcile import Reconciler
 from backendpool.recorder import EventRecorder
+from backendpool.rollouts import RolloutLimiter
 from backendpool.writer import ChildWriter
 from tests.unit.fake_api import FakeApi
 from tests.unit.timers import Timers
@@ -41,7 +42,9 @@ class World:
         self.timers = Timers()
         self.cache = Cache(self.enqueued.append, self.timers.later)
         recorder = EventRecorder(api, "operator-0")
-        applier = ChildApplier(api, self.cache, recorder, ChildWriter(api, metrics), "backendpool/operator:test")
+        self.rollouts = RolloutLimiter(1, self.enqueued.append, self.timers.later)
+        writer = ChildWriter(api, metrics)
+        applier = ChildApplier(api, self.cache, recorder, writer, "backendpool/operator:test", self.rollouts)
         self.refused: dict[str, str] = {}
         self.seconds = 0.0
         self.reconciler = Reconciler(
