@@ -14,7 +14,7 @@ from backendpool.children import children
 from backendpool.cluster.api import Api
 from backendpool.cluster.resources import POOLS
 from backendpool.conditions import ConditionType, Reason
-from backendpool.drift import Plan, Ref, belongs_to, plan, ref_of
+from backendpool.drift import Plan, Ref, belongs_to, covers, plan, ref_of
 from backendpool.errors import ApiError, NotFound
 from backendpool.names import DIGEST_ANNOTATION, lookaside_name
 from backendpool.pool import Pool
@@ -38,6 +38,7 @@ class Applied:
     view: ChildrenView
     error: ApiError | None = None
     look_again: float | None = None
+    rolling_out: bool = False
 
 
 @dataclass(slots=True)
@@ -79,6 +80,20 @@ class ChildApplier:
 
         Raises :class:`NotFound` where the pool itself is gone, and ``Unreachable`` where the cluster is.
         """
+        pending = False
+        try:
+            applied = await self._ensure(pool)
+            pending = applied.view.rollout_pending
+            if applied.rolling_out:
+                pending = True
+                self._rollouts.resume(pool.key)
+            return applied
+        finally:
+            # Whatever becomes of a pool, it holds no place that others wait for.
+            if not pending:
+                self._rollouts.finish(pool.key)
+
+    async def _ensure(self, pool: Pool) -> Applied:
         before = dict(self._cache.children(pool.key))
         if not isinstance(pool.spec, PoolSpec):
             return Applied(before, children_view(pool, before))
@@ -88,28 +103,20 @@ class ChildApplier:
         todo = plan(pool, desired, before)
         if todo.conflicts:
             return _in_conflict(pool, before, todo.conflicts)
-        self._note_rollout(pool, todo, before)
         done = await self._carry_out(pool, todo, before)
         for notice in _notices(pool, done, before):
             self._recorder.record(pool, notice)
         if done.conflicts:
             return _in_conflict(pool, done.live, done.conflicts)
+        rolling_out = any(_is_rolling_out(child, done.live.get(ref_of(child))) for child in desired)
         if done.refusals:
-            return _refused(pool, done.live, done.refusals[0])
+            return replace(_refused(pool, done.live, done.refusals[0]), rolling_out=rolling_out)
         view = replace(children_view(pool, done.live), applied=True, rollout_pending=bool(done.postponed))
-        return Applied(done.live, view)
+        return Applied(done.live, view, rolling_out=rolling_out)
 
     def forget(self, key: PoolKey) -> None:
         """The pool is gone."""
         self._rollouts.finish(key)
-
-    def _note_rollout(self, pool: Pool, todo: Plan, live: Mapping[Ref, Live]) -> None:
-        """Make room for others where nothing is left to be rolled out."""
-        deployment = live.get(("Deployment", lookaside_name(pool.name)))
-        if any(_starts_pods(child, live.get(ref_of(child))) for child in todo.apply):
-            return
-        if deployment is None or is_complete(deployment):
-            self._rollouts.finish(pool.key)
 
     async def _confirm(self, pool: Pool) -> None:
         """One that was deleted while nobody watched must not get new children: raises :class:`NotFound`.
@@ -124,16 +131,13 @@ class ChildApplier:
         """Do it, up to the first foreign object. What one child is refused is no reason to withhold the others."""
         done = _Done(dict(before))
         for child in todo.apply:
-            ref = ref_of(child)
-            if _starts_pods(child, before.get(ref)) and not self._rollouts.admit(pool.key):
-                done.postponed.append(ref)
+            wanted = self._admitted(pool, child, before.get(ref_of(child)), done)
+            if wanted is None:
                 continue
             try:
-                await self._put(pool, child, done)
+                await self._put(pool, wanted, done)
             except ApiError as refusal:
                 done.refusals.append(refusal)
-                if ref[0] == "Deployment":
-                    self._rollouts.finish(pool.key)
             if done.conflicts:
                 return done
         for ref in todo.delete:
@@ -143,6 +147,14 @@ class ChildApplier:
             except ApiError as refusal:
                 done.refusals.append(refusal)
         return done
+
+    def _admitted(self, pool: Pool, child: Live, live: Live | None, done: _Done) -> Live | None:
+        """What to apply now of ``child``: all of it, or all but the pods that wait for their turn, or nothing."""
+        if not _starts_pods(pool, child, live) or self._rollouts.admit(pool.key):
+            return child
+        done.postponed.append(ref_of(child))
+        rest = None if live is None else _with_template_of(live, child)
+        return None if rest is None or live is None or covers(live, rest) else rest
 
     async def _put(self, pool: Pool, child: Live, done: _Done) -> None:
         ref = ref_of(child)
@@ -189,9 +201,34 @@ def _notices(pool: Pool, done: _Done, before: Mapping[Ref, Live]) -> Iterator[No
         yield Notice("Removed", f"Removed {_names(done.deleted)}, which the spec no longer asks for.", action="Delete")
 
 
-def _starts_pods(child: Live, before: Live | None) -> bool:
-    """Whether to apply it is a rollout; to repair what somebody changed is not, and cannot wait."""
-    return child["kind"] == "Deployment" and (before is None or not _has_digest_of(child, before))
+def _starts_pods(pool: Pool, child: Live, live: Live | None) -> bool:
+    """Whether to apply ``child`` is a rollout. What somebody else changed or deleted is repaired without waiting."""
+    if child["kind"] != "Deployment" or _has_reason(pool, Reason.APPLY_FAILED):
+        return False
+    if live is None:
+        return not _had_lookaside(pool)
+    return not _has_digest_of(child, live) and not covers(live["spec"]["template"], child["spec"]["template"])
+
+
+def _with_template_of(live: Live, child: Live) -> Live:
+    """``child``, but for the pods, which stay as they are in ``live``, and the digest, which says of which spec."""
+    annotations = {**child["metadata"]["annotations"], DIGEST_ANNOTATION: _digest_of(live)}
+    spec = {**child["spec"], "template": live["spec"]["template"]}
+    return {**child, "metadata": {**child["metadata"], "annotations": annotations}, "spec": spec}
+
+
+def _is_rolling_out(child: Live, live: Live | None) -> bool:
+    return child["kind"] == "Deployment" and live is not None and _has_digest_of(child, live) and not is_complete(live)
+
+
+def _had_lookaside(pool: Pool) -> bool:
+    """Whether the status says that the lookaside had an available replica before."""
+    reasons = (Reason.LOOKASIDE_READY, Reason.LOOKASIDE_DEGRADED, Reason.LOOKASIDE_UNAVAILABLE)
+    return any(_has_reason(pool, reason) for reason in reasons)
+
+
+def _has_reason(pool: Pool, reason: Reason) -> bool:
+    return any(c["reason"] == reason for c in pool.status.get("conditions") or ())
 
 
 def _was_ours(child: Live, before: Live | None, settled: bool) -> bool:
@@ -200,8 +237,11 @@ def _was_ours(child: Live, before: Live | None, settled: bool) -> bool:
 
 
 def _has_digest_of(child: Live, live: Live) -> bool:
-    annotations = live["metadata"].get("annotations") or {}
-    return bool(annotations.get(DIGEST_ANNOTATION) == child["metadata"]["annotations"][DIGEST_ANNOTATION])
+    return bool(_digest_of(live) == child["metadata"]["annotations"][DIGEST_ANNOTATION])
+
+
+def _digest_of(live: Live) -> str:
+    return str((live["metadata"].get("annotations") or {}).get(DIGEST_ANNOTATION, ""))
 
 
 def _is_settled(pool: Pool) -> bool:

@@ -71,6 +71,8 @@ def _ready(pool: Pool, hindrances: list[Condition]) -> Condition:
 
 def _stalled(pool: Pool, children: ChildrenView) -> Condition:
     kind = ConditionType.STALLED
+    if children.error:
+        return Condition(kind, False, Reason.NOT_STALLED, "The operator retries after an error.")
     if isinstance(pool.spec, SpecError):
         message = f"The spec cannot be acted on; {pool.spec}. Change it, or update the operator and its CRD."
         return Condition(kind, True, Reason.INVALID_SPEC, message)

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import gc
 import json
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -89,6 +90,8 @@ def _operator(args: argparse.Namespace, env: dict[str, str]) -> None:
     # A list makes containers by the hundred thousand, and no garbage: to look for some after every 700 of them, as
     # Python does, took a quarter of the CPU of a start with a thousand pools.
     gc.set_threshold(20_000)
+    # kopf decodes whatever the API server stores, which are up to 10,000 levels.
+    sys.setrecursionlimit(12_000)
     asyncio.run(controller.run(settings))
 
 

@@ -14,7 +14,7 @@ from backendpool.cluster.api import Api
 from backendpool.cluster.resources import PODS
 from backendpool.conditions import ConditionType, Reason
 from backendpool.diagnosis import why_unavailable
-from backendpool.errors import ApiError
+from backendpool.errors import ClusterError
 from backendpool.lookaside_pod import selector_labels
 from backendpool.pool import Pool
 from backendpool.spec import PoolSpec
@@ -55,8 +55,8 @@ class Examiner:
         selector = ",".join(f"{key}={value}" for key, value in selector_labels(pool).items())
         try:
             page = await self._api.list_page(PODS, pool.namespace, label_selector=selector)
-        except ApiError:
-            # Of an operator with the rights of an older version: it knows no reason, as before.
+        except ClusterError:
+            # Permissions of an older version, or an answer that cannot be read: no reason is known.
             return []
         found: list[dict[str, Any]] = page["items"]
         return found

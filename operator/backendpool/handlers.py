@@ -99,12 +99,13 @@ class PoolWatch:
                 log.exception("an event of a pool cannot be used")
 
     def _take_event(self, event: Mapping[str, Any]) -> None:
-        pool = parse_pool(object_in(event["object"]))
+        obj = object_in(event["object"])
+        (self.views.get(obj["metadata"]["namespace"]) or self.views[None]).heard()
+        pool = parse_pool(obj)
         if event["type"] == "DELETED":
             self._cache.drop_pool(pool)
         else:
             self._cache.put_pool(pool)
-        (self.views.get(pool.namespace) or self.views[None]).heard()
 
     async def _follow(self) -> NoReturn:
         failures, now = 0, asyncio.get_running_loop().time

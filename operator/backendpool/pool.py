@@ -36,6 +36,11 @@ class Pool:
         """Namespace and name, as caches and queues know it."""
         return (self.namespace, self.name)
 
+    @property
+    def unexpected(self) -> BaseException | None:
+        """The bug that kept the spec from being read, if one did."""
+        return self.spec.__cause__ if isinstance(self.spec, SpecError) else None
+
     def valid_spec(self) -> PoolSpec:
         """The spec to act on; raises :class:`SpecError` where there is none."""
         if isinstance(self.spec, SpecError):
@@ -63,9 +68,11 @@ def _spec_or_error(spec: object) -> PoolSpec | SpecError:
         return parse_spec(spec)
     except SpecError as error:
         return error
-    # A spec that the parser has no answer to is its author's to change, and must not hide the pool.
+    # A bug of the parser must not hide the pool: whoever acts on the spec meets it again, by ``unexpected``.
     except Exception as error:  # noqa: BLE001
-        return SpecError("spec", f"cannot be read ({error!r})")
+        unreadable = SpecError("spec", f"cannot be read ({error!r})")
+        unreadable.__cause__ = error
+        return unreadable
 
 
 def _status(value: object) -> Mapping[str, Any]:

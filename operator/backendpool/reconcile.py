@@ -74,6 +74,8 @@ class Reconciler:
             self._applier.forget(key)
             return None
         try:
+            if pool.unexpected:
+                raise pool.unexpected
             applied = await self._examined(pool, await self._applier.ensure(pool))
             endpoints = self._endpoints(pool, applied.live.get(("Service", pool.name)))
             await self._write_status(pool, endpoints, applied.view)

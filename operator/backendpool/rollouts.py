@@ -33,6 +33,7 @@ class RolloutLimiter:
         self._later = later
         self._running: dict[PoolKey, object] = {}
         self._waiting: dict[PoolKey, None] = {}  # in the order of arrival
+        self._expired: set[PoolKey] = set()
 
     def admit(self, key: PoolKey) -> bool:
         """Whether the pool's rollout may begin, or go on; else ``admitted`` is called with ``key`` when it may."""
@@ -43,22 +44,31 @@ class RolloutLimiter:
             self._begin(key)
         return True
 
+    def resume(self, key: PoolKey) -> None:
+        """The pool's rollout is under way: it was begun by the operator that led before, or has expired here."""
+        if key not in self._running and key not in self._expired:
+            self._waiting.pop(key, None)
+            self._begin(key)
+
     def finish(self, key: PoolKey) -> None:
         """The pool's rollout is complete, has failed, or is no longer wanted."""
         self._waiting.pop(key, None)
+        self._expired.discard(key)
         if self._running.pop(key, None) is not None:
             self._admit_next()
 
     def _begin(self, key: PoolKey) -> None:
+        self._expired.discard(key)
         turn = self._running[key] = object()
         self._later(ROLLOUT_SECONDS, partial(self._expire, key, turn))
 
     def _expire(self, key: PoolKey, turn: object) -> None:
         if self._running.get(key) is turn:
             self.finish(key)
+            self._expired.add(key)
 
     def _admit_next(self) -> None:
-        if not self._waiting:
+        if not self._waiting or len(self._running) >= self._limit:
             return
         running = Counter(namespace for namespace, _ in self._running)
         key = min(self._waiting, key=lambda waiting: running[waiting[0]])

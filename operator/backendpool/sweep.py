@@ -64,7 +64,7 @@ class Sweep:
         api: Api,
         cache: Cache,
         namespace: str | None,
-        failed: Callable[[ClusterError], None],
+        failed: Callable[[Exception], None],
         stalled: Callable[[Stalled], None],
         timing: SweepTiming,
     ) -> None:
@@ -79,6 +79,7 @@ class Sweep:
         begin, end = f"{POOLS.plural} cannot be listed", f"listing {POOLS.plural} again"
         self._outage = Outage(log, begin, end, timing.retry.settled)
         self._awaited: Awaited = {}
+        self._unusable: dict[str, str] = {}  # versions by uid, which are not awaited any more
         self._heard_at = self._current_at = -math.inf
 
     @property
@@ -128,7 +129,12 @@ class Sweep:
                 log.info("pool %s/%s is gone, as a list shows", *pool.key)
                 self._cache.drop_pool(pool)
         held = {pool.uid: pool.resource_version for pool in self._known()}
-        versions = {uid: meta["resourceVersion"] for uid, meta in listed.items()}
+        self._unusable = {uid: version for uid, version in self._unusable.items() if uid in listed}
+        versions = {
+            uid: meta["resourceVersion"]
+            for uid, meta in listed.items()
+            if self._unusable.get(uid) != meta["resourceVersion"]
+        }
         self._awaited = awaited(self._awaited, versions, held, begun)
         if not self._awaited:
             self._current_at = begun
@@ -152,8 +158,10 @@ class Sweep:
     def _take(self, obj: Document) -> None:
         try:
             self._cache.put_pool(parse_pool(obj))
-        # One pool that nobody foresaw must not keep the others from being read.
-        except Exception:
+        # One pool that nobody foresaw must not keep the others from being read, nor the operator from being ready.
+        except Exception as error:
+            self._unusable[obj["metadata"]["uid"]] = obj["metadata"]["resourceVersion"]
+            self._failed(error)
             log.exception("pool %s/%s cannot be used", obj["metadata"]["namespace"], obj["metadata"]["name"])
 
     async def _list(self) -> dict[str, Document]:

@@ -128,18 +128,21 @@ class WorkQueue(Generic[K]):
         except ClusterError as error:
             wish = (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0
             return "failed", self._retry(key, item, error, wish)
-        # One object that nobody foresaw must not stop the work on all others.
-        except Exception as error:
+        # One object that nobody foresaw must not stop the work on all others. Nobody cancels the run but its worker.
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             if not item.broken:
                 log.error("%s: unexpected error, retrying with backoff", self._describe(key), exc_info=error)
             item.broken = True
             return "error", self._retry(key, item, error)
-        if item.failures > 1:
+        if item.failures > 1 and again != 0.0:
             log.info("%s works again after %d failures", self._describe(key), item.failures)
-        item.failures, item.broken = 0, False
+        if again != 0.0:  # else the run only found out that there is more to do
+            item.failures, item.broken = 0, False
         return ("done", None) if again is None else ("again", again)
 
-    def _retry(self, key: K, item: _Item, error: Exception, wish: float = 0.0) -> float:
+    def _retry(self, key: K, item: _Item, error: BaseException, wish: float = 0.0) -> float:
         """Count a failure, and return the seconds to the next run, ``wish`` at least."""
         item.failures += 1
         wait = max(self._backoff(item.failures), wish)
@@ -191,6 +194,11 @@ class WorkQueue(Generic[K]):
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _finished(work: Coroutine[Any, Any, R], grace: float) -> R:

@@ -142,7 +142,15 @@ def _address(obj: Live) -> str | None:
 
 
 def _union(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    return {field: _union(one.get(field) or {}, other.get(field) or {}) for field in one.keys() | other.keys()}
+    """Not by recursion: managed fields may be deeper than Python's stack."""
+    union: dict[str, Any] = {}
+    left = [(union, one, other)]
+    while left:
+        into, mine, others = left.pop()
+        for field in mine.keys() | others.keys():
+            into[field] = {}
+            left.append((into[field], mine.get(field) or {}, others.get(field) or {}))
+    return union
 
 
 def _bound(held: Live, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from . import pools
+from .deploy import OPERATOR_NAMESPACE
 from .faults.stage import operators
 from .kubectl import Kubectl, eventually
 
@@ -24,7 +25,7 @@ def one_pool(operator: Kubectl, namespace: str) -> Iterator[str]:
     yield namespace
     operator.apply(pools.pool(namespace, "other"))
     pools.wait_ready(operator, namespace, "other")
-    assert _restarts(operator) == before
+    assert {name: count for name, count in _restarts(operator).items() if count > before.get(name, 0)} == {}
 
 
 @pytest.mark.parametrize("amount", ["1e1000000", "1e-1000000", "100u"])
@@ -65,6 +66,26 @@ def test_managed_fields_of_any_shape_are_left_alone(operator: Kubectl, one_pool:
         return bool(spec["selector"] == pools.LABELS)
 
     eventually("the Service selects the pool's pods again", repaired)
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("what", ["gbp/greetserver", "configmap/greetserver-xds", "configmap/strange"])
+def test_managed_fields_of_any_depth_hide_nothing(operator: Kubectl, one_pool: str, what: str) -> None:
+    """Fields nested as deeply as the API server takes them, in a pool, a child or a stranger with our label.
+
+    They are in each list of their kind, so that an operator that starts meets them first.
+    """
+    here = f"--namespace={one_pool}"
+    if what.endswith("strange"):
+        metadata = {"name": "strange", "namespace": one_pool, "labels": {"backendpool.io/pool": "nobody"}}
+        operator.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    deep = '{"f:a":' * 5000 + "{}" + "}" * 5000
+    entry = (
+        f'{{"manager": "x", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {deep}}}'
+    )
+    operator("patch", what, here, "--type=merge", f'--patch={{"metadata": {{"managedFields": [{entry}]}}}}')
+    operator("rollout", "restart", "deployment/backendpool-operator", f"--namespace={OPERATOR_NAMESPACE}")
+    operator.rollout(OPERATOR_NAMESPACE, "deployment/backendpool-operator")
 
 
 def _patch(kubectl: Kubectl, namespace: str, what: str, form: str, change: dict[str, Any]) -> None:

@@ -285,6 +285,8 @@ async def test_repair_of_a_lookaside_does_not_wait(world: World) -> None:
     assert not (await world.ensure()).view.rollout_pending
     assert ("apply", "Deployment", "greetserver-lookaside") in world.api.writes
     world.cache.put_child(edited, world.api.objects[ref])
+    roll_out(world)
+    await world.ensure()
     changed = await world.ensure(world.pool(lookaside={"port": 50056}))
     assert changed.view.rollout_pending
     assert ("apply", "Deployment", "greetserver-lookaside") not in world.api.writes
@@ -296,3 +298,94 @@ async def test_refused_rollout_makes_room() -> None:
     world.api.refusals["create", "Deployment"] = QUOTA
     await world.ensure()
     assert world.rollouts.admit(OTHER)
+
+
+DEPLOYMENT = ("Deployment", "default", "greetserver-lookaside")
+
+
+async def settled_world() -> World:
+    """A pool whose lookaside is rolled out and told so, while another pool holds the only place."""
+    world = World()
+    await world.ensure()
+    roll_out(world)
+    await world.ensure()
+    world.rollouts.admit(OTHER)
+    return world
+
+
+READY = {"type": "LookasideAvailable", "status": "True", "reason": "LookasideReady", "message": "."}
+
+
+async def test_deleted_lookaside_does_not_wait() -> None:
+    """One that was there is made again at once, however many others are starting."""
+    world = await settled_world()
+    world.cache.put_child(world.api.objects[DEPLOYMENT], None)
+    world.api.remove(*DEPLOYMENT)
+    applied = await world.ensure(replace(world.pool(), status={"conditions": [READY]}))
+    assert not applied.view.rollout_pending
+    assert ("create", "Deployment", "greetserver-lookaside") in world.api.writes
+
+
+async def test_lookaside_that_waits_is_scaled_and_taken_over() -> None:
+    """Only its pods wait: replicas, labels and owner are as desired, whatever somebody did to them."""
+    world = await settled_world()
+    before = world.api.objects[DEPLOYMENT]
+    edited = copy.deepcopy(before)
+    edited["spec"]["replicas"] = 0
+    world.cache.put_child(before, world.api.put(edited))
+    anew = replace(world.pool(lookaside={"port": 50056}), uid="anew")
+    assert (await world.ensure(anew)).view.rollout_pending
+    live = world.api.objects[DEPLOYMENT]
+    assert live["spec"]["replicas"] == 2
+    assert live["metadata"]["ownerReferences"][0]["uid"] == "anew"
+    assert live["spec"]["template"] == before["spec"]["template"]
+    world.cache.put_child(edited, live)
+    assert (await world.ensure(anew)).view.rollout_pending
+    assert world.api.writes == [], "what is done while it waits is done once"
+    world.rollouts.finish(OTHER)
+    assert not (await world.ensure(anew)).view.rollout_pending
+    ports = world.api.objects[DEPLOYMENT]["spec"]["template"]["spec"]["containers"][0]["ports"]
+    assert {"containerPort": 50056, "name": "grpc", "protocol": "TCP"} in ports
+
+
+async def test_fewer_replicas_are_no_rollout() -> None:
+    """They start no pod."""
+    world = await settled_world()
+    assert not (await world.ensure(world.pool(lookaside={"replicas": 1}))).view.rollout_pending
+    assert world.api.objects[DEPLOYMENT]["spec"]["replicas"] == 1
+
+
+@pytest.mark.parametrize("trouble", ["conflict", "bad spec", "deletion"])
+async def test_pool_that_does_not_roll_out_holds_no_place(trouble: str) -> None:
+    """Whatever keeps it from that."""
+    world = World()
+    world.rollouts.admit(("default", "greetserver"))
+    if trouble == "conflict":
+        world.api.put({"kind": "Deployment", "metadata": {"namespace": "default", "name": "greetserver-lookaside"}})
+        await world.ensure()
+    elif trouble == "bad spec":
+        await world.ensure(world.pool(policy="Newer"))
+    else:
+        del world.api.objects[KIND, "default", "greetserver"]
+        with pytest.raises(NotFound):
+            await world.ensure(replace(parse_pool(document()), status={"observedGeneration": 3}))
+    assert world.rollouts.admit(OTHER)
+
+
+async def test_rollout_of_the_leader_before_counts() -> None:
+    """An operator that takes over, or is started again, begins no more than there is room for."""
+    world = World()
+    await world.ensure()
+    world.deliver()
+    world.rollouts = world._applier._rollouts = RolloutLimiter(1, world.admitted.append, Timers().later)
+    await world.ensure()
+    assert not world.rollouts.admit(OTHER)
+
+
+async def test_refused_lookaside_does_not_wait_to_be_tried_again() -> None:
+    """It keeps its condition and its backoff, instead of changing between refused and waiting."""
+    world = World()
+    world.rollouts.admit(OTHER)
+    world.api.refusals["create", "Deployment"] = QUOTA
+    refused = {"conditions": [{"type": "Reconciling", "status": "True", "reason": "ApplyFailed", "message": "."}]}
+    assert (await world.ensure(replace(world.pool(), status=refused))).error is QUOTA

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Never
 
@@ -13,7 +14,7 @@ from backendpool import pool as pool_module
 from backendpool.assessment import ChildrenView
 from backendpool.errors import SpecError
 from backendpool.pool import parse_pool
-from backendpool.spec import PoolSpec
+from backendpool.spec import PoolSpec, parse_spec
 from backendpool.status import build_status
 from tests.unit.pools import crd_schema, document
 
@@ -76,6 +77,13 @@ def test_no_spec_and_no_status_can_hide_a_pool(spec: dict[str, Any], status: obj
     build_status(pool, None, ChildrenView(), datetime(2026, 1, 2, tzinfo=UTC))
 
 
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON) | JSON)
+def test_bad_specs_are_told_by_their_field(spec: object) -> None:
+    """The parser has an answer to everything: a spec, or a SpecError, and no other error."""
+    with suppress(SpecError):
+        parse_spec(spec)
+
+
 def test_conditions_that_are_none_do_not_count() -> None:
     """What lacks a field that every condition has is passed over."""
     sound = {"type": "Ready", "status": "True", "reason": "PoolReady", "message": "It takes calls."}
@@ -84,11 +92,13 @@ def test_conditions_that_are_none_do_not_count() -> None:
 
 
 def test_parser_that_fails_makes_a_bad_spec(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug in reading a spec concerns that pool alone."""
+    """A bug in reading a spec concerns that pool alone, and is there for whoever acts on the spec."""
 
     def broken(_: object) -> Never:
         raise ZeroDivisionError
 
     monkeypatch.setattr(pool_module, "parse_spec", broken)
+    pool = parse_pool(document())
     with pytest.raises(SpecError, match="ZeroDivisionError"):
-        parse_pool(document()).valid_spec()
+        pool.valid_spec()
+    assert isinstance(pool.unexpected, ZeroDivisionError)

@@ -86,6 +86,22 @@ def test_no_namespace_waits_behind_all_pools_of_another() -> None:
     assert limited.admitted == [only, many[2]]
 
 
+def test_rollout_under_way_counts_beyond_the_limit() -> None:
+    """Those of the operator before are taken into account, and not begun again when they have had their minute."""
+    limited, (one, two, three, four) = Limited(), keys("a", 4)
+    limited.ask(four)
+    for key in (one, two, three):
+        limited.limiter.resume(key)
+    assert limited.ask(("b", "new")) == [False]
+    limited.limiter.finish(one)
+    limited.limiter.finish(two)
+    assert limited.admitted == []
+    limited.timers.advance(ROLLOUT_SECONDS)
+    limited.limiter.resume(three)
+    assert limited.admitted == [("b", "new")]
+    assert limited.ask(("c", "new")) == [True]
+
+
 def deployment(generation: int = 3, **status: Any) -> dict[str, Any]:
     return {"metadata": {"generation": generation}, "spec": {"replicas": 2}, "status": status}
 

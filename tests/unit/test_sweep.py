@@ -7,16 +7,17 @@ import math
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from backendpool import sweep as sweep_module
 from backendpool.cache import Cache
 from backendpool.cluster.api import Api
 from backendpool.cluster.reflector import ReflectorTiming
-from backendpool.errors import ClusterError, Stalled
+from backendpool.errors import Stalled
 from backendpool.pool import Pool, parse_pool
 from backendpool.sweep import Sweep, SweepTiming, awaited
 from tests.unit.cluster_io.scripted import Answer, ScriptedServer, answer, page, raw, refuse, until
@@ -29,7 +30,7 @@ class Sweeping:
 
     def __init__(self, server: ScriptedServer, api: Api) -> None:
         self.now = 1000.0
-        self.failures: list[ClusterError] = []
+        self.failures: list[Exception] = []
         self.stalls: list[Stalled] = []
         self.pauses: list[float] = []
         self.cache = Cache(lambda _: None, Timers().later)
@@ -208,6 +209,30 @@ async def test_pool_that_the_watch_left_out_is_read(sweeping: Sweeping, held: Po
     await sweeping.round(both)
     assert sweeping.sweep.synced
     assert not sweeping.stalls
+
+
+async def test_pool_that_cannot_be_used_is_not_waited_for(sweeping: Sweeping, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read, logged and counted once a version, and what is known of all others is current."""
+
+    def broken(obj: dict[str, Any]) -> Never:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sweep_module, "parse_pool", broken)
+    sweeping.cache.put_pool(brought("a", 1))
+    both = page(listed("a", 1), listed("b", 7), version=9)
+    for seconds in (10, 10):
+        await sweeping.round(both)
+        sweeping.now += seconds
+        sweeping.sweep.heard()
+    await sweeping.round(both, answer(document("b") | listed("b", 7)))
+    assert [type(error) for error in sweeping.failures] == [ZeroDivisionError]
+    assert not sweeping.sweep.synced
+    await sweeping.round(both)
+    assert sweeping.sweep.synced
+    changed = page(listed("a", 1), listed("b", 8), version=10)
+    sweeping.now += 5
+    await sweeping.round(changed)
+    assert sweeping.sweep.age() > 0, "its next version may be better"
 
 
 async def test_few_are_read_at_once(sweeping: Sweeping) -> None:

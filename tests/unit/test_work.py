@@ -267,12 +267,48 @@ async def test_bug_that_comes_back_is_told_again(caplog: pytest.LogCaptureFixtur
         error = next(outcomes, None)
         if error:
             raise error
-        return 0.0 if runs == 3 else None
+        return 0.001 if runs == 3 else None
 
     async with running(work) as queue:
         queue.add("a")
         await until(lambda: runs == 5)
     assert [record.levelname for record in caplog.records if record.exc_info] == ["ERROR", "ERROR"]
+
+
+async def test_run_that_only_found_more_to_do_is_no_success(caplog: pytest.LogCaptureFixture) -> None:
+    """A key that fails, is read again, and fails again is told once, and its backoff goes on growing."""
+    runs = 0
+
+    async def work(key: str) -> float | None:
+        nonlocal runs
+        runs += 1
+        if runs % 2:
+            raise ZeroDivisionError
+        return 0.0
+
+    async with running(work) as queue:
+        queue.add("a")
+        await until(lambda: runs >= 6)
+        assert queue._items["a"].failures >= 3
+    assert [record.levelname for record in caplog.records if record.exc_info] == ["ERROR"]
+
+
+async def test_run_that_was_cancelled_by_nobody_is_an_error() -> None:
+    """A cancellation that comes out of a library is that key's error, and takes no worker away."""
+    runs: list[str] = []
+
+    async def work(key: str) -> None:
+        runs.append(key)
+        if key == "broken":
+            raise asyncio.CancelledError
+
+    observer = Observer()
+    async with running(work, observer) as queue:
+        queue.add("broken")
+        await until(lambda: runs.count("broken") >= 6)
+        queue.add("sound")
+        await until(lambda: "sound" in runs)
+    assert observer.outcomes.count("error") >= 6
 
 
 async def test_run_under_way_ends_before_the_queue_does() -> None:

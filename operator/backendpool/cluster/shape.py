@@ -7,7 +7,9 @@ and not the program.
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from collections.abc import Iterator
+from typing import Any, Final
 
 from backendpool.cluster.call import Document
 from backendpool.errors import Malformed
@@ -16,12 +18,43 @@ from backendpool.errors import Malformed
 def document_in(body: bytes) -> Document:
     """The JSON document that ``body`` is."""
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
+        document = _decoded(body)
+    except ValueError:
         document = None
     if not isinstance(document, dict):
         raise Malformed(f"no JSON document: {body[:80]!r}")
     return document
+
+
+_DEEPEST: Final = 256
+"""Levels of a document that is read: no kind that we read has a tenth of them."""
+
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    # The API server stores managed fields of up to 10,000 levels, which anybody can write who may change an object.
+    # They must not hide the thousand objects in whose list they are.
+    except RecursionError:
+        return json.loads(b"".join(_without_depths(body)))
+
+
+def _without_depths(body: bytes) -> Iterator[bytes]:
+    """The parts of ``body`` that remain where each value below :data:`_DEEPEST` levels is replaced by ``null``."""
+    level, begun = 0, 0
+    for token in _TOKEN.finditer(body):
+        if token[0] in (b"{", b"["):
+            level += 1
+            if level == _DEEPEST:
+                yield body[begun : token.start()]
+        elif token[0] in (b"}", b"]"):
+            if level == _DEEPEST:
+                yield b"null"
+                begun = token.end()
+            level -= 1
+    yield body[begun:] if level < _DEEPEST else b""
 
 
 def object_in(document: Any) -> Document:

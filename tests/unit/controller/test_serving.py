@@ -10,6 +10,7 @@ from typing import Any, Never
 import pytest
 
 from backendpool import apply, children, controller, handlers
+from backendpool import pool as pool_module
 from backendpool.cluster.resources import DEPLOYMENTS, ENDPOINT_SLICES, POOLS, SERVICES, Resource
 from backendpool.controller import Operator
 from backendpool.manifest import Child
@@ -289,6 +290,23 @@ async def test_bug_in_a_handler_concerns_one_pool_alone(
         await until(lambda: any(record.exc_info for record in caplog.records))
         server.put(pool())
         await until(lambda: applied(server))
+
+
+async def test_bug_in_the_parser_is_told_and_retried(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A spec that cannot be read for a bug of ours is not the author's fault."""
+
+    def broken(_: object) -> Never:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pool_module, "parse_spec", broken)
+    server.put(pool())
+    async with server.connected(tmp_path) as api, operated(api) as operator:
+        await until(lambda: bool(status(server)))
+        reasons = {one["type"]: one["reason"] for one in status(server)["conditions"]}
+        assert (reasons["Ready"], reasons["Stalled"]) == ("ReconcileError", "NotStalled")
+        assert 'backendpool_reconcile_seconds_count{outcome="error"}' in figures(operator)
 
 
 async def test_bug_of_the_machinery_ends_the_operator(
