@@ -32,4 +32,7 @@ FROM runtime AS greet
 ENTRYPOINT ["python", "-m", "greet"]
 
 FROM runtime AS operator
+# aiohttp loads this file when it is imported. The default has all public CAs, which cost a tenth of a start's CPU and 2 MB
+# of memory. They stay trusted: OpenSSL looks them up one by one in its folder of CAs.
+ENV SSL_CERT_FILE=/var/run/secrets/kubernetes.io/serviceaccount/ca.crt
 ENTRYPOINT ["backendpool"]
