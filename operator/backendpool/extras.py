@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from backendpool.errors import SettingsError
 
@@ -14,4 +15,18 @@ def extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise SettingsError(f"{error.name} is not installed: pip install 'backendpool[{name}]'") from error
+        raise SettingsError(_advice(error.name, name)) from error
+
+
+def require(name: str, *packages: str) -> None:
+    """Raise :class:`SettingsError` unless these top-level ``packages`` of the extra ``name`` are installed.
+
+    Imports nothing, for callers that import them later and elsewhere.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise SettingsError(_advice(package, name))
+
+
+def _advice(package: str | None, name: str) -> str:
+    return f"{package} is not installed: pip install 'backendpool[{name}]'"

@@ -11,7 +11,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, nullcontext
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 
 import grpc
@@ -21,7 +23,7 @@ from backendpool.client.sources.iterator import IteratorSource, Views
 from backendpool.client.sources.lookaside import LookasideSource
 from backendpool.client.sources.source import OnView, Source
 from backendpool.client.target import FileTarget, LookasideTarget, PoolTarget, parse_target
-from backendpool.extras import extra
+from backendpool.extras import extra, require
 
 __all__ = ["OnView", "Source", "Views", "source_for"]
 
@@ -39,10 +41,24 @@ def source_for(
         return nullcontext(IteratorSource(target, on_view))
     match parse_target(target):
         case PoolTarget(namespace, name):
-            with extra("status"):
-                from backendpool.client.sources import pool  # noqa: PLC0415  # the base install cannot
-            return pool.connected(namespace, name, on_view)
+            require("status", "aiohttp", "kubernetes", "yaml")
+            return _status_of(namespace, name, on_view)
         case LookasideTarget() as lookaside:
             return nullcontext(LookasideSource(lookaside, on_view, credentials=credentials))
         case FileTarget(path):
             return nullcontext(FileSource(Path(path), on_view))
+
+
+@asynccontextmanager
+async def _status_of(namespace: str, name: str, on_view: OnView) -> AsyncIterator[Source]:
+    # Importing the Kubernetes client takes hundreds of milliseconds: in the event loop, everything else in the process
+    # would wait for it.
+    connected = await asyncio.to_thread(_importing)
+    async with connected(namespace, name, on_view) as source:
+        yield source
+
+
+def _importing() -> Callable[[str, str, OnView], AbstractAsyncContextManager[Source]]:
+    with extra("status"):
+        from backendpool.client.sources import pool  # noqa: PLC0415  # the base install cannot
+    return pool.connected

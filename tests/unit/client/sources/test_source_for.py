@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -30,6 +31,29 @@ for target in ("lookaside://localhost/ns/who", "file:///pool.json"):
 print([name for name in {heavy} if name in sys.modules])
 """
 
+IN_WHICH_THREAD = """
+import asyncio, sys, threading
+from backendpool.client import connect
+
+in_loop = {{}}
+
+class Finder:
+    def find_spec(name, path, target=None):
+        if name in {heavy}:
+            in_loop[name] = threading.current_thread() is threading.main_thread()
+
+sys.meta_path.insert(0, Finder)
+
+async def main():
+    async with connect("pool:///ns/who") as channel:
+        at_once = [name for name in {heavy} if name in sys.modules]
+        while channel.status().problem is None:
+            await channel.change()
+    print(at_once, in_loop)
+
+asyncio.run(main())
+"""
+
 IN_BASE_INSTALL = """
 import sys
 sys.modules.update(dict.fromkeys({heavy}))
@@ -50,8 +74,10 @@ async def nothing() -> AsyncIterator[EndpointSet]:
     yield
 
 
-def printed(program: str) -> str:
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+def printed(program: str, **env: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **env}, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
@@ -107,6 +133,12 @@ def test_wrong_target_is_refused_at_once() -> None:
 def test_light_sources_import_nothing_heavy() -> None:
     """The client of a lookaside or a file starts fast, and needs no more than the base install."""
     assert printed(IMPORTS.format(heavy=HEAVY)) == "[]"
+
+
+def test_heavy_source_is_imported_off_the_event_loop(tmp_path: Path) -> None:
+    """Whatever else the caller's loop runs does not wait for the Kubernetes client to be imported."""
+    said = printed(IN_WHICH_THREAD.format(heavy=("aiohttp", "kubernetes")), KUBECONFIG=str(tmp_path / "absent"))
+    assert said == "[] {'aiohttp': False, 'kubernetes': False}"
 
 
 @pytest.mark.parametrize(("target", "extra"), [("pool:///ns/who", "status"), ("file:///pool.yaml", "yaml")])
