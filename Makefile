@@ -92,6 +92,10 @@ bench-lookaside: venv  ## What the lookaside's streams cost, beside go-control-p
 bench-client: venv  ## What a call over a pool costs its client, beside a bare channel (no cluster)
 	@$(BIN)/python -m bench.client
 
+.PHONY: bench-start
+bench-start: venv  ## What a lookaside and a client cost to start, beside their libraries alone (no cluster)
+	@$(BIN)/python -m bench.start
+
 .PHONY: cluster-up cluster-down cluster-status
 cluster-up: venv  ## A kind cluster of our own, with the project's images (CLUSTER=context:NAME: one of yours)
 	@$(BIN)/python -m tests.e2e.cluster up

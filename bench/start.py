@@ -1,0 +1,136 @@
+"""What a lookaside and a client cost to start: `python -m bench.start`, or `make bench-start`.
+
+It needs no cluster: the API server is bench.start_api. Each is a process of its own, beside one that only has the
+libraries they are made of (bench.start_programs), by turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from bench import start_api
+from bench.command import finished, say
+from bench.programs import cpu_of, free_port, memory_of, stop
+
+SERVERS: Final = ("server", "lookaside")
+CLIENTS: Final = ("channel", "client")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """CPU seconds until ready, MB resident when idle, seconds for which a client's event loop was blocked at most."""
+
+    cpu: float
+    memory: float
+    stall: float = 0.0
+
+
+Results = Mapping[str, Sequence[Start]]
+"""By program, in the order of the rounds."""
+
+
+async def measure(rounds: int, idle: float = 1.0) -> Results:
+    """Start each program once a round; memory is read after it was ``idle`` for so many seconds."""
+    found: dict[str, list[Start]] = {name: [] for name in (*SERVERS, *CLIENTS)}
+    with tempfile.TemporaryDirectory(prefix="backendpool-bench-") as folder:
+        async with start_api.serving(Path(folder)) as kubeconfig:
+            for number in range(-1, rounds):
+                say(f"round {number + 1} of {rounds}")
+                for name, starts in found.items():
+                    start = await (_server if name in SERVERS else _client)(name, kubeconfig, idle)
+                    if number >= 0:  # the one before makes the byte code
+                        starts.append(start)
+    return found
+
+
+async def _server(name: str, kubeconfig: Path, idle: float) -> Start:
+    port = free_port()
+    async with _process(name, kubeconfig, METRICS_PORT=str(port), LOOKASIDE_PORT=str(free_port())) as process:
+        while not await _ready(port):
+            if process.returncode is not None:
+                raise RuntimeError(f"{name} ended with {process.returncode}")
+            await asyncio.sleep(0.02)
+        cpu = cpu_of(process.pid)
+        await asyncio.sleep(idle)
+        return Start(cpu, memory_of(process.pid))
+
+
+async def _ready(port: int) -> bool:
+    try:
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/readyz") as response:
+            return response.status == 200
+    except aiohttp.ClientConnectionError:
+        return False
+
+
+async def _client(name: str, kubeconfig: Path, idle: float) -> Start:
+    async with _process(name, kubeconfig) as process:
+        assert process.stdout is not None
+        stall = float(await process.stdout.readline())
+        cpu = cpu_of(process.pid)
+        await asyncio.sleep(idle)
+        return Start(cpu, memory_of(process.pid), stall)
+
+
+@asynccontextmanager
+async def _process(name: str, kubeconfig: Path, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    pool = {"POOL_NAMESPACE": start_api.FLEET.namespace, "POOL_NAME": start_api.POOL, "LOG_LEVEL": "warning"}
+    # As in an image, where all byte code is there.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.start_programs", name),
+        env={**inherited, "KUBECONFIG": str(kubeconfig), **pool, **env},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        await stop(process)
+
+
+def table(results: Results) -> str:
+    """The report, in Markdown. CPU and stalls are the least of all rounds: other processes only ever add to them."""
+    lines = [
+        "| start | CPU, s | resident, MB | event loop blocked, ms |",
+        "|---|---:|---:|---:|",
+        *(_row(name, starts) for name, starts in results.items()),
+    ]
+    return "\n".join(lines)
+
+
+def _row(name: str, starts: Sequence[Start]) -> str:
+    cpu = min(one.cpu for one in starts)
+    memory = statistics.median(one.memory for one in starts)
+    stall = f"{1e3 * min(one.stall for one in starts):.0f}" if name in CLIENTS else ""
+    return f"| {name} | {cpu:.2f} | {memory:.0f} | {stall} |"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, and print the table. Interrupted, the exit code is 130."""
+    parser = argparse.ArgumentParser(prog="python -m bench.start", description=__doc__.partition("\n")[0])
+    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+    parser.add_argument("--rounds", type=int, default=10, help="starts of each program")
+    rounds = parser.parse_args(argv).rounds
+    return finished(partial(_report, rounds))
+
+
+def _report(rounds: int) -> str:
+    return table(asyncio.run(measure(rounds)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
