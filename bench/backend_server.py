@@ -13,13 +13,13 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from backendpool.endpoints import EndpointSet
-from backendpool.lookaside.broadcast import Broadcast
-from backendpool.lookaside.lookaside_pb2_grpc import add_LookasideServicer_to_server
+from backendpool.api.endpoints import EndpointSet
+from backendpool.api.pool_view import PoolView
 from backendpool.lookaside.resolver import Resolver
-from backendpool.lookaside.servicer import LookasideServicer
-from backendpool.lookaside.watcher import Telling, WatchServicer
-from backendpool.pool_view import PoolView
+from backendpool.lookaside.service import LookasideServicer
+from backendpool.lookaside.topic import Broadcast
+from backendpool.lookaside.watch_service import Telling, WatchServicer
+from backendpool.proto.lookaside.lookaside_pb2_grpc import add_LookasideServicer_to_server
 from bench.backends import MESSAGES, NAMESPACE, POOL, SERVICE, endpoints
 from greet.greet_pb2_grpc import add_GreetServiceServicer_to_server
 from greet.server import GreetServicer

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from backendpool.endpoints import Endpoint
+from backendpool.api.endpoints import Endpoint
 
 SERVICE: Final = "bench.Echo"
 UNARY: Final = f"/{SERVICE}/Unary"

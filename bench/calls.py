@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import grpc.aio
 
-from backendpool.balancing import OutlierDetection, Policy
+from backendpool.api.endpoints import Endpoint, EndpointSet
+from backendpool.api.load_balancing import OutlierDetection, Policy
 from backendpool.client import PoolChannel, connect
 from backendpool.client.channels import CHANNEL_OPTIONS
-from backendpool.endpoints import Endpoint, EndpointSet
 from bench.backends import STREAM, UNARY, endpoints
 from bench.rounds import Contestant, Cost, Work, compare
 

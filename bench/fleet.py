@@ -12,10 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from backendpool.cluster.api import Api
-from backendpool.cluster.resources import ENDPOINT_SLICES, POOLS
-from backendpool.endpoints import parse_slice, union
-from backendpool.names import API_VERSION, BACKENDS, COMPONENT_LABEL, KIND, POOL_LABEL, PORT_NAME, SERVICE_NAME_LABEL
+from backendpool.api.constants import (
+    API_VERSION,
+    BACKENDS,
+    COMPONENT_LABEL,
+    KIND,
+    POOL_LABEL,
+    PORT_NAME,
+    SERVICE_NAME_LABEL,
+)
+from backendpool.api.endpoints import parse_slice, union
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import ENDPOINT_SLICES, POOLS
 
 Document = dict[str, Any]
 

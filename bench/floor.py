@@ -10,16 +10,16 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from backendpool.assessment import ChildrenView
-from backendpool.children import children
-from backendpool.cluster.api import Api
-from backendpool.cluster.resources import POOLS
-from backendpool.endpoints import parse_slice, union
-from backendpool.manifest import Child
-from backendpool.names import API_VERSION, KIND
-from backendpool.pool import Pool, parse_pool
-from backendpool.status import build_status
-from backendpool.writer import CHILDREN
+from backendpool.api.assessment import ChildrenView
+from backendpool.api.constants import API_VERSION, KIND
+from backendpool.api.endpoints import parse_slice, union
+from backendpool.api.pool import Pool, parse_pool
+from backendpool.api.status import build_status
+from backendpool.children.desired import children
+from backendpool.children.manifest import Child
+from backendpool.controller.child_writer import CHILDREN
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import POOLS
 from bench.fleet import Document, Fleet, at_once
 
 _AT_ONCE = 8

@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from backendpool.cluster.api import Api
-from backendpool.cluster.resources import ENDPOINT_SLICES
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import ENDPOINT_SLICES
 from bench import lookaside_report
 from bench.command import counts, finished, many_files, say
 from bench.fleet import Fleet, create

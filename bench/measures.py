@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backendpool.cluster.api import Api
-from backendpool.cluster.resources import ENDPOINT_SLICES
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import ENDPOINT_SLICES
 from bench.fleet import Fleet, at_once
 from bench.programs import Program
 from bench.seen import StatusView, all_of

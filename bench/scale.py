@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from backendpool.cluster.api import Api
+from backendpool.k8s.client import Api
 from bench import floor, measures, report, wide
 from bench.command import counts, finished, say
 from bench.fleet import Fleet, create, create_pools

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from backendpool.cluster.api import Api
-from backendpool.cluster.reflector import Change, Reflector
-from backendpool.cluster.resources import POOLS
+from backendpool.k8s.client import Api
+from backendpool.k8s.reflector import Change, Reflector
+from backendpool.k8s.resources import POOLS
 
 _LONGEST_WAIT = 300.0
 _AT_REST = {("EndpointsAvailable", "True"), ("Reconciling", "False"), ("Stalled", "False")}

@@ -11,8 +11,8 @@ from typing import Final
 
 from aiohttp import web
 
-from backendpool.cluster.resources import ENDPOINT_SLICES, POOLS
-from backendpool.names import API_VERSION, KIND
+from backendpool.api.constants import API_VERSION, KIND
+from backendpool.k8s.resources import ENDPOINT_SLICES, POOLS
 from bench.fleet import Document, Fleet
 
 FLEET: Final = Fleet("bench", pools=1, endpoints=3)

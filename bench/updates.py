@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.pool_view import PoolView
 from backendpool.client.balancer import Balancer
-from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.pool_view import PoolView
 from bench.backends import endpoints
 from bench.rounds import Cost
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import grpc.aio
 
-from backendpool.cluster.api import Api
-from backendpool.cluster.resources import POOLS
-from backendpool.lookaside.lookaside_pb2 import Request
-from backendpool.lookaside.lookaside_pb2_grpc import LookasideStub
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import POOLS
+from backendpool.proto.lookaside.lookaside_pb2 import Request
+from backendpool.proto.lookaside.lookaside_pb2_grpc import LookasideStub
 from bench.fleet import Fleet, at_once
 from bench.programs import Program, free_port, running
 from bench.seen import StatusView

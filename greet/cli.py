@@ -6,15 +6,15 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 
-from backendpool import command
-from backendpool.command import add_flag, add_log_flags, set_up_log
-from backendpool.extras import extra
+from backendpool.runtime import cli_flags
+from backendpool.runtime.cli_flags import add_flag, add_log_flags, set_up_log
+from backendpool.runtime.extras import extra
 from greet.settings import GatewaySettings, Mode, ServerSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sub-command that ``argv`` names, and return the exit code."""
-    return command.main(_parser(), {"server": _server, "gateway": _gateway, "load": _load}, argv)
+    return cli_flags.main(_parser(), {"server": _server, "gateway": _gateway, "load": _load}, argv)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from functools import partial
 
 from grpc.aio import ServicerContext
 
-from backendpool.rpc import RpcServer
+from backendpool.runtime.grpc_server import RpcServer
 from greet import greet_pb2, greet_pb2_grpc
 from greet.greet_pb2 import GreetingRequest, GreetingResponse
 from greet.settings import ServerSettings

@@ -22,9 +22,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = (
-    ("operator", "backendpool/client/policies/orca.proto"),
-    ("operator", "backendpool/lookaside/lookaside.proto"),
-    ("operator", "backendpool/v1/endpoints.proto"),
+    ("operator", "backendpool/proto/orca/orca.proto"),
+    ("operator", "backendpool/proto/lookaside/lookaside.proto"),
+    ("operator", "backendpool/proto/v1/endpoints.proto"),
     (".", "greet/greet.proto"),
 )
 TRANSCODED = "examples/envoy/greet.pb"

@@ -17,7 +17,7 @@ from grpc.aio import AioRpcError
 from prometheus_client import CollectorRegistry
 
 from backendpool.errors import NoBackendError
-from backendpool.observability import add_routes
+from backendpool.runtime.observability import add_routes
 from greet.gateway import deadline
 from greet.gateway.greeter import Greeter, LookupFailed
 from greet.gateway.greeting import parse_greeting

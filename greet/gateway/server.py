@@ -15,7 +15,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from backendpool.errors import SettingsError
-from backendpool.observability import new_registry
+from backendpool.runtime.observability import new_registry
 from greet.gateway.app import Gateway, application
 from greet.gateway.greeter import Greeter
 from greet.gateway.metrics import GatewayMetrics

@@ -11,11 +11,11 @@ from typing import Final
 
 from aiohttp import web
 
-from backendpool.cluster.api import Api
-from backendpool.cluster.call import APPLY
-from backendpool.cluster.resources import ENDPOINT_SLICES, EVENTS, LEASES, POOLS, Resource
+from backendpool.controller.child_writer import CHILDREN
 from backendpool.errors import ApiError, Forbidden, Gone, NotFound, Unauthorized
-from backendpool.writer import CHILDREN
+from backendpool.k8s.client import Api
+from backendpool.k8s.request import APPLY
+from backendpool.k8s.resources import ENDPOINT_SLICES, EVENTS, LEASES, POOLS, Resource
 from tests.unit.fake_api import Document, FakeApi
 
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from backendpool.endpoints import Endpoint, parse_slice, union
+from backendpool.api.endpoints import Endpoint, parse_slice, union
 
 Document = dict[str, Any]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from backendpool.cluster.resources import EVENTS, Resource
+from backendpool.api.constants import FIELD_MANAGER
 from backendpool.errors import ApiError, ClusterError, Conflict, NotFound
-from backendpool.names import FIELD_MANAGER
+from backendpool.k8s.resources import EVENTS, Resource
 
 _CREATED = {"manager": FIELD_MANAGER, "operation": "Update", "fieldsV1": {}}
 _APPLIED = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {}}

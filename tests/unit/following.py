@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from backendpool.cache import Cache, PoolKey
-from backendpool.cluster.view import Change, View
-from backendpool.endpoints import EndpointSet, Slice, parse_slice, union
-from backendpool.settle import SETTLE_SECONDS
+from backendpool.api.endpoint_slices import SETTLE_SECONDS
+from backendpool.api.endpoints import EndpointSet, Slice, parse_slice, union
+from backendpool.controller.cache import Cache, PoolKey
+from backendpool.k8s.store import Change, View
 from tests.unit.timers import Timers
 
 Document = dict[str, Any]

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from backendpool.pool import Pool, parse_pool
+from backendpool.api.pool import Pool, parse_pool
 
 SELECTOR = {"run": "greetserver"}
 

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 
 import pytest
 
-from backendpool.cache import Cache
-from backendpool.client.sources.pool import PoolSource
-from backendpool.cluster.api import Api
-from backendpool.cluster.reflector import Reflector
-from backendpool.cluster.resources import ENDPOINT_SLICES
-from backendpool.lookaside.view import EndpointView
-from backendpool.sweep import Sweep, SweepTiming
+from backendpool.client.resolvers.pool import PoolSource
+from backendpool.controller.cache import Cache
+from backendpool.controller.resync import Sweep, SweepTiming
+from backendpool.k8s.client import Api
+from backendpool.k8s.reflector import Reflector
+from backendpool.k8s.resources import ENDPOINT_SLICES
+from backendpool.lookaside.informers import EndpointView
 from tests.unit.api_server import ApiServer
 from tests.unit.timers import Timers
 from tests.unit.wall_clock import HOUR, WallClock

@@ -9,16 +9,16 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from backendpool.apply import Applied, ChildApplier
-from backendpool.cache import Cache, Live, PoolKey
-from backendpool.cluster.api import Api
+from backendpool.api.constants import API_VERSION, KIND
+from backendpool.api.pool import Pool, parse_pool
+from backendpool.controller.cache import Cache, Live, PoolKey
+from backendpool.controller.child_applier import Applied, ChildApplier
+from backendpool.controller.child_writer import ChildWriter
+from backendpool.controller.event_recorder import EventRecorder, Notice
+from backendpool.controller.metrics import OperatorMetrics
+from backendpool.controller.rollouts import RolloutLimiter
 from backendpool.errors import Forbidden, NotFound, TooManyRequests, Unreachable
-from backendpool.metrics import OperatorMetrics
-from backendpool.names import API_VERSION, KIND
-from backendpool.pool import Pool, parse_pool
-from backendpool.recorder import EventRecorder, Notice
-from backendpool.rollouts import RolloutLimiter
-from backendpool.writer import ChildWriter
+from backendpool.k8s.client import Api
 from tests.unit.fake_api import FakeApi
 from tests.unit.pools import document
 from tests.unit.timers import Timers

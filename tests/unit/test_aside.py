@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from backendpool.aside import Aside
+from backendpool.controller.loop_thread import Aside
 from tests.unit.cluster_io.scripted import until
 
 

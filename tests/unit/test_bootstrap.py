@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backendpool.bootstrap import bootstrap, xds_target
+from backendpool.children.xds_bootstrap import bootstrap, xds_target
 from backendpool.errors import SpecError
 from tests.unit.pools import pool
 

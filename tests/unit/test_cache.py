@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from backendpool.cache import Cache, Live, PoolKey
-from backendpool.endpoints import Endpoint, Slice, union
-from backendpool.names import POOL_LABEL
-from backendpool.pool import Pool, parse_pool
-from backendpool.settle import SETTLE_SECONDS
+from backendpool.api.constants import POOL_LABEL
+from backendpool.api.endpoint_slices import SETTLE_SECONDS
+from backendpool.api.endpoints import Endpoint, Slice, union
+from backendpool.api.pool import Pool, parse_pool
+from backendpool.controller.cache import Cache, Live, PoolKey
 from tests.unit.pools import document
 from tests.unit.timers import Timers
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from backendpool.bootstrap import bootstrap
-from backendpool.children import children
+from backendpool.api.constants import DIGEST_ANNOTATION, POOL_LABEL
+from backendpool.children.desired import children
+from backendpool.children.manifest import Child, digest
+from backendpool.children.xds_bootstrap import bootstrap
 from backendpool.errors import SpecError
-from backendpool.manifest import Child, digest
-from backendpool.names import DIGEST_ANNOTATION, POOL_LABEL
 from tests.unit.pools import CRD_FILE, SELECTOR, pool
 
 IMAGE = "backendpool/operator:dev"

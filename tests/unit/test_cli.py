@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from backendpool import __version__, controller
-from backendpool.bootstrap import bootstrap
+from backendpool import __version__
+from backendpool.children.xds_bootstrap import bootstrap
 from backendpool.cli import main
+from backendpool.controller import manager
+from backendpool.controller.settings import OperatorSettings
 from backendpool.errors import Unreachable
 from backendpool.lookaside import server
 from backendpool.lookaside.settings import LookasideSettings
-from backendpool.settings import OperatorSettings
 from tests.unit.api_server import ApiServer
 from tests.unit.pools import document, pool
 
@@ -50,7 +51,7 @@ class Started:
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     started = Started()
-    monkeypatch.setattr(controller, "run", started.run)
+    monkeypatch.setattr(manager, "run", started.run)
     return started
 
 
@@ -157,7 +158,7 @@ def test_signal_during_the_start_exits_0(number: signal.Signals) -> None:
 
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The base install is the light client: who starts the operator from it reads what to install."""
-    monkeypatch.delitem(sys.modules, "backendpool.observability")
+    monkeypatch.delitem(sys.modules, "backendpool.runtime.observability")
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     assert main(["operator", "--lookaside-image", "x"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backendpool.conditions import Condition, ConditionType, Reason, merge, transitions
+from backendpool.api.conditions import Condition, ConditionType, Reason, merge, transitions
 from tests.unit import pools
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC)

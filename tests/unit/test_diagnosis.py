@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backendpool.diagnosis import why_unavailable
+from backendpool.controller.diagnosis import why_unavailable
 
 SAID = "2026-11-25 INFO starting\nbackendpool lookaside: tls.crt and tls.key cannot be used (x): give a chain"
 

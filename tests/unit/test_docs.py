@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from backendpool.assessment import ChildrenView
-from backendpool.endpoints import Endpoint, EndpointSet
-from backendpool.pool import parse_pool
-from backendpool.spec import parse_spec
-from backendpool.status import build_status
+from backendpool.api.assessment import ChildrenView
+from backendpool.api.endpoints import Endpoint, EndpointSet
+from backendpool.api.pool import parse_pool
+from backendpool.api.spec import parse_spec
+from backendpool.api.status import build_status
 from greet.settings import Mode
 from tests.e2e.deploy import STAGES
 from tests.markdown import (

@@ -21,9 +21,9 @@ import yaml
 
 from backendpool.client import BackendStatus, Endpoint, EndpointSet, EndpointState, PoolChannel, Status, connect
 from backendpool.client.channels import CHANNEL_OPTIONS, Connection
+from backendpool.client.resolvers.document import parse_view
+from backendpool.client.resolvers.lookaside import LookasideTiming
 from backendpool.client.retry import IDEMPOTENT, Budget
-from backendpool.client.sources.document import parse_view
-from backendpool.client.sources.lookaside import LookasideTiming
 from backendpool.client.spreading import AT_ONCE, delays
 from backendpool.client.target import FileTarget, LookasideTarget, PoolTarget, parse_target
 from backendpool.testing import FakePool

@@ -15,23 +15,23 @@ from prometheus_client import CollectorRegistry
 
 import backendpool.cli
 import greet.cli
+from backendpool.api.conditions import ConditionType, Reason
+from backendpool.api.endpoints import Endpoint, EndpointSet
+from backendpool.api.pool import parse_pool
+from backendpool.api.pool_view import PoolView
+from backendpool.api.spec import PoolSpec
+from backendpool.children.lookaside_pod import pod_template
 from backendpool.client import PoolChannel
 from backendpool.client.balancer import Balancer
-from backendpool.cluster.api import Api
-from backendpool.cluster.resources import ENDPOINT_SLICES
-from backendpool.conditions import ConditionType, Reason
-from backendpool.controller import Operator
-from backendpool.endpoints import Endpoint, EndpointSet
+from backendpool.controller.manager import Operator
+from backendpool.controller.metrics import OperatorMetrics, WatchMetrics
+from backendpool.controller.settings import OperatorSettings
 from backendpool.errors import Gone
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import ENDPOINT_SLICES
+from backendpool.lookaside.informers import EndpointView
 from backendpool.lookaside.metrics import LookasideMetrics
 from backendpool.lookaside.settings import LookasideSettings
-from backendpool.lookaside.view import EndpointView
-from backendpool.lookaside_pod import pod_template
-from backendpool.metrics import OperatorMetrics, WatchMetrics
-from backendpool.pool import parse_pool
-from backendpool.pool_view import PoolView
-from backendpool.settings import OperatorSettings
-from backendpool.spec import PoolSpec
 from greet.gateway.metrics import GatewayMetrics
 from greet.settings import GatewaySettings, Mode, ServerSettings
 from tests.markdown import OPERATIONS, REPOSITORY, section, table
@@ -167,7 +167,7 @@ def test_reasons_that_need_somebody_say_what_to_do() -> None:
 
 def test_further_events_are_those_of_the_code() -> None:
     """Those that tell of children, with their type."""
-    source = (REPOSITORY / "operator/backendpool/apply.py").read_text()
+    source = (REPOSITORY / "operator/backendpool/controller/child_applier.py").read_text()
     posted = {name: "Warning" if "warning=True" in rest else "Normal" for name, rest in NOTICE.findall(source)}
     rows = table(section(OPERATIONS, "Reasons"), "event", "type", "meaning")
     assert {row["event"]: row["type"] for row in rows} == posted

@@ -6,11 +6,11 @@ import json
 
 import yaml
 
-from backendpool.balancing import Policy
-from backendpool.bootstrap import TLS_FOLDER, bootstrap, target
-from backendpool.children import children
-from backendpool.lookaside.tls import CERTIFICATE, CLIENTS_CA, KEY
-from backendpool.pool import Pool
+from backendpool.api.load_balancing import Policy
+from backendpool.api.pool import Pool
+from backendpool.children.desired import children
+from backendpool.children.xds_bootstrap import TLS_FOLDER, bootstrap, target
+from backendpool.lookaside.cert_watcher import CERTIFICATE, CLIENTS_CA, KEY
 from tests.markdown import XDS, block, section, table
 from tests.unit.pools import crd_schema, pool
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from backendpool.children import children
-from backendpool.drift import Plan, Ref, belongs_to, covers, owned_by, plan, ref_of
-from backendpool.manifest import Child
+from backendpool.children.desired import children
+from backendpool.children.drift import Plan, Ref, belongs_to, covers, owned_by, plan, ref_of
+from backendpool.children.manifest import Child
 from tests.unit.pools import pool
 
 IMAGE = "backendpool/operator:dev"

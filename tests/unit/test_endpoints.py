@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.endpoints import Endpoint, EndpointSet, EndpointState, Slice, of_service, parse_slice
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState, Slice, of_service, parse_slice
 from tests.unit.endpoint_slices import Document, backend, backends_of, document
 
 READY, DRAINING = EndpointState.READY, EndpointState.DRAINING

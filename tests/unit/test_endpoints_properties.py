@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.endpoints import EndpointSet, EndpointState, parse_slice, union
+from backendpool.api.endpoints import EndpointSet, EndpointState, parse_slice, union
 from tests.unit.endpoint_slices import Document, backend, backends_of, document
 
 READY, DRAINING = EndpointState.READY, EndpointState.DRAINING

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, cast
 
-from backendpool.cluster.api import Api
-from backendpool.cluster.resources import PODS, Resource
+from backendpool.api.pool import Pool
+from backendpool.controller.lookaside_diagnosis import Examiner
 from backendpool.errors import ApiError, Forbidden
-from backendpool.examiner import Examiner
-from backendpool.pool import Pool
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import PODS, Resource
 from tests.unit.pools import pool
 
 POOL = pool(lookaside={"tls": {"secretName": "greet-tls"}})

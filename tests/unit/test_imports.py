@@ -30,7 +30,7 @@ def imported(program: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("program", "unused"),
     [
-        (LOOKASIDE, ("kopf", "kubernetes.*models.*", "backendpool.controller")),
+        (LOOKASIDE, ("kopf", "kubernetes.*models.*", "backendpool.controller.manager")),
         (OPERATOR, ("grpc", "google.protobuf", "envoy", "backendpool.lookaside")),
         (CLIENT, ("aiohttp", "kubernetes", "yaml", "kopf", "prometheus_client", "envoy", "requests")),
     ],

@@ -13,9 +13,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from backendpool.cache import PoolKey
-from backendpool.endpoints import Endpoint, EndpointSet, EndpointState, parse_slice, union
-from backendpool.settle import SETTLE_SECONDS
+from backendpool.api.endpoint_slices import SETTLE_SECONDS
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState, parse_slice, union
+from backendpool.controller.cache import PoolKey
 from tests.unit.following import CONDITIONS, SERVICES, Document, Follower, document
 
 Moving = tuple[PoolKey, str]

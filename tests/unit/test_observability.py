@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from backendpool.errors import SettingsError
-from backendpool.observability import configure_logging, new_registry, serve
+from backendpool.runtime.observability import configure_logging, new_registry, serve
 
 LOOPBACK = "127.0.0.1"
 

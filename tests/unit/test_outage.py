@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from backendpool.errors import ApiError, LookasideError, Unreachable
-from backendpool.outage import Outage
+from backendpool.runtime.outage_log import Outage
 
 LOG = logging.getLogger("backendpool.test")
 NEVER, AT_ONCE = 60.0, 0.0

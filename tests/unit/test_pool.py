@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool import pool as pool_module
-from backendpool.assessment import ChildrenView
+from backendpool.api import pool as pool_module
+from backendpool.api.assessment import ChildrenView
+from backendpool.api.pool import parse_pool
+from backendpool.api.spec import PoolSpec, parse_spec
+from backendpool.api.status import build_status
 from backendpool.errors import SpecError
-from backendpool.pool import parse_pool
-from backendpool.spec import PoolSpec, parse_spec
-from backendpool.status import build_status
 from tests.unit.pools import crd_schema, document
 
 

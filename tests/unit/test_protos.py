@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pool
 
-from backendpool.client.policies import orca_pb2
-from backendpool.lookaside import lookaside_pb2
-from backendpool.v1 import endpoints_pb2
+from backendpool.proto.lookaside import lookaside_pb2
+from backendpool.proto.orca import orca_pb2
+from backendpool.proto.v1 import endpoints_pb2
 from greet import greet_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,9 +40,9 @@ def test_descriptor_of_the_envoy_example_is_current(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (orca_pb2, "backendpool/client/policies/orca.proto"),
-        (lookaside_pb2, "backendpool/lookaside/lookaside.proto"),
-        (endpoints_pb2, "backendpool/v1/endpoints.proto"),
+        (orca_pb2, "backendpool/proto/orca/orca.proto"),
+        (lookaside_pb2, "backendpool/proto/lookaside/lookaside.proto"),
+        (endpoints_pb2, "backendpool/proto/v1/endpoints.proto"),
         (greet_pb2, "greet/greet.proto"),
     ],
 )

@@ -11,11 +11,11 @@ from typing import Any, cast
 import pytest
 import pytest_asyncio
 
-from backendpool.cluster.api import Api
-from backendpool.cluster.resources import EVENTS, Resource
+from backendpool.controller.event_recorder import EventRecorder, Notice
+from backendpool.controller.workqueue import WorkTiming
 from backendpool.errors import Forbidden, Unreachable
-from backendpool.recorder import EventRecorder, Notice
-from backendpool.work import WorkTiming
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import EVENTS, Resource
 from tests.unit.pools import pool
 
 MADE = Notice("ChildrenApplied", "Applied Service greetserver.", action="Apply")

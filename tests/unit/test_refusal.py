@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from backendpool.controller.watch_failures import Refusals, RefusalTiming
 from backendpool.errors import ClusterError, Forbidden, Unauthorized, Unreachable
-from backendpool.refusal import Refusals, RefusalTiming
 
 FORBIDDEN = Forbidden(403, "Forbidden", "endpointslices is forbidden")
 

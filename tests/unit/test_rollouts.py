@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backendpool.rollouts import ROLLOUT_SECONDS, PoolKey, RolloutLimiter, is_complete
+from backendpool.controller.rollouts import ROLLOUT_SECONDS, PoolKey, RolloutLimiter, is_complete
 from tests.unit.timers import Timers
 
 

@@ -8,7 +8,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from backendpool.rpc import RpcServer
+from backendpool.runtime.grpc_server import RpcServer
 
 LOOPBACK = "127.0.0.1"
 SERVICES = ("greet.One", "greet.Two")

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
+from backendpool.controller.settings import OperatorSettings
 from backendpool.errors import SettingsError
-from backendpool.settings import OperatorSettings
 
 IMAGE = {"LOOKASIDE_IMAGE": "backendpool/operator:1.2.3"}
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from backendpool.endpoints import Endpoint, EndpointState, Slice
-from backendpool.settle import SETTLE_SECONDS, SettledSlices
+from backendpool.api.endpoint_slices import SETTLE_SECONDS, SettledSlices
+from backendpool.api.endpoints import Endpoint, EndpointState, Slice
 from tests.unit.timers import Timers
 
 A, B, C = (Endpoint(f"10.0.0.{n}", 50051, pod_uid=f"u{n}") for n in (1, 2, 3))

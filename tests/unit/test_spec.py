@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from backendpool import names, spec
-from backendpool.balancing import (
+from backendpool.api import constants, spec
+from backendpool.api.load_balancing import (
     Balancing,
     EmptyPolicy,
     FailurePercentage,
@@ -18,8 +18,8 @@ from backendpool.balancing import (
     Preference,
     SuccessRate,
 )
+from backendpool.api.spec import LookasideSpec, PoolSpec, parse_spec
 from backendpool.errors import SpecError
-from backendpool.spec import LookasideSpec, PoolSpec, parse_spec
 from tests.unit.pools import CRD_FILE, SELECTOR, crd_schema
 
 LEAST = {"selector": SELECTOR, "port": 50051}
@@ -153,8 +153,8 @@ def test_limits_are_those_of_the_crd() -> None:
     rules = CRD_FILE.read_text()
     assert f"self >= 0 && self <= {spec.MAX_REPLICAS}\n" in rules
     assert f"self >= 1024 && self <= {spec.MAX_PORT}\n" in rules
-    assert f"self != {names.METRICS_PORT}\n" in rules
-    assert properties["status"]["properties"]["endpoints"]["maxItems"] == names.MAX_STATUS_ENDPOINTS
+    assert f"self != {constants.METRICS_PORT}\n" in rules
+    assert properties["status"]["properties"]["endpoints"]["maxItems"] == constants.MAX_STATUS_ENDPOINTS
 
 
 def test_every_field_of_the_crd_is_described() -> None:

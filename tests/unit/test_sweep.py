@@ -13,13 +13,13 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from backendpool import sweep as sweep_module
-from backendpool.cache import Cache
-from backendpool.cluster.api import Api
-from backendpool.cluster.reflector import ReflectorTiming
+from backendpool.api.pool import Pool, parse_pool
+from backendpool.controller import resync as sweep_module
+from backendpool.controller.cache import Cache
+from backendpool.controller.resync import Sweep, SweepTiming, awaited
 from backendpool.errors import Stalled
-from backendpool.pool import Pool, parse_pool
-from backendpool.sweep import Sweep, SweepTiming, awaited
+from backendpool.k8s.client import Api
+from backendpool.k8s.reflector import ReflectorTiming
 from tests.unit.cluster_io.scripted import Answer, ScriptedServer, answer, page, raw, refuse, until
 from tests.unit.pools import document
 from tests.unit.timers import Timers

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.balancing import (
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.load_balancing import (
     Balancing,
     EmptyPolicy,
     FailurePercentage,
@@ -17,11 +18,10 @@ from backendpool.balancing import (
     Preference,
     SuccessRate,
 )
-from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.pool_view import PoolView
+from backendpool.api.protobuf import message_of, view_of
 from backendpool.errors import SpecError
-from backendpool.pool_view import PoolView
-from backendpool.v1 import endpoints_pb2 as v1
-from backendpool.wire import message_of, view_of
+from backendpool.proto.v1 import endpoints_pb2 as v1
 
 PERCENT, MANY = st.integers(1, 100), st.integers(1, 10_000)
 WORDS = st.text("abc-.", max_size=5)

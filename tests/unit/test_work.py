@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from backendpool.controller.workqueue import WorkQueue, WorkTiming
 from backendpool.errors import TooManyRequests, Unreachable
-from backendpool.work import WorkQueue, WorkTiming
 
 TIMING = WorkTiming(spacing=0.05, longest_spacing=0.2, backoff=0.02, longest_backoff=0.1)
 

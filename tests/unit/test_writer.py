@@ -9,12 +9,12 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from backendpool.children import children
-from backendpool.cluster.api import Api
-from backendpool.cluster.resources import Resource
+from backendpool.children.desired import children
+from backendpool.controller.child_writer import ChildWriter, as_applied
+from backendpool.controller.metrics import OperatorMetrics
 from backendpool.errors import Conflict
-from backendpool.metrics import OperatorMetrics
-from backendpool.writer import ChildWriter, as_applied
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import Resource
 from tests.unit.fake_api import Document, FakeApi
 from tests.unit.pools import pool
 

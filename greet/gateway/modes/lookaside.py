@@ -11,12 +11,12 @@ from typing import Final
 import grpc.aio
 from grpc import StatusCode
 
+from backendpool.api.endpoints import Endpoint
 from backendpool.client.channels import CHANNEL_OPTIONS, Backend, Connection
 from backendpool.client.retiring import Retiring
 from backendpool.client.silence import patience
-from backendpool.endpoints import Endpoint
-from backendpool.lookaside.lookaside_pb2 import Request, Response
-from backendpool.lookaside.lookaside_pb2_grpc import LookasideStub
+from backendpool.proto.lookaside.lookaside_pb2 import Request, Response
+from backendpool.proto.lookaside.lookaside_pb2_grpc import LookasideStub
 from greet.gateway.greeter import Greeter, LookupFailed
 from greet.gateway.modes.channel import ChannelGreeter
 from greet.greet_pb2 import GreetingRequest, GreetingResponse

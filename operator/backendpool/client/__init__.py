@@ -5,8 +5,8 @@
     connect    all of it, in one line
 
     target     where the endpoints come from, in a line
-    sources    what that names -> PoolView
-    following  a source, followed in the background
+    resolvers  what that names -> PoolView
+    following  a resolver, followed in the background
     balancer   PoolView -> one connected channel for each backend; a pick for each call
     selection  of those that are connected, who gets the next call
     picker     whose turn it is, by the pool's policy
@@ -25,11 +25,12 @@
     dispatcher   what all calls of a channel share
     silence      calls that have waited for long
 
-    status, metrics, listing
-                 what is seen of it: by programs, by Prometheus, by people
+    status, metrics
+                 what is seen of it: by programs, by Prometheus
 """
 
-from backendpool.balancing import (
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.load_balancing import (
     Balancing,
     EmptyPolicy,
     FailurePercentage,
@@ -38,13 +39,12 @@ from backendpool.balancing import (
     Preference,
     SuccessRate,
 )
+from backendpool.api.pool_view import PoolView
 from backendpool.client.channel import PoolChannel
 from backendpool.client.connect import connect
 from backendpool.client.options import HashKey
 from backendpool.client.policies.slow_start import SlowStart
 from backendpool.client.status import BackendStatus, Status
-from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.pool_view import PoolView
 
 __all__ = [
     "BackendStatus",

@@ -14,7 +14,9 @@ from typing import Final
 
 from grpc import ChannelConnectivity
 
-from backendpool.balancing import EmptyPolicy
+from backendpool.api.endpoints import Endpoint, EndpointSet
+from backendpool.api.load_balancing import EmptyPolicy
+from backendpool.api.pool_view import PoolView
 from backendpool.client.channels import Backend, Connection, Dial, insecure
 from backendpool.client.eligibility import eligible
 from backendpool.client.keys import KeyOf
@@ -26,9 +28,7 @@ from backendpool.client.retiring import Retiring
 from backendpool.client.selection import PERIOD, Selection
 from backendpool.client.spreading import delays
 from backendpool.client.status import BackendStatus, status_of
-from backendpool.endpoints import Endpoint, EndpointSet
 from backendpool.errors import NoBackendError
-from backendpool.pool_view import PoolView
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ import grpc
 import grpc.aio
 from grpc import ChannelConnectivity
 
+from backendpool.api.endpoints import Endpoint
 from backendpool.client.policies.penalty import Penalty
-from backendpool.endpoints import Endpoint
 
 CHANNEL_OPTIONS: Final = (
     # Without it, two channels to one address share a connection, and closing one does not close it.

@@ -8,14 +8,14 @@ from typing import Any
 import grpc
 from grpc.aio import ClientInterceptor
 
-from backendpool.balancing import OutlierDetection, Policy, Preference
+from backendpool.api.load_balancing import OutlierDetection, Policy, Preference
 from backendpool.client.balancer import Balancer
 from backendpool.client.channel import PoolChannel
 from backendpool.client.channels import dialling
 from backendpool.client.following import Following
 from backendpool.client.options import DRAIN_SECONDS, HashKey, Options, chosen
 from backendpool.client.policies.slow_start import SlowStart
-from backendpool.client.sources import Views, source_for
+from backendpool.client.resolvers import Views, source_for
 from backendpool.client.target import parse_target
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from backendpool.api.endpoints import EndpointState
 from backendpool.client.channels import Backend, Connection
-from backendpool.endpoints import EndpointState
 
 
 def eligible(backends: Collection[Backend]) -> tuple[Backend, ...]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from backendpool.client.sources import Source
+from backendpool.client.resolvers import Source
 from backendpool.errors import BackendPoolError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
-from backendpool.balancing import Balancing, Policy
+from backendpool.api.load_balancing import Balancing, Policy
 from backendpool.client.options import HashKey
 
 KeyOf: TypeAlias = Callable[[str, Iterable[Any] | None], bytes | None]

@@ -13,7 +13,7 @@ from typing import Final
 from backendpool.client.channel import PoolChannel
 from backendpool.client.channels import Connection
 from backendpool.client.status import BackendStatus, Status
-from backendpool.extras import extra
+from backendpool.runtime.extras import extra
 
 with extra("metrics"):
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric

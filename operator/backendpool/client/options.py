@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, TypeAlias, TypeVar
 
-from backendpool.balancing import Balancing, OutlierDetection, Policy, Preference
+from backendpool.api.load_balancing import Balancing, OutlierDetection, Policy, Preference
 from backendpool.client.policies.slow_start import SlowStart
 from backendpool.errors import SettingsError
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Collection
 from typing import Protocol, TypeVar
 
-from backendpool.balancing import Policy
+from backendpool.api.load_balancing import Policy
 from backendpool.client.policies.candidate import Candidate, RandomSource
 from backendpool.client.policies.consistent_hash import ConsistentHash
 from backendpool.client.policies.least_request import LeastRequest

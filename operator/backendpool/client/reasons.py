@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backendpool.endpoints import Endpoint
+from backendpool.api.endpoints import Endpoint
 
 
 def unreachable(pool: str, endpoints: Sequence[Endpoint]) -> str:

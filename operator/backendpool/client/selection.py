@@ -14,7 +14,7 @@ from typing import Final
 import grpc.aio
 from grpc import StatusCode
 
-from backendpool.balancing import DEFAULT, Balancing, Policy, Preference
+from backendpool.api.load_balancing import DEFAULT, Balancing, Policy, Preference
 from backendpool.client.channels import Backend
 from backendpool.client.keys import KeyOf, key_of
 from backendpool.client.options import Options
@@ -36,7 +36,7 @@ _BY_THE_END: Final = frozenset({Policy.LEAST_REQUEST, Policy.WEIGHTED_ROUND_ROBI
 
 
 class Selection:
-    """Picks for the pool ``name``, as ``options`` and the pool's own :class:`~backendpool.balancing.Balancing` say.
+    """Picks for the pool ``name``, as ``options`` and the pool's own :class:`~backendpool.api.load_balancing.Balancing` say.
 
     ``pick`` gives one of the ``candidates``, as :meth:`Picker.pick` does: where there are none, it must not be called.
     ``key_of`` is how a call's key is had, None where none is needed.

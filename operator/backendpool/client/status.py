@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backendpool.api.endpoints import Endpoint
+from backendpool.api.pool_view import PoolView
 from backendpool.client.channels import Backend, Connection
-from backendpool.endpoints import Endpoint
-from backendpool.pool_view import PoolView
 
 
 @dataclass(frozen=True, slots=True)

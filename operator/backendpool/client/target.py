@@ -22,9 +22,9 @@ from pathlib import PurePosixPath
 from typing import Final, TypeAlias
 from urllib.parse import quote, unquote
 
+from backendpool.api.constants import LOOKASIDE_PORT, is_label
 from backendpool.client.authority import join_authority, split_authority
 from backendpool.errors import TargetError
-from backendpool.names import LOOKASIDE_PORT, is_label
 
 _FORMS: Final = "write pool:///namespace/name, lookaside://host:port/namespace/name or file:///path"
 _HOST: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?\.?")

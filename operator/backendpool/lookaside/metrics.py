@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
-from backendpool.endpoints import EndpointState
-from backendpool.lookaside.view import EndpointView
+from backendpool.api.endpoints import EndpointState
+from backendpool.lookaside.informers import EndpointView
 
 
 class LookasideMetrics(Collector):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from backendpool.balancing import Balancing, EmptyPolicy
-from backendpool.endpoints import EndpointSet
-from backendpool.pool_view import PoolView
+from backendpool.api.endpoints import EndpointSet
+from backendpool.api.load_balancing import Balancing, EmptyPolicy
+from backendpool.api.pool_view import PoolView
 
 
 class Publisher:

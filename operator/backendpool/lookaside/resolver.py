@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from grpc import StatusCode
 
-from backendpool.endpoints import EndpointSet
+from backendpool.api.constants import lookaside_name
+from backendpool.api.endpoints import EndpointSet
 from backendpool.lookaside.asked import Refusal, refuse_others
-from backendpool.lookaside.lookaside_pb2 import Request
-from backendpool.names import lookaside_name
+from backendpool.proto.lookaside.lookaside_pb2 import Request
 
 
 class Resolver:

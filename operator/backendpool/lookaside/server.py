@@ -14,12 +14,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from backendpool import observability
-from backendpool.cluster.api import Api
+from backendpool.k8s.client import Api
+from backendpool.lookaside.cert_watcher import CertificateFolder
 from backendpool.lookaside.services import Lookaside
 from backendpool.lookaside.settings import LookasideSettings
-from backendpool.lookaside.tls import CertificateFolder
-from backendpool.rpc import RpcServer
+from backendpool.runtime import observability
+from backendpool.runtime.grpc_server import RpcServer
 
 log = logging.getLogger(__name__)
 

@@ -9,23 +9,24 @@ from typing import Final, NoReturn
 
 from prometheus_client import CollectorRegistry
 
-from backendpool.cluster.api import Api
-from backendpool.lookaside import lookaside_pb2, lookaside_pb2_grpc, watcher
-from backendpool.lookaside.broadcast import Broadcast
+from backendpool.api.pool_view import PoolView
+from backendpool.controller.metrics import WatchMetrics
+from backendpool.k8s.client import Api
+from backendpool.lookaside import watch_service
+from backendpool.lookaside.informers import EndpointView
 from backendpool.lookaside.metrics import LookasideMetrics
 from backendpool.lookaside.publisher import Publisher
 from backendpool.lookaside.resolver import Resolver
-from backendpool.lookaside.servicer import LookasideServicer
+from backendpool.lookaside.service import LookasideServicer
 from backendpool.lookaside.spec_view import SpecView
-from backendpool.lookaside.view import EndpointView
-from backendpool.lookaside.watcher import Telling, WatchServicer
+from backendpool.lookaside.topic import Broadcast
+from backendpool.lookaside.watch_service import Telling, WatchServicer
 from backendpool.lookaside.xds import servicer as ads
 from backendpool.lookaside.xds.names import PoolName
 from backendpool.lookaside.xds.servicer import AdsServicer
 from backendpool.lookaside.xds.snapshot import Publication
-from backendpool.metrics import WatchMetrics
-from backendpool.pool_view import PoolView
-from backendpool.rpc import Register
+from backendpool.proto.lookaside import lookaside_pb2, lookaside_pb2_grpc
+from backendpool.runtime.grpc_server import Register
 
 _LOOKASIDE: Final = lookaside_pb2.DESCRIPTOR.services_by_name["Lookaside"].full_name
 
@@ -48,7 +49,7 @@ class Lookaside:
         watching = WatchServicer(namespace, pool, self._tellings, self._endpoints.age)
         self.services: Mapping[str, Register] = {
             _LOOKASIDE: partial(lookaside_pb2_grpc.add_LookasideServicer_to_server, resolving),
-            watcher.SERVICE: watching.register,
+            watch_service.SERVICE: watching.register,
             ads.SERVICE: AdsServicer(self._publications, metrics).register,
         }
 

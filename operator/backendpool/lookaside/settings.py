@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from backendpool.api.constants import LOOKASIDE_PORT, METRICS_PORT, is_label
+from backendpool.controller.settings import port_from
 from backendpool.errors import SettingsError
-from backendpool.names import LOOKASIDE_PORT, METRICS_PORT, is_label
-from backendpool.settings import port_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class LookasideSettings:
     """Whose endpoints to serve, and where.
 
     ``host`` is the address to listen on, all of both families where empty. ``tls_folder`` holds the certificate (see
-    :mod:`~backendpool.lookaside.tls`), None where TLS is not wanted. ``drain_seconds``: how long new
+    :mod:`~backendpool.lookaside.cert_watcher`), None where TLS is not wanted. ``drain_seconds``: how long new
     calls are still taken after a request to stop, while the word of it travels through the cluster.
     Within ``spread_seconds`` from then on streams are ended. ``grace_seconds``: how long calls under way may go on.
     """

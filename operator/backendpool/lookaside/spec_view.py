@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from backendpool.balancing import DEFAULT, Balancing
-from backendpool.cluster.api import Api
-from backendpool.cluster.reflector import Change, Reflector, ReflectorMetrics
-from backendpool.cluster.resources import POOLS
-from backendpool.pool import parse_pool
+from backendpool.api.load_balancing import DEFAULT, Balancing
+from backendpool.api.pool import parse_pool
+from backendpool.k8s.client import Api
+from backendpool.k8s.reflector import Change, Reflector, ReflectorMetrics
+from backendpool.k8s.resources import POOLS
 
 
 class SpecView:

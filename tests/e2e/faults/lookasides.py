@@ -18,8 +18,8 @@ _RESOLVES = re.compile(r'^backendpool_lookaside_resolves_total\{code="(\w+)"\} (
 _ASK = """
 import json, sys
 import grpc
-from backendpool.lookaside.lookaside_pb2 import Request
-from backendpool.lookaside.lookaside_pb2_grpc import LookasideStub
+from backendpool.proto.lookaside.lookaside_pb2 import Request
+from backendpool.proto.lookaside.lookaside_pb2_grpc import LookasideStub
 namespace, *hosts = sys.argv[1:]
 request = Request(router=Request.ROUNDROBIN, service="greetserver", namespace=namespace)
 answers = {}

@@ -10,12 +10,12 @@ from itertools import pairwise
 import pytest
 from grpc.aio import AioRpcError
 
-from backendpool.balancing import EmptyPolicy, Policy
+from backendpool.api.endpoints import Endpoint, EndpointSet
+from backendpool.api.load_balancing import EmptyPolicy, Policy
+from backendpool.api.pool_view import PoolView
 from backendpool.client.balancer import Balancer
 from backendpool.client.channels import target_uri
-from backendpool.endpoints import Endpoint, EndpointSet
 from backendpool.errors import NoBackendError
-from backendpool.pool_view import PoolView
 from tests.unit.client.pods import (
     ask,
     balancing,

@@ -14,7 +14,7 @@ import pytest
 from grpc import StatusCode
 from grpc.aio import AioRpcError
 
-from backendpool.balancing import Balancing, Policy, Preference
+from backendpool.api.load_balancing import Balancing, Policy, Preference
 from backendpool.client import EndpointSet, PoolChannel, PoolView, connect
 from backendpool.client.channels import Connection
 from backendpool.errors import NoBackendError, SettingsError, TargetError

@@ -12,14 +12,14 @@ from typing import Any
 import grpc
 import pytest
 
-from backendpool.balancing import Balancing, Policy
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.load_balancing import Balancing, Policy
+from backendpool.api.pool_view import PoolView
+from backendpool.cli.endpoints import follow, listing, look
 from backendpool.client import connect
 from backendpool.client.channels import Connection
-from backendpool.client.listing import follow, listing, look
 from backendpool.client.status import BackendStatus, Status
-from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.errors import SourceError
-from backendpool.pool_view import PoolView
 from backendpool.testing import FakePool
 from tests.certificates import Authority, write
 from tests.unit.client.pods import METHOD, dead_endpoint, pods, silent_endpoint, view

@@ -11,9 +11,9 @@ import pytest
 from grpc.aio import AioRpcError
 from prometheus_client import CollectorRegistry
 
+from backendpool.api.endpoints import Endpoint
 from backendpool.client import connect
 from backendpool.client.metrics import ChannelCollector
-from backendpool.endpoints import Endpoint
 from backendpool.testing import FakePool
 from tests.markdown import OPERATIONS, section, table
 from tests.unit.client.pods import METHOD, dead_endpoint, pods

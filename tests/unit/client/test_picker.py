@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.balancing import Policy
+from backendpool.api.load_balancing import Policy
 from backendpool.client.picker import Picker, picker_for
 from backendpool.client.policies.consistent_hash import ConsistentHash
 from backendpool.client.policies.least_request import LeastRequest

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from backendpool.cluster.api import Api
+from backendpool.k8s.client import Api
 from tests.unit.cluster_io.scripted import ScriptedServer
 
 

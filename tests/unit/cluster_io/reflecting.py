@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from backendpool.cluster.api import Api
-from backendpool.cluster.reflector import Change, Reflector, ReflectorTiming
-from backendpool.cluster.resources import ENDPOINT_SLICES, Resource
 from backendpool.errors import ClusterError
+from backendpool.k8s.client import Api
+from backendpool.k8s.reflector import Change, Reflector, ReflectorTiming
+from backendpool.k8s.resources import ENDPOINT_SLICES, Resource
 from tests.unit.cluster_io.scripted import until
 
 A, B, C = ("ns", "a"), ("ns", "b"), ("ns", "c")

@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 
 from backendpool import __version__, errors
-from backendpool.cluster.api import Api
-from backendpool.cluster.resources import DEPLOYMENTS, ENDPOINT_SLICES, EVENTS, POOLS, ROLES, SERVICES
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import DEPLOYMENTS, ENDPOINT_SLICES, EVENTS, POOLS, ROLES, SERVICES
 from tests.unit.cluster_io.scripted import POOL, ScriptedServer, answer, page, refuse, thing
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from backendpool import errors
-from backendpool.cluster.api import Api
-from backendpool.cluster.resources import POOLS, SERVICES
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import POOLS, SERVICES
 from tests.unit.cluster_io.scripted import POOL, ScriptedServer, answer, hang, refuse, thing, until
 
 

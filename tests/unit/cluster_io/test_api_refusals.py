@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from backendpool import errors
-from backendpool.cluster.api import Api
-from backendpool.cluster.resources import POOLS
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import POOLS
 from tests.unit.cluster_io.scripted import POOL, ScriptedServer, Watch, answer, hang, raw, refuse
 
 

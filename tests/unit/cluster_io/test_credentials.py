@@ -12,10 +12,10 @@ from typing import Self
 import pytest
 from kubernetes.aio.config import incluster_config, kube_config
 
-from backendpool.cluster.api import Api
-from backendpool.cluster.credentials import Credentials
-from backendpool.cluster.resources import POOLS
 from backendpool.errors import SettingsError, Unauthorized, Unreachable
+from backendpool.k8s.client import Api
+from backendpool.k8s.credentials import Credentials
+from backendpool.k8s.resources import POOLS
 from tests.unit.cluster_io.scripted import ScriptedServer, answer, refuse, thing
 
 Rotate = Callable[[str], None]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from backendpool.cluster.api import Api
-from backendpool.cluster.resources import POOLS
 from backendpool.errors import Unreachable
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import POOLS
 from tests.certificates import Authority
 from tests.unit.cluster_io.scripted import POOL, ScriptedServer, answer
 

@@ -5,10 +5,10 @@ import math
 
 import pytest
 
-from backendpool.cluster.api import Api
-from backendpool.cluster.reflector import Change, Reflector
-from backendpool.cluster.resources import ENDPOINT_SLICES
 from backendpool.errors import TooManyRequests, Unreachable
+from backendpool.k8s.client import Api
+from backendpool.k8s.reflector import Change, Reflector
+from backendpool.k8s.resources import ENDPOINT_SLICES
 from tests.unit.cluster_io.reflecting import A, B, C, reflecting
 from tests.unit.cluster_io.scripted import (
     ScriptedServer,

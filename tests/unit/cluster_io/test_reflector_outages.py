@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from backendpool.cluster.api import Api
-from backendpool.cluster.reflector import Change
 from backendpool.errors import ClusterError, Forbidden, NotFound
+from backendpool.k8s.client import Api
+from backendpool.k8s.reflector import Change
 from tests.unit.cluster_io.reflecting import A, B, C, reflecting
 from tests.unit.cluster_io.scripted import ScriptedServer, Watch, added, page, raw, refuse, thing, until
 

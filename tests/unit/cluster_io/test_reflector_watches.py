@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from backendpool.cluster.api import Api
-from backendpool.cluster.reflector import Change, ReflectorTiming
-from backendpool.cluster.resources import ENDPOINT_SLICES
 from backendpool.errors import Stalled, Unreachable
+from backendpool.k8s.client import Api
+from backendpool.k8s.reflector import Change, ReflectorTiming
+from backendpool.k8s.resources import ENDPOINT_SLICES
 from tests.unit.cluster_io.reflecting import A, B, C, reflecting
 from tests.unit.cluster_io.scripted import (
     ScriptedServer,

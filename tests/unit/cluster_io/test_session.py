@@ -7,10 +7,10 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from backendpool.cluster.credentials import Access
-from backendpool.cluster.reflector import ReflectorTiming
-from backendpool.cluster.session import observed_session
 from backendpool.errors import ClusterError
+from backendpool.k8s.credentials import Access
+from backendpool.k8s.reflector import ReflectorTiming
+from backendpool.k8s.session import observed_session
 from tests.unit.cluster_io.scripted import ScriptedServer, Watch, error, page, refuse
 
 

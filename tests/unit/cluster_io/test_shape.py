@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from backendpool.cluster.shape import document_in
 from backendpool.errors import Malformed
+from backendpool.k8s.shape import document_in
 
 DEEP = 9_900
 """Levels: the API server refuses 10,000."""

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.cluster.stream import decode_event, lines
 from backendpool.errors import ApiError, Gone, Malformed, TooManyRequests
+from backendpool.k8s.stream import decode_event, lines
 from tests.unit.cluster_io.scripted import added, bookmark, error
 
 

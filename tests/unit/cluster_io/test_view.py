@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.cluster.view import Change, Key, View
+from backendpool.k8s.store import Change, Key, View
 from tests.unit.cluster_io.scripted import thing
 
 Contents = dict[str, int]

@@ -16,12 +16,12 @@ import pytest
 from kubernetes.aio.config import kube_config
 from prometheus_client import generate_latest
 
-from backendpool import controller
-from backendpool.cluster.api import Api
-from backendpool.cluster.resources import Resource
-from backendpool.controller import Operator
-from backendpool.names import API_VERSION, BACKENDS, COMPONENT_LABEL, KIND, POOL_LABEL, SERVICE_NAME_LABEL
-from backendpool.settings import OperatorSettings
+from backendpool.api.constants import API_VERSION, BACKENDS, COMPONENT_LABEL, KIND, POOL_LABEL, SERVICE_NAME_LABEL
+from backendpool.controller import manager
+from backendpool.controller.manager import Operator
+from backendpool.controller.settings import OperatorSettings
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import Resource
 from tests.unit.api_server import ApiServer
 from tests.unit.pools import document
 
@@ -114,7 +114,7 @@ async def as_run(
     """The operator as the command runs it, with another's settings; asked to end with the context."""
     async with server.serving(folder) as kubeconfig:
         monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
-        running = asyncio.create_task(controller.run(replace(SETTINGS, **{"metrics_port": 0, **settings})))
+        running = asyncio.create_task(manager.run(replace(SETTINGS, **{"metrics_port": 0, **settings})))
         try:
             yield
         finally:

@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from backendpool import controller
-from backendpool.cluster.resources import DEPLOYMENTS, Resource
+from backendpool.controller import manager
+from backendpool.k8s.resources import DEPLOYMENTS, Resource
 from tests.unit.api_server import ApiServer
 from tests.unit.controller.operators import applied, as_run, operated, until
 
@@ -22,7 +22,7 @@ async def test_run_that_hangs_is_told_by_healthz(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What stands still for longer than it ever should has the cluster start the process anew."""
-    monkeypatch.setattr(controller, "LONGEST_RUN", 0.2)
+    monkeypatch.setattr(manager, "LONGEST_RUN", 0.2)
     create, hangs, free = server.create, asyncio.Event(), asyncio.Event()
 
     async def late(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
@@ -48,7 +48,7 @@ async def test_thread_of_kopf_that_hangs_is_told(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread cannot be ended from outside, so that no new watch on the pools could be begun."""
-    monkeypatch.setattr(controller, "LONGEST_SILENCE", 0.1)
+    monkeypatch.setattr(manager, "LONGEST_SILENCE", 0.1)
     async with server.connected(tmp_path) as api, operated(api) as operator:
         await until(lambda: applied(server))
         assert operator.hangs() is None
@@ -79,8 +79,8 @@ async def test_garbage_is_not_looked_for_in_what_stays(
 
 async def test_outage_is_no_hanging(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An operator whose API server is away is not ended for that, however long it is."""
-    monkeypatch.setattr(controller, "LONGEST_SILENCE", 0.5)
-    monkeypatch.setattr(controller, "LONGEST_RUN", 0.5)
+    monkeypatch.setattr(manager, "LONGEST_SILENCE", 0.5)
+    monkeypatch.setattr(manager, "LONGEST_RUN", 0.5)
     async with server.connected(tmp_path) as api, operated(api) as operator:
         await until(lambda: applied(server))
         server.go_away()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import aiohttp
 
-from backendpool.cluster.resources import DEPLOYMENTS
-from backendpool.controller import until_told
-from backendpool.writer import CHILDREN
+from backendpool.controller.child_writer import CHILDREN
+from backendpool.controller.manager import until_told
+from backendpool.k8s.resources import DEPLOYMENTS
 from tests.unit.api_server import ApiServer
 from tests.unit.controller.operators import applied, process, until
 

@@ -9,17 +9,19 @@ from typing import Any, Never
 
 import pytest
 
-from backendpool import apply, children, controller, handlers
-from backendpool import pool as pool_module
-from backendpool.cluster.resources import DEPLOYMENTS, ENDPOINT_SLICES, POOLS, SERVICES, Resource
-from backendpool.controller import Operator
-from backendpool.manifest import Child
-from backendpool.names import KIND
-from backendpool.pool import Pool, parse_pool
-from backendpool.refusal import RefusalTiming
-from backendpool.settings import OperatorSettings
-from backendpool.work import WorkQueue
-from backendpool.writer import CHILDREN
+from backendpool.api import pool as pool_module
+from backendpool.api.constants import KIND
+from backendpool.api.pool import Pool, parse_pool
+from backendpool.children import desired
+from backendpool.children.manifest import Child
+from backendpool.controller import child_applier, manager
+from backendpool.controller.child_writer import CHILDREN
+from backendpool.controller.manager import Operator
+from backendpool.controller.pool_informer import informer
+from backendpool.controller.settings import OperatorSettings
+from backendpool.controller.watch_failures import RefusalTiming
+from backendpool.controller.workqueue import WorkQueue
+from backendpool.k8s.resources import DEPLOYMENTS, ENDPOINT_SLICES, POOLS, SERVICES, Resource
 from tests.unit.api_server import ApiServer
 from tests.unit.controller.operators import (
     NAME,
@@ -174,7 +176,7 @@ async def test_right_that_is_withdrawn_is_told_by_the_pools(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their lists stand, as what may be old; that they are followed again is told as well."""
-    monkeypatch.setattr(controller, "REFUSALS", RefusalTiming(lasted=0.05, interval=0.02))
+    monkeypatch.setattr(manager, "REFUSALS", RefusalTiming(lasted=0.05, interval=0.02))
 
     def stale() -> bool:
         found = server.objects[(KIND, "default", "greetserver")].get("status", {}).get("conditions", ())
@@ -200,7 +202,7 @@ async def test_kind_that_may_not_be_watched_any_more_is_told_by_the_pools(
     kind: Resource,
 ) -> None:
     """Also where it may be listed: in a condition, an event and one line of the log, and they stay ready."""
-    monkeypatch.setattr(controller, "REFUSALS", RefusalTiming(lasted=0.05, interval=0.02))
+    monkeypatch.setattr(manager, "REFUSALS", RefusalTiming(lasted=0.05, interval=0.02))
     server.put(pool(lookaside={"replicas": 0}))
 
     def told() -> dict[str, tuple[str, str]]:
@@ -259,9 +261,9 @@ async def test_bug_concerns_one_pool_alone(
     def broken(pool: Pool, image: str) -> tuple[Child, ...]:
         if pool.namespace == "shop":
             raise OverflowError("1e1000000")
-        return children.children(pool, image)
+        return desired.children(pool, image)
 
-    monkeypatch.setattr(apply, "children", broken)
+    monkeypatch.setattr(child_applier, "children", broken)
     server.put(pool(namespace="shop"))
     async with server.connected(tmp_path) as api, operated(api) as operator:
         await until(lambda: 'backendpool_reconcile_seconds_count{outcome="error"}' in figures(operator))
@@ -284,7 +286,7 @@ async def test_bug_in_a_handler_concerns_one_pool_alone(
             raise ZeroDivisionError
         return parse_pool(obj)
 
-    monkeypatch.setattr(handlers, "parse_pool", broken)
+    monkeypatch.setattr(informer, "parse_pool", broken)
     server.put(pool(namespace="shop"))
     async with server.connected(tmp_path) as api, operated(api):
         await until(lambda: any(record.exc_info for record in caplog.records))

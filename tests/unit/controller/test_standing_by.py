@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from backendpool import controller
-from backendpool.controller import Operator
-from backendpool.election import Elector
+from backendpool.controller import manager
+from backendpool.controller.leader_election import Elector
+from backendpool.controller.manager import Operator
 from backendpool.errors import LeadershipLost, NotLeading
 from tests.unit.api_server import ApiServer
 from tests.unit.controller.operators import SETTINGS, applied, as_run, figures, operating, pool, until
@@ -102,7 +102,7 @@ async def test_writes_pass_the_fence_of_the_lease(
         raise NotLeading("another leads")
 
     def lease() -> dict[str, Any]:
-        return cast("dict[str, Any]", server.objects["Lease", "ops", controller.LEASE]["spec"])
+        return cast("dict[str, Any]", server.objects["Lease", "ops", manager.LEASE]["spec"])
 
     with monkeypatch.context() as closed:
         closed.setattr(Elector, "check", refuse)

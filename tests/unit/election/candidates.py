@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
-from backendpool.cluster.api import Api
-from backendpool.election import ElectionTiming, Elector
+from backendpool.controller.leader_election import ElectionTiming, Elector
+from backendpool.k8s.client import Api
 from tests.unit.election.lease_server import Clock, LeaseServer
 
 TIMING = ElectionTiming(duration=1, renewal=0.1, retry=0.02, arrival=0.2)

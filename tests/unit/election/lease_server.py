@@ -8,8 +8,8 @@ import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
-from backendpool.cluster.resources import Resource
 from backendpool.errors import Conflict, NotFound, Unreachable
+from backendpool.k8s.resources import Resource
 
 
 class LeaseServer:

@@ -10,10 +10,10 @@ from typing import cast
 
 import pytest
 
-from backendpool.cluster.api import Api
-from backendpool.cluster.resources import Resource
-from backendpool.election import ElectionTiming, Elector
+from backendpool.controller.leader_election import ElectionTiming, Elector
 from backendpool.errors import LeadershipLost, NotLeading
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import Resource
 from tests.unit.election.candidates import TIMING, candidate, following, within
 from tests.unit.election.lease_server import Clock, LeaseServer
 from tests.unit.wall_clock import HOUR, WallClock

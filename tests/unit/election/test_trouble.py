@@ -9,10 +9,10 @@ from typing import cast
 
 import pytest
 
-from backendpool.cluster.api import Api
-from backendpool.cluster.resources import Resource
-from backendpool.election import Elector
+from backendpool.controller.leader_election import Elector
 from backendpool.errors import LeadershipLost
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import Resource
 from tests.unit.election.candidates import TIMING, candidate, following, within
 from tests.unit.election.lease_server import LeaseServer
 

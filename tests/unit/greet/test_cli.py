@@ -64,7 +64,7 @@ def test_program_ends_well_when_asked_to(args: list[str]) -> None:
 @pytest.mark.parametrize("part", ["server", "load"])
 def test_missing_extra_is_named(part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The base install is the light client: who starts the example from it reads what to install."""
-    for module in (f"greet.{part}", "greet.callers", "backendpool.observability"):
+    for module in (f"greet.{part}", "greet.callers", "backendpool.runtime.observability"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.delattr(greet, part, raising=False)
     monkeypatch.setitem(sys.modules, "aiohttp", None)

@@ -11,8 +11,8 @@ import grpc.aio
 import pytest
 
 from backendpool.client import silence
-from backendpool.lookaside.lookaside_pb2 import Request, Response
-from backendpool.lookaside.lookaside_pb2_grpc import LookasideServicer, add_LookasideServicer_to_server
+from backendpool.proto.lookaside.lookaside_pb2 import Request, Response
+from backendpool.proto.lookaside.lookaside_pb2_grpc import LookasideServicer, add_LookasideServicer_to_server
 from greet.gateway.greeter import Greeter, LookupFailed
 from greet.gateway.modes import dns, lookaside, sticky
 from greet.settings import GatewaySettings

@@ -17,11 +17,11 @@ import pytest_asyncio
 from kubernetes.aio.config import kube_config
 from prometheus_client import CollectorRegistry
 
-from backendpool.assessment import ChildrenView
-from backendpool.endpoints import Endpoint, EndpointSet
+from backendpool.api.assessment import ChildrenView
+from backendpool.api.endpoints import Endpoint, EndpointSet
+from backendpool.api.pool import parse_pool
+from backendpool.api.status import build_status
 from backendpool.errors import NoBackendError
-from backendpool.pool import parse_pool
-from backendpool.status import build_status
 from greet.gateway.greeter import Greeter
 from greet.gateway.metrics import GatewayMetrics
 from greet.gateway.modes.pool import connected

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from backendpool.cluster.api import Api
-from backendpool.sweep import SweepTiming
+from backendpool.controller.resync import SweepTiming
+from backendpool.k8s.client import Api
 from tests.e2e.faults import proxy
 from tests.unit.api_server import KUBECONFIG, ApiServer
 from tests.unit.handlers.world import ONCE, QUICK, World, pool, until

@@ -10,11 +10,11 @@ from typing import Any
 import kopf
 import pytest
 
-from backendpool import kopf_settings
-from backendpool.cache import Cache
-from backendpool.cluster.resources import POOLS
-from backendpool.handlers import PoolWatch
-from backendpool.names import KIND
+from backendpool.api.constants import KIND
+from backendpool.controller.cache import Cache
+from backendpool.controller.pool_informer import kopf_settings
+from backendpool.controller.pool_informer.informer import PoolWatch
+from backendpool.k8s.resources import POOLS
 from tests.e2e.faults.rules import Action, Rule
 from tests.unit.api_server import ApiServer
 from tests.unit.handlers.world import OFTEN, ONCE, ONLY_POOLS, World, pool, until

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from backendpool.cluster.reflector import ReflectorTiming
-from backendpool.cluster.resources import POOLS
-from backendpool.sweep import SweepTiming
+from backendpool.controller.resync import SweepTiming
+from backendpool.k8s.reflector import ReflectorTiming
+from backendpool.k8s.resources import POOLS
 from tests.e2e.faults.rules import Action, Point, Rule
 from tests.unit.handlers.world import OFTEN, ONLY_POOLS, World, until
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import aiohttp
 
-from backendpool.cache import Cache
-from backendpool.cluster.api import Api
-from backendpool.cluster.reflector import ReflectorTiming
-from backendpool.cluster.resources import POOLS
-from backendpool.handlers import PoolWatch
-from backendpool.names import API_VERSION, KIND
-from backendpool.sweep import SweepTiming
+from backendpool.api.constants import API_VERSION, KIND
+from backendpool.controller.cache import Cache
+from backendpool.controller.pool_informer.informer import PoolWatch
+from backendpool.controller.resync import SweepTiming
+from backendpool.k8s.client import Api
+from backendpool.k8s.reflector import ReflectorTiming
+from backendpool.k8s.resources import POOLS
 from tests.e2e.faults.rules import Rule
 from tests.unit.api_server import ApiServer
 from tests.unit.pools import document

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backendpool.cluster.api import Api
+from backendpool.k8s.client import Api
 from tests.unit.api_server import ApiServer
 from tests.unit.lookaside.slices import endpoint_slice
 

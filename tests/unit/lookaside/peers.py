@@ -11,11 +11,11 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from backendpool.cluster.api import Api
-from backendpool.lookaside.lookaside_pb2 import Request
-from backendpool.lookaside.lookaside_pb2_grpc import LookasideStub
+from backendpool.k8s.client import Api
 from backendpool.lookaside.server import Ports, serving
 from backendpool.lookaside.settings import LookasideSettings
+from backendpool.proto.lookaside.lookaside_pb2 import Request
+from backendpool.proto.lookaside.lookaside_pb2_grpc import LookasideStub
 
 SERVING: int = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING: int = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from backendpool.names import BACKENDS, COMPONENT_LABEL, POOL_LABEL, SERVICE_NAME_LABEL
+from backendpool.api.constants import BACKENDS, COMPONENT_LABEL, POOL_LABEL, SERVICE_NAME_LABEL
 
 
 def endpoint_slice(

@@ -10,7 +10,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from backendpool.lookaside.broadcast import Broadcast
+from backendpool.lookaside.topic import Broadcast
 
 LARGE = b"x" * 1_000_000
 CALL = "/test.Telling/Tell"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from backendpool.balancing import DEFAULT, Balancing, EmptyPolicy, Policy
-from backendpool.endpoints import EndpointSet
+from backendpool.api.endpoints import EndpointSet
+from backendpool.api.load_balancing import DEFAULT, Balancing, EmptyPolicy, Policy
+from backendpool.api.pool_view import PoolView
 from backendpool.lookaside.publisher import Publisher
-from backendpool.pool_view import PoolView
 from tests.unit.lookaside.views import view
 
 KEEP = Balancing(empty_policy=EmptyPolicy.KEEP_LAST)

@@ -5,10 +5,10 @@ from collections import Counter
 import pytest
 from grpc import StatusCode
 
-from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.lookaside.asked import Refusal
-from backendpool.lookaside.lookaside_pb2 import Request
 from backendpool.lookaside.resolver import Resolver
+from backendpool.proto.lookaside.lookaside_pb2 import Request
 
 ROUND_ROBIN = Request(router=Request.ROUNDROBIN, service="greetserver", namespace="default")
 RANDOM = Request(router=Request.RANDOM, service="greetserver", namespace="default")

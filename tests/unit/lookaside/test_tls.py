@@ -13,13 +13,13 @@ import grpc
 import grpc.aio
 import pytest
 
-from backendpool.cluster.api import Api
 from backendpool.errors import SettingsError
-from backendpool.lookaside.lookaside_pb2_grpc import LookasideStub
+from backendpool.k8s.client import Api
+from backendpool.lookaside.cert_watcher import CertificateFolder
 from backendpool.lookaside.server import Ports, serving
-from backendpool.lookaside.tls import CertificateFolder
-from backendpool.v1.endpoints_pb2 import WatchRequest
-from backendpool.v1.endpoints_pb2_grpc import EndpointsStub
+from backendpool.proto.lookaside.lookaside_pb2_grpc import LookasideStub
+from backendpool.proto.v1.endpoints_pb2 import WatchRequest
+from backendpool.proto.v1.endpoints_pb2_grpc import EndpointsStub
 from tests.certificates import Authority, write
 from tests.unit.lookaside.peers import ROUND_ROBIN, SETTINGS, http
 

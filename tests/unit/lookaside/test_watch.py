@@ -9,16 +9,16 @@ from contextlib import asynccontextmanager
 import grpc.aio
 import pytest
 
-from backendpool.balancing import Balancing, EmptyPolicy, Policy
-from backendpool.cluster.api import Api
-from backendpool.lookaside import watcher
-from backendpool.lookaside.broadcast import Broadcast
+from backendpool.api.load_balancing import Balancing, EmptyPolicy, Policy
+from backendpool.api.protobuf import view_of
+from backendpool.k8s.client import Api
+from backendpool.lookaside import watch_service
 from backendpool.lookaside.server import Ports
 from backendpool.lookaside.server import serving as lookaside_serving
-from backendpool.lookaside.watcher import Telling, WatchServicer
-from backendpool.v1.endpoints_pb2 import EndpointSet, WatchRequest
-from backendpool.v1.endpoints_pb2_grpc import EndpointsStub
-from backendpool.wire import view_of
+from backendpool.lookaside.topic import Broadcast
+from backendpool.lookaside.watch_service import Telling, WatchServicer
+from backendpool.proto.v1.endpoints_pb2 import EndpointSet, WatchRequest
+from backendpool.proto.v1.endpoints_pb2_grpc import EndpointsStub
 from tests.unit.api_server import ApiServer
 from tests.unit.lookaside.peers import SETTINGS, Client, client, started, until
 from tests.unit.lookaside.slices import endpoint_slice
@@ -148,10 +148,10 @@ async def test_stopping_server_sends_its_clients_away(api: Api) -> None:
 
 async def test_service_is_known_by_its_full_name(api: Api) -> None:
     """Health and reflection speak of it as the proto does."""
-    assert watcher.SERVICE == "backendpool.v1.Endpoints"
+    assert watch_service.SERVICE == "backendpool.v1.Endpoints"
     async with started(api) as peer:
         await until(lambda: _serves(peer))
 
 
 async def _serves(peer: Client) -> bool:
-    return await peer.status(watcher.SERVICE) == 1
+    return await peer.status(watch_service.SERVICE) == 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from backendpool.balancing import DEFAULT, Balancing
-from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.load_balancing import DEFAULT, Balancing
+from backendpool.api.pool_view import PoolView
 from backendpool.lookaside.xds.names import PoolName
 from backendpool.lookaside.xds.snapshot import Publication
-from backendpool.pool_view import PoolView
 
 POOL = PoolName("default", "greetserver")
 NAME = "greetserver.default"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from backendpool.endpoints import Endpoint, Slice
-from backendpool.names import KIND
-from backendpool.settle import SETTLE_SECONDS
+from backendpool.api.constants import KIND
+from backendpool.api.endpoint_slices import SETTLE_SECONDS
+from backendpool.api.endpoints import Endpoint, Slice
 from tests.unit.reconcile.world import KEY, World
 
 

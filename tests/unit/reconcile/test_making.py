@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from backendpool.endpoints import Endpoint, Slice
-from backendpool.lookaside_pod import selector_labels
-from backendpool.names import KIND
-from backendpool.pool import parse_pool
+from backendpool.api.constants import KIND
+from backendpool.api.endpoints import Endpoint, Slice
+from backendpool.api.pool import parse_pool
+from backendpool.children.lookaside_pod import selector_labels
 from tests.unit.reconcile.world import KEY, STARTING, World
 
 

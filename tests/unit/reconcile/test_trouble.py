@@ -6,11 +6,11 @@ from typing import Never
 
 import pytest
 
-from backendpool import apply, reconcile
-from backendpool.endpoints import Endpoint
+from backendpool.api.constants import KIND
+from backendpool.api.endpoints import Endpoint
+from backendpool.api.pool import parse_pool
+from backendpool.controller import child_applier, reconciler
 from backendpool.errors import Forbidden, Unreachable
-from backendpool.names import KIND
-from backendpool.pool import parse_pool
 from tests.unit.reconcile.world import KEY, STARTING, World, pool
 
 
@@ -123,7 +123,7 @@ def break_planning(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def plan(*_: object) -> Never:
         raise error
 
-    monkeypatch.setattr(apply, "plan", plan)
+    monkeypatch.setattr(child_applier, "plan", plan)
 
 
 async def test_bug_is_told_in_the_pools_condition(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ async def test_bug_that_concerns_endpoints_keeps_the_last_ones(world: World, mon
     def union(*_: object) -> Never:
         raise TypeError
 
-    monkeypatch.setattr(reconcile, "union", union)
+    monkeypatch.setattr(reconciler, "union", union)
     with pytest.raises(TypeError):
         await world.reconcile()
     assert world.addresses == ["10.0.0.1"]

@@ -8,18 +8,18 @@ from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
-from backendpool.apply import ChildApplier
-from backendpool.cache import Cache, PoolKey
-from backendpool.cluster.api import Api
-from backendpool.endpoints import Endpoint, Slice
-from backendpool.examiner import Examiner
-from backendpool.metrics import OperatorMetrics
-from backendpool.names import API_VERSION, KIND, POOL_LABEL
-from backendpool.pool import parse_pool
-from backendpool.reconcile import Reconciler
-from backendpool.recorder import EventRecorder
-from backendpool.rollouts import RolloutLimiter
-from backendpool.writer import ChildWriter
+from backendpool.api.constants import API_VERSION, KIND, POOL_LABEL
+from backendpool.api.endpoints import Endpoint, Slice
+from backendpool.api.pool import parse_pool
+from backendpool.controller.cache import Cache, PoolKey
+from backendpool.controller.child_applier import ChildApplier
+from backendpool.controller.child_writer import ChildWriter
+from backendpool.controller.event_recorder import EventRecorder
+from backendpool.controller.lookaside_diagnosis import Examiner
+from backendpool.controller.metrics import OperatorMetrics
+from backendpool.controller.reconciler import Reconciler
+from backendpool.controller.rollouts import RolloutLimiter
+from backendpool.k8s.client import Api
 from tests.unit.fake_api import FakeApi
 from tests.unit.timers import Timers
 

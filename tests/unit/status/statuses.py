@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from backendpool.assessment import ChildrenView
-from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.pool import Pool
-from backendpool.status import build_status
+from backendpool.api.assessment import ChildrenView
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.pool import Pool
+from backendpool.api.status import build_status
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 DONE = ChildrenView(applied=True, lookaside_available=2)

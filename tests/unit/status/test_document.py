@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.names import MAX_STATUS_ENDPOINTS
-from backendpool.status import build_status, endpoints_of
+from backendpool.api.constants import MAX_STATUS_ENDPOINTS
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.status import build_status, endpoints_of
 from tests.unit.pools import crd_schema, pool
 from tests.unit.status.statuses import DONE, GOING, NOW, ONE, TWO, status_of
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from backendpool.assessment import ChildrenView
-from backendpool.endpoints import EndpointSet
-from backendpool.pool import Pool
-from backendpool.status import build_status, endpoints_of
+from backendpool.api.assessment import ChildrenView
+from backendpool.api.endpoints import EndpointSet
+from backendpool.api.pool import Pool
+from backendpool.api.status import build_status, endpoints_of
 from tests.unit.pools import pool
 from tests.unit.status.statuses import BOTH, DONE, EMPTY, GOING, NOW, ONE, status_of
 

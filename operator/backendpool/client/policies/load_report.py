@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 
 from google.protobuf.message import DecodeError
 
-from backendpool.client.policies.orca_pb2 import LoadReport
+from backendpool.proto.orca.orca_pb2 import LoadReport
 
 K = TypeVar("K")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import mean, pstdev
 from typing import Final, TypeVar
 
-from backendpool.balancing import FailurePercentage, OutlierDetection, SuccessRate
+from backendpool.api.load_balancing import FailurePercentage, OutlierDetection, SuccessRate
 from backendpool.client.policies.candidate import Candidate, Identity, RandomSource
 
 K = TypeVar("K")

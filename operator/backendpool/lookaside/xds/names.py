@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from backendpool.spec import MAX_PORT
+from backendpool.api.spec import MAX_PORT
 
 _PREFIX: Final = "type.googleapis.com/"
 

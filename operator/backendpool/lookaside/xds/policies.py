@@ -22,7 +22,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from backendpool.balancing import FailurePercentage, OutlierDetection, Policy, SuccessRate
+from backendpool.api.load_balancing import FailurePercentage, OutlierDetection, Policy, SuccessRate
 
 _NEVER: Final = UInt32Value(value=0)
 

@@ -37,8 +37,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from backendpool.balancing import Balancing, Preference
-from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.load_balancing import Balancing, Preference
 from backendpool.lookaside.xds.policies import load_balancing_policy, outlier_detection
 
 _ADS: Final = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)

@@ -15,7 +15,7 @@ import grpc.aio
 from envoy.service.discovery.v3 import ads_pb2
 from google.protobuf.message import DecodeError
 
-from backendpool.lookaside.broadcast import Broadcast, Follower
+from backendpool.lookaside.topic import Broadcast, Follower
 from backendpool.lookaside.xds.conversation import Conversation, Verdict
 from backendpool.lookaside.xds.delta import DeltaConversation
 from backendpool.lookaside.xds.names import short

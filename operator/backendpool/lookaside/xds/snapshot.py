@@ -15,9 +15,9 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, Dis
 from envoy.service.discovery.v3.discovery_pb2 import Resource as DeltaResource
 from google.protobuf.message import Message
 
+from backendpool.api.pool_view import PoolView
 from backendpool.lookaside.xds.names import CLUSTER, ENDPOINTS, LISTENER, ROUTES, PoolName
 from backendpool.lookaside.xds.resources import cluster, listener, load_assignment, packed, route_configuration
-from backendpool.pool_view import PoolView
 
 _LONGEST_MEMORY = 100  # entries: clients use a few names each, and none may make us remember at will
 

@@ -10,9 +10,9 @@ import grpc.aio
 import pytest
 from grpc.aio import ClientInterceptor
 
+from backendpool.api.endpoints import Endpoint
 from backendpool.client.balancer import Balancer
 from backendpool.client.channel import PoolChannel
-from backendpool.endpoints import Endpoint
 from tests.unit.client.oracle.service import LOOPBACK, Service, Stub
 from tests.unit.client.pods import settled, view
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from xds.data.orca.v3.orca_load_report_pb2 import OrcaLoadReport
 
 from backendpool.client.policies.load_report import LoadWeights, weight_of
-from backendpool.client.policies.orca_pb2 import LoadReport
+from backendpool.proto.orca.orca_pb2 import LoadReport
 
 ANY = st.floats()
 POSITIVE = st.floats(0.001, 1e6)

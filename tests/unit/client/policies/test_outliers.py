@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from backendpool.balancing import FailurePercentage, OutlierDetection, SuccessRate
+from backendpool.api.load_balancing import FailurePercentage, OutlierDetection, SuccessRate
 from backendpool.client.policies.outliers import Stats, sweep, usable
 from tests.unit.client.policies.candidates import backends
 

@@ -13,13 +13,13 @@ import grpc
 from grpc import StatusCode
 from grpc.aio import Metadata
 
-from backendpool.balancing import Balancing, FailurePercentage, OutlierDetection
+from backendpool.api.endpoints import Endpoint
+from backendpool.api.load_balancing import Balancing, FailurePercentage, OutlierDetection
 from backendpool.client.channels import Backend
 from backendpool.client.ended import EndedCall
 from backendpool.client.options import DEFAULT, Options
 from backendpool.client.policies.load_report import TRAILER
 from backendpool.client.selection import PERIOD, Selection
-from backendpool.endpoints import Endpoint
 
 OUTLIERS = OutlierDetection(
     interval=10, base_ejection=30, failure_percentage=FailurePercentage(threshold=50, minimum_hosts=3, request_volume=5)

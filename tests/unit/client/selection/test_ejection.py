@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from backendpool.balancing import Balancing, Policy
+from backendpool.api.load_balancing import Balancing, Policy
 from tests.unit.client.selection.selected import OUTLIERS, Held, Selected, backends
 
 

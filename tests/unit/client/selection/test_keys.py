@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from grpc.aio import Metadata
 
-from backendpool.balancing import Balancing, Policy
+from backendpool.api.load_balancing import Balancing, Policy
 from backendpool.client.options import Options
 from tests.unit.client.selection.selected import Selected, backends
 

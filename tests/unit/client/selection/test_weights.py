@@ -8,12 +8,12 @@ from typing import Any
 
 from grpc import StatusCode
 
-from backendpool.balancing import Balancing, Policy, Preference
+from backendpool.api.load_balancing import Balancing, Policy, Preference
 from backendpool.client.channels import Backend
 from backendpool.client.options import Options
-from backendpool.client.policies.orca_pb2 import LoadReport
 from backendpool.client.policies.slow_start import SlowStart
 from backendpool.client.selection import PERIOD
+from backendpool.proto.orca.orca_pb2 import LoadReport
 from tests.unit.client.selection.selected import OUTLIERS, Held, Selected, backends, near
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from grpc import StatusCode
 
-from backendpool.balancing import Balancing, Preference
+from backendpool.api.load_balancing import Balancing, Preference
 from backendpool.client.options import Options
 from tests.unit.client.selection.selected import OUTLIERS, Selected, backends, near
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from backendpool.client.sources.source import OnView, Source
-from backendpool.endpoints import Endpoint, EndpointSet
-from backendpool.pool_view import PoolView
+from backendpool.api.endpoints import Endpoint, EndpointSet
+from backendpool.api.pool_view import PoolView
+from backendpool.client.resolvers.resolver import OnView, Source
 from tests.unit.cluster_io.scripted import until
 
 

@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
+from backendpool.api.pool_view import PoolView
+from backendpool.api.protobuf import message_of
 from backendpool.client.target import LookasideTarget
-from backendpool.lookaside.broadcast import Broadcast
-from backendpool.lookaside.watcher import SERVICE, Telling, WatchServicer
-from backendpool.pool_view import PoolView
-from backendpool.v1.endpoints_pb2 import EndpointSet
-from backendpool.wire import message_of
+from backendpool.lookaside.topic import Broadcast
+from backendpool.lookaside.watch_service import SERVICE, Telling, WatchServicer
+from backendpool.proto.v1.endpoints_pb2 import EndpointSet
 from tests.certificates import Authority
 
 LOOPBACK = "127.0.0.1"

@@ -7,10 +7,10 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.balancing import Balancing, EmptyPolicy, OutlierDetection, Policy, Preference, SuccessRate
-from backendpool.client.sources.document import parse_view
-from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.pool_view import PoolView
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.load_balancing import Balancing, EmptyPolicy, OutlierDetection, Policy, Preference, SuccessRate
+from backendpool.api.pool_view import PoolView
+from backendpool.client.resolvers.document import parse_view
 
 WORDS = st.text("abc-", max_size=5)
 ENDPOINTS = st.builds(

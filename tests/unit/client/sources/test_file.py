@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from backendpool.client.sources.file import FileSource
-from backendpool.client.sources.source import OnView
+from backendpool.client.resolvers.file import FileSource
+from backendpool.client.resolvers.resolver import OnView
 from tests.unit.client.sources.following import Told, following, pool_at
 
 ONE, TWO = pool_at("192.0.2.1"), pool_at("192.0.2.1", "192.0.2.2")

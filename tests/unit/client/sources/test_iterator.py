@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from backendpool.balancing import Balancing, Policy
-from backendpool.client.sources.iterator import IteratorSource
-from backendpool.endpoints import EndpointSet
-from backendpool.pool_view import PoolView
+from backendpool.api.endpoints import EndpointSet
+from backendpool.api.load_balancing import Balancing, Policy
+from backendpool.api.pool_view import PoolView
+from backendpool.client.resolvers.iterator import IteratorSource
 from tests.unit.client.sources.following import following, pool_at
 from tests.unit.cluster_io.scripted import until
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import grpc
 import pytest
 
-from backendpool.balancing import Balancing, EmptyPolicy, Policy
-from backendpool.client.sources.lookaside import LookasideSource, LookasideTiming
-from backendpool.client.sources.source import OnView
+from backendpool.api.endpoints import EndpointState
+from backendpool.api.load_balancing import Balancing, EmptyPolicy, Policy
+from backendpool.api.protobuf import message_of
+from backendpool.client.resolvers.lookaside import LookasideSource, LookasideTiming
+from backendpool.client.resolvers.resolver import OnView
 from backendpool.client.target import LookasideTarget
-from backendpool.endpoints import EndpointState
 from backendpool.lookaside.server import serving
-from backendpool.v1.endpoints_pb2 import EndpointSet
-from backendpool.wire import message_of
+from backendpool.proto.v1.endpoints_pb2 import EndpointSet
 from tests.certificates import Authority, write
 from tests.unit.api_server import ApiServer
 from tests.unit.client.sources.following import following, pool_at

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from backendpool.balancing import Balancing, EmptyPolicy, Policy
-from backendpool.client.sources.pool import PoolSource
-from backendpool.cluster.api import Api
-from backendpool.cluster.reflector import ReflectorTiming
-from backendpool.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.load_balancing import Balancing, EmptyPolicy, Policy
+from backendpool.api.pool_view import PoolView
+from backendpool.client.resolvers.pool import PoolSource
 from backendpool.errors import Forbidden
-from backendpool.pool_view import PoolView
+from backendpool.k8s.client import Api
+from backendpool.k8s.reflector import ReflectorTiming
 from tests.unit.cluster_io.scripted import Answer, ScriptedServer, Watch, answer, line, page, refuse, until
 
 READY = {"address": "192.0.2.1", "port": 50051, "podName": "a", "podUID": "uid-a", "zone": "z", "state": "Ready"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from backendpool.client.sources.source import Knowledge
-from backendpool.pool_view import PoolView
+from backendpool.api.pool_view import PoolView
+from backendpool.client.resolvers.resolver import Knowledge
 from tests.unit.client.sources.following import pool_at
 from tests.unit.wall_clock import HOUR, WallClock
 

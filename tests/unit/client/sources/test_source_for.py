@@ -11,21 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from backendpool.client.sources import source_for
-from backendpool.client.sources.file import FileSource
-from backendpool.client.sources.iterator import IteratorSource
-from backendpool.client.sources.lookaside import LookasideSource
-from backendpool.client.sources.pool import PoolSource
-from backendpool.endpoints import EndpointSet
+from backendpool.api.endpoints import EndpointSet
+from backendpool.api.pool_view import PoolView
+from backendpool.client.resolvers import source_for
+from backendpool.client.resolvers.file import FileSource
+from backendpool.client.resolvers.iterator import IteratorSource
+from backendpool.client.resolvers.lookaside import LookasideSource
+from backendpool.client.resolvers.pool import PoolSource
 from backendpool.errors import SettingsError, TargetError
-from backendpool.pool_view import PoolView
 from tests.unit.cluster_io.scripted import ScriptedServer
 
 HEAVY = ("kubernetes", "kopf", "aiohttp", "yaml")
 
 IMPORTS = """
 import sys, backendpool.client
-from backendpool.client.sources import source_for
+from backendpool.client.resolvers import source_for
 for target in ("lookaside://localhost/ns/who", "file:///pool.json"):
     source_for(target, print)
 print([name for name in {heavy} if name in sys.modules])
@@ -57,7 +57,7 @@ asyncio.run(main())
 IN_BASE_INSTALL = """
 import sys
 sys.modules.update(dict.fromkeys({heavy}))
-from backendpool.client.sources import source_for
+from backendpool.client.resolvers import source_for
 try:
     source_for("{target}", print)
 except Exception as error:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import grpc.aio
 
-from backendpool.lookaside.broadcast import Broadcast
+from backendpool.lookaside.topic import Broadcast
 from backendpool.lookaside.xds.servicer import AdsServicer
 from backendpool.lookaside.xds.snapshot import Publication
 

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from backendpool.balancing import Balancing, Policy
+from backendpool.api.load_balancing import Balancing, Policy
 from backendpool.lookaside.xds.names import TYPES
 from backendpool.lookaside.xds.snapshot import Publication
 from tests.unit.lookaside.views import publication

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backendpool.balancing import Balancing, Policy
+from backendpool.api.load_balancing import Balancing, Policy
 from backendpool.lookaside.xds.conversation import Verdict
 from tests.unit.lookaside.views import NAME, publication
 from tests.unit.lookaside.xds.talk import CLUSTER, ENDPOINTS, LISTENER, Delta, Told

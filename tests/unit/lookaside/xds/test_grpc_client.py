@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from grpc.aio import AioRpcError
 
-from backendpool.cluster.api import Api
-from backendpool.endpoints import Endpoint
+from backendpool.api.endpoints import Endpoint
+from backendpool.k8s.client import Api
 from greet.gateway.greeter import Greeter
 from greet.gateway.modes import xds
 from greet.settings import GatewaySettings

@@ -13,9 +13,16 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from envoy.extensions.load_balancing_policies.wrr_locality.v3.wrr_locality_pb2 import WrrLocality
 
-from backendpool.balancing import Balancing, FailurePercentage, OutlierDetection, Policy, Preference, SuccessRate
+from backendpool.api.load_balancing import (
+    Balancing,
+    FailurePercentage,
+    OutlierDetection,
+    Policy,
+    Preference,
+    SuccessRate,
+)
+from backendpool.api.pool_view import PoolView
 from backendpool.lookaside.xds.resources import cluster, listener, load_assignment, route_configuration
-from backendpool.pool_view import PoolView
 from tests.unit.lookaside.views import NAME, draining, endpoint, view, zoned
 
 HEALTHY, DRAINING = HealthStatus.HEALTHY, HealthStatus.DRAINING

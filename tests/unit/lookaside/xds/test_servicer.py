@@ -11,7 +11,7 @@ from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceSt
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 from google.rpc.status_pb2 import Status
 
-from backendpool.cluster.api import Api
+from backendpool.k8s.client import Api
 from backendpool.lookaside.xds.servicer import SERVICE
 from tests.unit.api_server import ApiServer
 from tests.unit.lookaside.peers import started, until

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from google.protobuf.message import DecodeError
 
-from backendpool.balancing import Balancing, Policy, Preference
+from backendpool.api.load_balancing import Balancing, Policy, Preference
 from backendpool.lookaside.xds.conversation import Verdict
 from backendpool.lookaside.xds.snapshot import Publication
 from backendpool.lookaside.xds.sotw import SotwConversation

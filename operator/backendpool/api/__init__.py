@@ -1,0 +1,1 @@
+"""The GrpcBackendPool as Python values: its spec, endpoints, conditions and status. Pure."""

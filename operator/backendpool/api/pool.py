@@ -1,0 +1,89 @@
+"""One GrpcBackendPool as the API server holds it, typed. Pure, no I/O.
+
+The metadata is what the operator needs to write safely: the uid that children are owned by, the generation
+that a status answers, the resource version that a status write is bound to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from backendpool.api.spec import PoolSpec, parse_spec
+from backendpool.errors import SpecError
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A pool; ``spec`` is the :class:`SpecError` itself where it cannot be acted on.
+
+    A bad spec is a value, not an exception, because it is something to tell the author in the status.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    resource_version: str
+    spec: PoolSpec | SpecError
+    status: Mapping[str, Any] = field(default_factory=dict)
+    deleting: bool = False
+    """Deletion has begun, and waits for the children (``--cascade=foreground``): make none anew."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and name, as caches and queues know it."""
+        return (self.namespace, self.name)
+
+    @property
+    def unexpected(self) -> BaseException | None:
+        """The bug that kept the spec from being read, if one did."""
+        return self.spec.__cause__ if isinstance(self.spec, SpecError) else None
+
+    def valid_spec(self) -> PoolSpec:
+        """The spec to act on; raises :class:`SpecError` where there is none."""
+        if isinstance(self.spec, SpecError):
+            raise SpecError(self.spec.field, self.spec.problem)
+        return self.spec
+
+
+def parse_pool(obj: Mapping[str, Any]) -> Pool:
+    """Read a GrpcBackendPool as the API server sends it; a bad spec does not fail it."""
+    meta = obj["metadata"]
+    return Pool(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        generation=meta.get("generation", 0),
+        resource_version=meta.get("resourceVersion", ""),
+        spec=_spec_or_error(obj.get("spec")),
+        status=_status(obj.get("status")),
+        deleting=bool(meta.get("deletionTimestamp")),
+    )
+
+
+def _spec_or_error(spec: object) -> PoolSpec | SpecError:
+    try:
+        return parse_spec(spec)
+    except SpecError as error:
+        return error
+    # A bug of the parser must not hide the pool: whoever acts on the spec meets it again, by ``unexpected``.
+    except Exception as error:  # noqa: BLE001
+        unreadable = SpecError("spec", f"cannot be read ({error!r})")
+        unreadable.__cause__ = error
+        return unreadable
+
+
+def _status(value: object) -> Mapping[str, Any]:
+    """The status, less the conditions that are none, which only a cluster without our schema can hold."""
+    if not isinstance(value, Mapping):
+        return {}
+    conditions = value.get("conditions") or []
+    sound = [one for one in conditions if _is_condition(one)] if isinstance(conditions, list) else []
+    return value if sound == conditions else {**value, "conditions": sound}
+
+
+def _is_condition(value: object) -> bool:
+    fields = ("type", "status", "reason", "message")
+    return isinstance(value, Mapping) and all(isinstance(value.get(field), str) for field in fields)

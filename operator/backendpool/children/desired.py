@@ -1,0 +1,48 @@
+"""The objects that a pool is made of, as they should be. Pure: a pool in, manifests out.
+
+Everything is namespaced, owned by the pool (so that deleting it needs no finalizer) and applied by
+server-side apply, so a manifest holds what we care about and nothing else. Fields whose zero value the API
+server drops are left out, or they would look like drift for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from backendpool.api.constants import BACKENDS, GROUP, PLURAL, reader_name
+from backendpool.api.pool import Pool
+from backendpool.api.spec import PoolSpec
+from backendpool.children.lookaside import lookaside
+from backendpool.children.manifest import Child, grant, headless_service, sealed, service_port
+
+HEADLESS_PORT: Final = 50051
+"""The Service's port where ``spec.port`` is a name. A headless Service does not translate ports, so nothing
+depends on the number; this is the one that gRPC's examples listen on."""
+
+
+def children(pool: Pool, image: str) -> tuple[Child, ...]:
+    """Every child of ``pool``, its lookaside running ``image``; raises SpecError where the spec is bad.
+
+    The order is that in which they are best made: what others refer to stands first, and what runs pods last, where
+    every name is known to be the pool's.
+    """
+    spec = pool.valid_spec()
+    return tuple(map(sealed, (_backends(pool, spec), *_reader(pool, spec), *lookaside(pool, spec.lookaside, image))))
+
+
+def _backends(pool: Pool, spec: PoolSpec) -> Child:
+    number = spec.port if isinstance(spec.port, int) else HEADLESS_PORT
+    port = service_port(number, spec.port)
+    return headless_service(pool, pool.name, BACKENDS, spec.selector, port, ipFamilyPolicy="SingleStack")
+
+
+def _reader(pool: Pool, spec: PoolSpec) -> tuple[Child, ...]:
+    if not spec.readers:
+        return ()
+    rule = {
+        "apiGroups": [GROUP],
+        "resources": [PLURAL],
+        "resourceNames": [pool.name],
+        "verbs": ["get", "list", "watch"],
+    }
+    return grant(pool, reader_name(pool.name), "reader", [rule], spec.readers)

@@ -1,0 +1,58 @@
+"""What a source is, and what all sources have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from backendpool.api.pool_view import PoolView
+from backendpool.runtime.clock import since_boot
+
+OnView: TypeAlias = Callable[[PoolView | None], None]
+"""Told the pool as it is now, and at each change; None where there is none that may be read."""
+
+
+class Source(Protocol):
+    """Where a client's endpoints come from. What was told last stands until something else is told."""
+
+    @property
+    def problem(self) -> Exception | None:
+        """Why the pool cannot be followed at the moment; None where it is."""
+
+    def age(self) -> float:
+        """Seconds since what was told was last known to be current, infinite before that was so for the first time."""
+
+    async def run(self) -> None:
+        """Follow the pool until cancelled; nothing that goes wrong at the other end ends it."""
+
+
+class Knowledge:
+    """What was told, and how long ago it was known to be current."""
+
+    def __init__(self, on_view: OnView) -> None:
+        self._on_view = on_view
+        self._view: PoolView | None = None
+        self._told = False
+        self._current_at = -math.inf
+
+    def age(self) -> float:
+        """As :meth:`Source.age`."""
+        return since_boot() - self._current_at
+
+    def learn(self, view: PoolView, age: float = 0.0) -> None:
+        """The pool was so ``age`` seconds ago; told if it is another than before."""
+        self.confirm(age)
+        if view != self._view:
+            self._view, self._told = view, True
+            self._on_view(view)
+
+    def confirm(self, age: float = 0.0) -> None:
+        """What was learnt last was still so ``age`` seconds ago."""
+        self._current_at = since_boot() - age
+
+    def miss(self) -> None:
+        """There is no pool that may be read. Nobody is told who was told of one: knowledge that is old beats none."""
+        if not self._told:
+            self._told = True
+            self._on_view(None)

@@ -1,0 +1,101 @@
+"""The operator's Prometheus metrics, and those of whoever watches. No global registry: each program has its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from backendpool.k8s.resources import Resource
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class WatchMetrics:
+    """Lists taken, events received and failures of reflectors, as these tell of them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._lists = Counter("backendpool_lists", "Complete lists taken.", ["resource"], registry=registry)
+        self._events = Counter(
+            "backendpool_watch_events", "Watch events received, by kind.", ["resource", "kind"], registry=registry
+        )
+        self._failures = Counter(
+            "backendpool_watch_failures", "Lists and watches that failed.", ["resource", "error"], registry=registry
+        )
+
+    def listed(self, resource: Resource, objects: int, seconds: float) -> None:
+        self._lists.labels(resource.plural).inc()
+
+    def event(self, resource: Resource, kind: str) -> None:
+        self._events.labels(resource.plural, kind).inc()
+
+    def failed(self, resource: Resource, error: Exception) -> None:
+        self._failures.labels(resource.plural, type(error).__name__).inc()
+
+
+class OperatorMetrics(WatchMetrics):
+    """What to alert on: reconciles that fail, a queue that grows, a view that ages.
+
+    Observes the work queue and the reflectors, as their protocols ask.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)
+        self._registry = registry
+        self.queue_wait = Histogram(
+            "backendpool_queue_wait_seconds",
+            "From a key being due to its reconcile.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.reconcile = Histogram(
+            "backendpool_reconcile_seconds",
+            "Duration of a reconcile, by outcome: done, again, failed, error.",
+            ["outcome"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.status_writes = Counter("backendpool_status_writes", "Status documents written.", registry=registry)
+        self.child_writes = Counter(
+            "backendpool_child_writes", "Children created, applied or deleted.", ["kind", "verb"], registry=registry
+        )
+
+        self._view_age = Gauge(
+            "backendpool_view_age_seconds",
+            "Since the view of a watched kind was last known to be current.",
+            ["resource", "watched_namespace"],
+            registry=registry,
+        )
+
+    def waited(self, seconds: float) -> None:
+        self.queue_wait.observe(seconds)
+
+    def ran(self, seconds: float, outcome: str) -> None:
+        self.reconcile.labels(outcome).observe(seconds)
+
+    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """A figure that is read when it is scraped."""
+        Gauge(name, text, registry=self._registry).set_function(value)
+
+    def view_age(self, resource: Resource, namespace: str | None, seconds: Callable[[], float]) -> None:
+        """``namespace`` is None for a view of all of them."""
+        self._view_age.labels(resource.plural, namespace or "").set_function(seconds)
+
+    def requests(self, sent: Mapping[str, int]) -> None:
+        """Show how many requests were ``sent``, by verb, whenever that is scraped."""
+        self._registry.register(_Requests(sent))
+
+
+class _Requests(Collector):
+    """A count that is kept elsewhere: the cluster's room knows no metrics."""
+
+    def __init__(self, sent: Mapping[str, int]) -> None:
+        self._sent = sent
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily("backendpool_api_requests", "Requests sent to the API server.", labels=["verb"])
+        for verb, count in self._sent.items():
+            family.add_metric([verb], count)
+        yield family

@@ -1,0 +1,1 @@
+"""The watch on pools, the only place that knows kopf."""

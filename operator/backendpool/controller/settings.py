@@ -1,0 +1,78 @@
+"""The operator's settings, from flags and the environment, checked before anything starts."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from backendpool.api.constants import METRICS_PORT, is_label
+from backendpool.errors import SettingsError
+
+MAX_ROLLOUTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSettings:
+    """``namespaces``: those to serve, all where empty. ``lookaside_image``: what lookaside pods run.
+
+    ``lease_namespace``: where the Lease is by which one of several operators leads; without one, this process is
+    taken to be the only one. ``max_rollouts``: how many lookasides may be rolled out at the same time.
+    """
+
+    lookaside_image: str
+    namespaces: tuple[str, ...] = ()
+    metrics_port: int = METRICS_PORT
+    instance: str = ""
+    lease_namespace: str = ""
+    max_rollouts: int = MAX_ROLLOUTS
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> OperatorSettings:
+        """Read LOOKASIDE_IMAGE, WATCH_NAMESPACES (by commas), METRICS_PORT, POD_NAME, LEASE_NAMESPACE and MAX_ROLLOUTS.
+
+        Raises :class:`SettingsError` with the variable's name and what to do.
+        """
+        image = env.get("LOOKASIDE_IMAGE", "")
+        if not image:
+            raise SettingsError(
+                "LOOKASIDE_IMAGE is not set: give the image that lookaside pods shall run, as a rule the operator's own"
+            )
+        return cls(
+            lookaside_image=image,
+            namespaces=_namespaces(env, "WATCH_NAMESPACES"),
+            metrics_port=port_from(env, "METRICS_PORT", METRICS_PORT),
+            instance=env.get("POD_NAME") or socket.gethostname(),
+            lease_namespace=_namespace(env, "LEASE_NAMESPACE"),
+            max_rollouts=_count(env, "MAX_ROLLOUTS", MAX_ROLLOUTS),
+        )
+
+
+def port_from(env: Mapping[str, str], name: str, default: int) -> int:
+    """A TCP port from the environment; 0 asks the system for a free one."""
+    text = env.get(name) or str(default)
+    if not text.isdecimal() or int(text) > 65535:
+        raise SettingsError(f"{name} is {text!r}: give a port number from 0 to 65535")
+    return int(text)
+
+
+def _count(env: Mapping[str, str], variable: str, default: int) -> int:
+    text = env.get(variable) or str(default)
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise SettingsError(f"{variable} is {text!r}: give a whole number from 1 to 1000")
+    return int(text)
+
+
+def _namespaces(env: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    names = {name.strip() for name in env.get(variable, "").split(",")} - {""}
+    for name in sorted(names):
+        if not is_label(name):
+            raise SettingsError(f"{variable} names {name!r}, which is no namespace: give names by commas, or none")
+    return tuple(sorted(names))
+
+
+def _namespace(env: Mapping[str, str], variable: str) -> str:
+    names = _namespaces(env, variable)
+    if len(names) > 1:
+        raise SettingsError(f"{variable} names {len(names)} namespaces: give one, or none")
+    return "".join(names)

@@ -1,0 +1,1 @@
+"""lookaside.Lookaside: one address for each call."""

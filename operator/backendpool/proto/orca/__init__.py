@@ -1,0 +1,1 @@
+"""ORCA load reports (xds.data.orca.v3)."""

@@ -1,0 +1,1 @@
+"""What every process needs: health, metrics and logs, a gRPC server, flags, clocks, backoff."""
