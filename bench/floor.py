@@ -17,9 +17,8 @@ from backendpool.api.pool import Pool, parse_pool
 from backendpool.api.status import build_status
 from backendpool.children.desired import children
 from backendpool.children.manifest import Child
-from backendpool.controller.child_writer import CHILDREN
 from backendpool.k8s.client import Api
-from backendpool.k8s.resources import POOLS
+from backendpool.k8s.resources import CHILD_RESOURCES, POOLS
 from bench.fleet import Document, Fleet, at_once
 
 _AT_ONCE = 8
@@ -41,7 +40,7 @@ async def seconds(api: Api, fleet: Fleet) -> float:
 
 async def _make(api: Api, made_of: Sequence[Child], pool: Document) -> None:
     for child in made_of:
-        await api.create(CHILDREN[child["kind"]], child)
+        await api.create(CHILD_RESOURCES[child["kind"]], child)
     await api.replace_status(POOLS, pool)
 
 

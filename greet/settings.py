@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from backendpool.controller.settings import port_from
 from backendpool.errors import SettingsError
+from backendpool.runtime.cli_flags import port_from
 
 MAX_SECONDS: Final = 3600.0
 

@@ -11,17 +11,16 @@ from typing import Final
 
 from aiohttp import web
 
-from backendpool.controller.child_writer import CHILDREN
 from backendpool.errors import ApiError, Forbidden, Gone, NotFound, Unauthorized
 from backendpool.k8s.client import Api
 from backendpool.k8s.request import APPLY
-from backendpool.k8s.resources import ENDPOINT_SLICES, EVENTS, LEASES, POOLS, Resource
+from backendpool.k8s.resources import CHILD_RESOURCES, ENDPOINT_SLICES, EVENTS, LEASES, POOLS, Resource
 from tests.unit.fake_api import Document, FakeApi
 
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace")
 """Never read, but kopf waits until it is discovered."""
 
-RESOURCES: Final = (POOLS, ENDPOINT_SLICES, EVENTS, LEASES, NAMESPACES, *CHILDREN.values())
+RESOURCES: Final = (POOLS, ENDPOINT_SLICES, EVENTS, LEASES, NAMESPACES, *CHILD_RESOURCES.values())
 
 KUBECONFIG = """
 apiVersion: v1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backendpool.children.xds_bootstrap import bootstrap, xds_target
+from backendpool.api.pool import xds_target
+from backendpool.children.xds_bootstrap import bootstrap
 from backendpool.errors import SpecError
 from tests.unit.pools import pool
 

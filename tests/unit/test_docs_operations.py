@@ -24,10 +24,11 @@ from backendpool.children.lookaside_pod import pod_template
 from backendpool.client import PoolChannel
 from backendpool.client.balancer import Balancer
 from backendpool.controller.manager import Operator
-from backendpool.controller.metrics import OperatorMetrics, WatchMetrics
+from backendpool.controller.metrics import OperatorMetrics
 from backendpool.controller.settings import OperatorSettings
 from backendpool.errors import Gone
 from backendpool.k8s.client import Api
+from backendpool.k8s.metrics import WatchMetrics
 from backendpool.k8s.resources import ENDPOINT_SLICES
 from backendpool.lookaside.informers import EndpointView
 from backendpool.lookaside.metrics import LookasideMetrics

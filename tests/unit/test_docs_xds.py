@@ -7,9 +7,9 @@ import json
 import yaml
 
 from backendpool.api.load_balancing import Policy
-from backendpool.api.pool import Pool
+from backendpool.api.pool import Pool, lookaside_target
 from backendpool.children.desired import children
-from backendpool.children.xds_bootstrap import TLS_FOLDER, bootstrap, target
+from backendpool.children.xds_bootstrap import TLS_FOLDER, bootstrap
 from backendpool.lookaside.cert_watcher import CERTIFICATE, CLIENTS_CA, KEY
 from tests.markdown import XDS, block, section, table
 from tests.unit.pools import crd_schema, pool
@@ -48,7 +48,7 @@ def test_certificate_is_for_the_lookasides_name() -> None:
     """Clients check it against the host that their bootstrap names."""
     certificate = yaml.safe_load(block(section(XDS, "TLS"), "yaml"))["spec"]
     one: Pool = pool()
-    assert certificate["dnsNames"] == [target(one, one.valid_spec().lookaside).partition(":")[0]]
+    assert certificate["dnsNames"] == [lookaside_target(one).partition(":")[0]]
     text = section(XDS, "TLS")
     assert all(f"`{name}`" in text for name in (CERTIFICATE, KEY, CLIENTS_CA))
     assert f"`{TLS_FOLDER}/<pool>`" in text

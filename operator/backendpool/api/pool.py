@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from backendpool.api.constants import lookaside_name
 from backendpool.api.spec import PoolSpec, parse_spec
 from backendpool.errors import SpecError
 
@@ -46,6 +47,16 @@ class Pool:
         if isinstance(self.spec, SpecError):
             raise SpecError(self.spec.field, self.spec.problem)
         return self.spec
+
+
+def lookaside_target(pool: Pool) -> str:
+    """Host and port of the pool's lookaside; raises :class:`SpecError` where the spec is bad."""
+    return f"{lookaside_name(pool.name)}.{pool.namespace}.svc:{pool.valid_spec().lookaside.port}"
+
+
+def xds_target(pool: Pool) -> str:
+    """The target that gRPC's xDS clients connect to."""
+    return f"xds:///{pool.name}.{pool.namespace}"
 
 
 def parse_pool(obj: Mapping[str, Any]) -> Pool:

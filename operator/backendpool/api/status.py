@@ -16,8 +16,7 @@ from backendpool.api.assessment import ChildrenView, assess
 from backendpool.api.conditions import merge
 from backendpool.api.constants import MAX_STATUS_ENDPOINTS
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.api.pool import Pool
-from backendpool.children.xds_bootstrap import target, xds_target
+from backendpool.api.pool import Pool, lookaside_target, xds_target
 from backendpool.errors import SpecError
 
 
@@ -112,5 +111,5 @@ def _addresses(pool: Pool) -> dict[str, Any]:
         return {name: pool.status[name] for name in ("serviceName", "lookaside") if name in pool.status}
     if not pool.spec.lookaside.replicas:
         return {"serviceName": pool.name}
-    found = {"target": target(pool, pool.spec.lookaside), "xdsTarget": xds_target(pool)}
+    found = {"target": lookaside_target(pool), "xdsTarget": xds_target(pool)}
     return {"serviceName": pool.name, "lookaside": found}

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from backendpool.api.constants import lookaside_name
-from backendpool.api.pool import Pool
+from backendpool.api.pool import Pool, lookaside_target
 from backendpool.api.spec import LookasideSpec
 
 TLS_FOLDER: Final = "/var/run/secrets/backendpool.io"
@@ -25,7 +24,7 @@ def bootstrap(pool: Pool, zone: str = "", *, certificate: bool = True) -> dict[s
     return {
         "xds_servers": [
             {
-                "server_uri": f"dns:///{target(pool, lookaside)}",
+                "server_uri": f"dns:///{lookaside_target(pool)}",
                 "channel_creds": [_credentials(pool, lookaside, certificate)],
                 "server_features": ["xds_v3"],
             }
@@ -37,16 +36,6 @@ def bootstrap(pool: Pool, zone: str = "", *, certificate: bool = True) -> dict[s
             "locality": {"zone": zone} if zone else {},
         },
     }
-
-
-def target(pool: Pool, lookaside: LookasideSpec) -> str:
-    """Host and port of the pool's lookaside."""
-    return f"{lookaside_name(pool.name)}.{pool.namespace}.svc:{lookaside.port}"
-
-
-def xds_target(pool: Pool) -> str:
-    """What to have gRPC connect to."""
-    return f"xds:///{pool.name}.{pool.namespace}"
 
 
 def _credentials(pool: Pool, lookaside: LookasideSpec, certificate: bool) -> dict[str, Any]:

@@ -36,7 +36,7 @@ _BY_THE_END: Final = frozenset({Policy.LEAST_REQUEST, Policy.WEIGHTED_ROUND_ROBI
 
 
 class Selection:
-    """Picks for the pool ``name``, as ``options`` and the pool's own :class:`~backendpool.api.load_balancing.Balancing` say.
+    """Picks for the pool ``name``, as ``options`` and the pool's own ``Balancing`` say.
 
     ``pick`` gives one of the ``candidates``, as :meth:`Picker.pick` does: where there are none, it must not be called.
     ``key_of`` is how a call's key is had, None where none is needed.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import reduce
-from typing import Any, Final
+from typing import Any
 
 from backendpool.api.constants import FIELD_MANAGER
 from backendpool.api.pool import Pool
@@ -18,30 +18,7 @@ from backendpool.controller.cache import Live
 from backendpool.controller.metrics import OperatorMetrics
 from backendpool.errors import Conflict, NotFound
 from backendpool.k8s.client import Api
-from backendpool.k8s.resources import (
-    CONFIG_MAPS,
-    DEPLOYMENTS,
-    POD_DISRUPTION_BUDGETS,
-    ROLE_BINDINGS,
-    ROLES,
-    SERVICE_ACCOUNTS,
-    SERVICES,
-    Resource,
-)
-
-CHILDREN: Final[Mapping[str, Resource]] = {
-    resource.kind: resource
-    for resource in (
-        SERVICES,
-        SERVICE_ACCOUNTS,
-        CONFIG_MAPS,
-        ROLES,
-        ROLE_BINDINGS,
-        DEPLOYMENTS,
-        POD_DISRUPTION_BUDGETS,
-    )
-}
-"""The kinds that a pool's children are of."""
+from backendpool.k8s.resources import CHILD_RESOURCES
 
 _TRIES = 3
 """A Deployment's status is written while it rolls out: to meet that more than twice in a row says something else."""
@@ -74,7 +51,7 @@ class ChildWriter:
         """Whether it was deleted: not where it went before, or where another has its name by now."""
         kind, name = ref
         with suppress(NotFound, Conflict):
-            await self._api.delete(CHILDREN[kind], pool.namespace, name, uid=uid)
+            await self._api.delete(CHILD_RESOURCES[kind], pool.namespace, name, uid=uid)
             self._metrics.child_writes.labels(kind, "delete").inc()
             return True
         return False
@@ -94,20 +71,20 @@ class ChildWriter:
     async def _read(self, child: Live) -> Live | None:
         kind, name = ref_of(child)
         with suppress(NotFound):
-            return await self._api.get(CHILDREN[kind], child["metadata"]["namespace"], name)
+            return await self._api.get(CHILD_RESOURCES[kind], child["metadata"]["namespace"], name)
         return None
 
     async def _create(self, child: Live) -> Live:
         kind, _ = ref_of(child)
-        made = await self._api.create(CHILDREN[kind], dict(child))
+        made = await self._api.create(CHILD_RESOURCES[kind], dict(child))
         self._metrics.child_writes.labels(kind, "create").inc()
         return made
 
     async def _apply(self, child: Live, held: Live) -> Live:
         kind, _ = ref_of(child)
         if renamed := as_applied(held["metadata"].get("managedFields") or ()):
-            held = await self._api.merge(CHILDREN[kind], _bound(held, {"managedFields": renamed}))
-        applied = await self._api.apply(CHILDREN[kind], {**child, **_bound(held, child["metadata"])})
+            held = await self._api.merge(CHILD_RESOURCES[kind], _bound(held, {"managedFields": renamed}))
+        applied = await self._api.apply(CHILD_RESOURCES[kind], {**child, **_bound(held, child["metadata"])})
         self._metrics.child_writes.labels(kind, "apply").inc()
         return applied
 

@@ -14,12 +14,11 @@ from typing import Any, NoReturn, Protocol
 from backendpool.api.constants import BACKENDS, COMPONENT_LABEL, POOL_LABEL
 from backendpool.api.endpoints import parse_slice
 from backendpool.controller.cache import Cache, Live
-from backendpool.controller.child_writer import CHILDREN
 from backendpool.controller.metrics import OperatorMetrics
 from backendpool.errors import Forbidden
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import Change, Reflector
-from backendpool.k8s.resources import ENDPOINT_SLICES, POOLS, Resource
+from backendpool.k8s.resources import CHILD_RESOURCES, ENDPOINT_SLICES, POOLS, Resource
 
 _OURS = f"{POOL_LABEL},{COMPONENT_LABEL}={BACKENDS}"
 """The cluster copies a Service's labels to its slices: these are the headless Services' ones."""
@@ -104,7 +103,7 @@ def reflectors(
 
     slices = reflector(ENDPOINT_SLICES, _OURS, parse_slice, cache.put_slice)
     return {ENDPOINT_SLICES: slices} | {
-        kind: reflector(kind, POOL_LABEL, _trim, cache.put_child) for kind in CHILDREN.values()
+        kind: reflector(kind, POOL_LABEL, _trim, cache.put_child) for kind in CHILD_RESOURCES.values()
     }
 
 

@@ -1,4 +1,4 @@
-"""The operator's Prometheus metrics, and those of whoever watches. No global registry: each program has its own."""
+"""The operator's Prometheus metrics. No global registry: each program has its own."""
 
 from __future__ import annotations
 
@@ -8,31 +8,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from backendpool.k8s.metrics import WatchMetrics
 from backendpool.k8s.resources import Resource
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-
-
-class WatchMetrics:
-    """Lists taken, events received and failures of reflectors, as these tell of them."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._lists = Counter("backendpool_lists", "Complete lists taken.", ["resource"], registry=registry)
-        self._events = Counter(
-            "backendpool_watch_events", "Watch events received, by kind.", ["resource", "kind"], registry=registry
-        )
-        self._failures = Counter(
-            "backendpool_watch_failures", "Lists and watches that failed.", ["resource", "error"], registry=registry
-        )
-
-    def listed(self, resource: Resource, objects: int, seconds: float) -> None:
-        self._lists.labels(resource.plural).inc()
-
-    def event(self, resource: Resource, kind: str) -> None:
-        self._events.labels(resource.plural, kind).inc()
-
-    def failed(self, resource: Resource, error: Exception) -> None:
-        self._failures.labels(resource.plural, type(error).__name__).inc()
 
 
 class OperatorMetrics(WatchMetrics):

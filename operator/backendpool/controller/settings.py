@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from backendpool.api.constants import METRICS_PORT, is_label
 from backendpool.errors import SettingsError
+from backendpool.runtime.cli_flags import port_from
 
 MAX_ROLLOUTS = 8
 
@@ -46,14 +47,6 @@ class OperatorSettings:
             lease_namespace=_namespace(env, "LEASE_NAMESPACE"),
             max_rollouts=_count(env, "MAX_ROLLOUTS", MAX_ROLLOUTS),
         )
-
-
-def port_from(env: Mapping[str, str], name: str, default: int) -> int:
-    """A TCP port from the environment; 0 asks the system for a free one."""
-    text = env.get(name) or str(default)
-    if not text.isdecimal() or int(text) > 65535:
-        raise SettingsError(f"{name} is {text!r}: give a port number from 0 to 65535")
-    return int(text)
 
 
 def _count(env: Mapping[str, str], variable: str, default: int) -> int:

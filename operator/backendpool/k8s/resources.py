@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -45,3 +46,17 @@ POD_DISRUPTION_BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets",
 ENDPOINT_SLICES: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+
+CHILD_RESOURCES: Final[Mapping[str, Resource]] = {
+    resource.kind: resource
+    for resource in (
+        SERVICES,
+        SERVICE_ACCOUNTS,
+        CONFIG_MAPS,
+        ROLES,
+        ROLE_BINDINGS,
+        DEPLOYMENTS,
+        POD_DISRUPTION_BUDGETS,
+    )
+}
+"""The kinds of the objects that a pool owns."""

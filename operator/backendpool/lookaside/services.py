@@ -10,8 +10,8 @@ from typing import Final, NoReturn
 from prometheus_client import CollectorRegistry
 
 from backendpool.api.pool_view import PoolView
-from backendpool.controller.metrics import WatchMetrics
 from backendpool.k8s.client import Api
+from backendpool.k8s.metrics import WatchMetrics
 from backendpool.lookaside import watch_service
 from backendpool.lookaside.informers import EndpointView
 from backendpool.lookaside.metrics import LookasideMetrics

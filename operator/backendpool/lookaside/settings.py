@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backendpool.api.constants import LOOKASIDE_PORT, METRICS_PORT, is_label
-from backendpool.controller.settings import port_from
 from backendpool.errors import SettingsError
+from backendpool.runtime.cli_flags import port_from
 
 
 @dataclass(frozen=True, slots=True)

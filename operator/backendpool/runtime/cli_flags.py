@@ -47,6 +47,14 @@ def add_log_flags(parser: ArgumentParser) -> None:
     add_flag(parser, "--log-format", "LOG_FORMAT", "text or json (default: text)")
 
 
+def port_from(env: Mapping[str, str], name: str, default: int) -> int:
+    """A TCP port from the environment; 0 asks the system for a free one."""
+    text = env.get(name) or str(default)
+    if not text.isdecimal() or int(text) > 65535:
+        raise SettingsError(f"{name} is {text!r}: give a port number from 0 to 65535")
+    return int(text)
+
+
 def set_up_log(env: Mapping[str, str]) -> None:
     """Log as LOG_LEVEL and LOG_FORMAT say."""
     from backendpool.runtime.observability import configure_logging

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import aiohttp
 
-from backendpool.controller.child_writer import CHILDREN
 from backendpool.controller.manager import until_told
-from backendpool.k8s.resources import DEPLOYMENTS
+from backendpool.k8s.resources import CHILD_RESOURCES, DEPLOYMENTS
 from tests.unit.api_server import ApiServer
 from tests.unit.controller.operators import applied, process, until
 
@@ -69,7 +68,7 @@ async def test_sigterm_is_heard_while_the_api_server_is_away(server: ApiServer, 
     """An operator that waits for its API server does not wait to end."""
     async with server.serving(tmp_path) as kubeconfig, process(kubeconfig) as operator:
         server.away = True
-        await until(lambda: server.refused > len(CHILDREN))
+        await until(lambda: server.refused > len(CHILD_RESOURCES))
         operator.send_signal(signal.SIGTERM)
         async with asyncio.timeout(3):
             await operator.communicate()

@@ -15,13 +15,12 @@ from backendpool.api.pool import Pool, parse_pool
 from backendpool.children import desired
 from backendpool.children.manifest import Child
 from backendpool.controller import child_applier, manager
-from backendpool.controller.child_writer import CHILDREN
 from backendpool.controller.manager import Operator
 from backendpool.controller.pool_informer import informer
 from backendpool.controller.settings import OperatorSettings
 from backendpool.controller.watch_failures import RefusalTiming
 from backendpool.controller.workqueue import WorkQueue
-from backendpool.k8s.resources import DEPLOYMENTS, ENDPOINT_SLICES, POOLS, SERVICES, Resource
+from backendpool.k8s.resources import CHILD_RESOURCES, DEPLOYMENTS, ENDPOINT_SLICES, POOLS, SERVICES, Resource
 from tests.unit.api_server import ApiServer
 from tests.unit.controller.operators import (
     NAME,
@@ -42,7 +41,7 @@ from tests.unit.controller.operators import (
 
 async def test_nothing_is_written_before_everything_is_known(server: ApiServer, tmp_path: Path) -> None:
     """Until each kind's first list is complete the operator is not ready, says why, and writes nothing."""
-    kinds = (ENDPOINT_SLICES, *CHILDREN.values())
+    kinds = (ENDPOINT_SLICES, *CHILD_RESOURCES.values())
     server.held = {kind.path(): asyncio.Event() for kind in kinds}
     async with server.connected(tmp_path) as api, operated(api) as operator:
         await until(lambda: "backendpool_pools 1.0" in figures(operator))
@@ -121,7 +120,7 @@ async def test_outage_is_caught_up_with(server: ApiServer, tmp_path: Path) -> No
         server.put(endpoint_slice(server, "10.0.0.1"))
         await until(lambda: listed(server) == ["10.0.0.1"])
         server.go_away()
-        await until(lambda: server.refused > len(CHILDREN))
+        await until(lambda: server.refused > len(CHILD_RESOURCES))
         server.put(endpoint_slice(server, "10.0.0.2"))
         server.remove("Service", "default", f"{NAME}-lookaside")
         server.away = False
@@ -161,7 +160,7 @@ async def test_namespace_that_may_not_be_read_holds_up_no_other(
         await until(lambda: operator.not_ready() is None)
         blind = 'backendpool_view_age_seconds{{resource="{}",watched_namespace="shop"}} +Inf'
         refused = 'backendpool_watch_failures_total{{error="Forbidden",resource="{}"}}'
-        for kind in (POOLS, ENDPOINT_SLICES, *CHILDREN.values()):
+        for kind in (POOLS, ENDPOINT_SLICES, *CHILD_RESOURCES.values()):
             assert shown(operator, blind.format(kind.plural))
             await until(partial(shown, operator, refused.format(kind.plural)))
         assert caplog.text.count("services cannot be watched") == 1
@@ -235,7 +234,7 @@ async def test_namespaces_of_which_none_may_be_read(server: ApiServer, tmp_path:
         await until(lambda: applied(server))
 
 
-@pytest.mark.parametrize("kind", [ENDPOINT_SLICES, *CHILDREN.values()], ids=lambda kind: kind.plural)
+@pytest.mark.parametrize("kind", [ENDPOINT_SLICES, *CHILD_RESOURCES.values()], ids=lambda kind: kind.plural)
 async def test_nothing_is_written_in_a_namespace_before_it_is_known(
     server: ApiServer, tmp_path: Path, kind: Resource
 ) -> None:
