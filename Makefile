@@ -30,11 +30,11 @@ $(READY):
 
 .PHONY: demo
 demo: venv  ## Bring up a cluster and show the five stages, from one sticky pod to a balanced pool
-	@$(BIN)/python -m tests.e2e.demo
+	@$(BIN)/python -m tools.demo
 
 .PHONY: demo-down
 demo-down: venv  ## Remove all that the demo brought up
-	@$(BIN)/python -m tests.e2e.demo --down
+	@$(BIN)/python -m tools.demo --down
 
 # The checks wait for nothing, and a cluster that comes up mostly waits.
 .PHONY: test
@@ -60,11 +60,11 @@ contracts: venv  ## Who may import whom
 	@echo "==> import contracts"
 	@$(BIN)/lint-imports --no-cache | grep -E 'KEPT|BROKEN|Contracts:|->' ; exit $${PIPESTATUS[0]}
 
-# One test: make unit T='tests/unit/test_work.py -k backoff', make e2e T='tests/e2e/test_pool.py -k drift'
+# One test: make unit T='tests/unit/controller/test_workqueue.py -k backoff', make e2e T='tests/e2e/test_pool.py -k drift'
 .PHONY: unit
 unit: venv  ## Unit tests; T= selects
 	@echo "==> unit tests"
-	@$(BIN)/pytest --quiet $(or $(T),tests/unit --numprocesses=auto)
+	@$(BIN)/pytest --quiet $(or $(T),tests/unit tests/docs tests/tools tests/bench --numprocesses=auto)
 
 .PHONY: e2e
 e2e: venv  ## e2e tests on the cluster, which is brought up where it is not; T= selects
@@ -98,19 +98,19 @@ bench-start: venv  ## What a lookaside and a client cost to start, beside their 
 
 .PHONY: cluster-up cluster-down cluster-status
 cluster-up: venv  ## A kind cluster of our own, with the project's images (CLUSTER=context:NAME: one of yours)
-	@$(BIN)/python -m tests.e2e.cluster up
+	@$(BIN)/python -m tools.cluster up
 cluster-down: venv  ## Remove the cluster, and the Docker engine where we started it
-	@$(BIN)/python -m tests.e2e.cluster down
+	@$(BIN)/python -m tools.cluster down
 cluster-status: venv  ## What is there
-	@$(BIN)/python -m tests.e2e.cluster status
+	@$(BIN)/python -m tools.cluster status
 
 .PHONY: images
 images: venv  ## The project's images, named by IMAGES= for a cluster of yours
-	@$(BIN)/python -m tests.e2e.cluster images
+	@$(BIN)/python -m tools.cluster images
 
 .PHONY: protos
 protos: venv  ## Generate the code of the .proto files anew
-	@$(BIN)/python scripts/protos.py
+	@$(BIN)/python tools/protos.py
 
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 .PHONY: requirements

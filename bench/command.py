@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from tests.e2e.cluster import ClusterError
+from tools.cluster import ClusterError
 
 
 def finished(measured: Callable[[], str]) -> int:

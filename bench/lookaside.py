@@ -27,7 +27,7 @@ from bench.lookaside_report import Results, StreamsResult
 from bench.programs import cpu_of, free_port, memory_of, running
 from bench.stage import prepared
 from bench.streams import Streams, built, resolving, serving_baseline
-from tests.e2e.cluster import Cluster, using
+from tools.cluster import Cluster, using
 
 _REST = 0.2
 """Seconds before each change, so that it meets idle servers."""

@@ -25,7 +25,7 @@ from bench.programs import Program, running
 from bench.report import Results, SizeResult, WideResult
 from bench.seen import StatusView, watching
 from bench.stage import prepared
-from tests.e2e.cluster import Cluster, using
+from tools.cluster import Cluster, using
 
 _PER_SLICE = 100
 """Endpoints in a slice: what the cluster's own controller puts into one."""

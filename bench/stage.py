@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
-from tests.e2e.cluster import Cluster
-from tests.e2e.deploy import OPERATOR_NAMESPACE, REPOSITORY, kubectl_of
-from tests.e2e.kubectl import Kubectl
+from tools.cluster import Cluster
+from tools.cluster.deploy import OPERATOR_NAMESPACE, REPOSITORY, kubectl_of
+from tools.cluster.kubectl import Kubectl
 
 _OPERATOR = "deployment/backendpool-operator"
 _CRD = "crd/grpcbackendpools.backendpool.io"

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-from tests.e2e.cluster import ClusterError
+from tools.cluster import ClusterError
 
 _SOURCES = Path(__file__).parent / "xds"
 _LONGEST_WAIT = 60.0

@@ -10,8 +10,8 @@ from datetime import datetime
 
 import pytest
 
-from .cluster import Cluster
-from .deploy import OPERATOR_NAMESPACE
+from tools.cluster import Cluster
+from tools.cluster.deploy import OPERATOR_NAMESPACE
 
 OPERATOR = f"system:serviceaccount:{OPERATOR_NAMESPACE}:backendpool-operator"
 LOGS = "/var/log/kubernetes/audit*.log"

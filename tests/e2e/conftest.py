@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from . import clients, deploy, failures
-from .cluster import Cluster, ClusterError, find, using
-from .kubectl import Kubectl
-from .namespaces import own_namespace
+from tests.e2e import clients, failures
+from tests.e2e.namespaces import own_namespace
+from tools.cluster import Cluster, ClusterError, deploy, find, using
+from tools.cluster.kubectl import Kubectl
 
 
 @contextmanager

@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from . import deploy
-from .kubectl import Kubectl, KubectlError
+from tools.cluster import deploy
+from tools.cluster.kubectl import Kubectl, KubectlError
 
 FOLDER = deploy.REPOSITORY / "artifacts" / "e2e-logs"
 """One folder for each test that failed in the last run, and `cluster/` for the nodes."""

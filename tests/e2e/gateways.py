@@ -7,9 +7,8 @@ from typing import Any
 
 import yaml
 
-from . import deploy
-from .cluster import image
-from .mounts import mount
+from tests.e2e.mounts import mount
+from tools.cluster import deploy, image
 
 NAME = "greet-gateway"
 

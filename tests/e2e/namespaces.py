@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
-from .kubectl import Kubectl
+from tools.cluster.kubectl import Kubectl
 
 _LABELS = {"pod-security.kubernetes.io/enforce": "restricted"}
 

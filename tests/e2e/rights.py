@@ -6,7 +6,7 @@ import json
 from itertools import product
 from typing import Any
 
-from .kubectl import Kubectl
+from tools.cluster.kubectl import Kubectl
 
 Right = tuple[str, str, str, str]
 """API group, resource, name (empty for all) and verb."""

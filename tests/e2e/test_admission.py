@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from .deploy import REPOSITORY
-from .kubectl import Kubectl
+from tools.cluster.deploy import REPOSITORY
+from tools.cluster.kubectl import Kubectl
 
 Submit: TypeAlias = Callable[..., CompletedProcess[str]]
 

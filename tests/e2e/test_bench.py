@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from . import deploy
-from .kubectl import Kubectl
+from tools.cluster import deploy
+from tools.cluster.kubectl import Kubectl
 
 SMALLEST = ("bench.scale", "--pools=2,4", "--endpoints=5", "--changes=4", "--flap-seconds=1", "--wide=1100")
 

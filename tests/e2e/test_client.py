@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from . import pools, traffic
-from .cluster import Cluster
-from .cluster import image as image_of
-from .faults import nodes, processes
-from .kubectl import Kubectl, eventually
-from .namespaces import own_namespace
-from .traffic import Load, Summary
+from tests.e2e.faults import nodes, processes
+from tests.e2e.namespaces import own_namespace
+from tools.cluster import Cluster
+from tools.cluster import image as image_of
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools, traffic
+from tools.demo.traffic import Load, Summary
 
 pytestmark = pytest.mark.alone
 

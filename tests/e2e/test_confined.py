@@ -16,10 +16,11 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from . import deploy, pools
-from .kubectl import Kubectl, eventually
-from .namespaces import own_namespace
-from .rights import flat, rights
+from tests.e2e.namespaces import own_namespace
+from tests.e2e.rights import flat, rights
+from tools.cluster import deploy
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools
 
 OPERATOR = "deployment/backendpool-operator"
 

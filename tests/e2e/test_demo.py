@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from . import deploy
+from tools.cluster import deploy
 
 
 @pytest.mark.alone
@@ -17,7 +17,7 @@ def test_the_demo_shows_what_it_says() -> None:
     """Every stage is as it should be, each new pod is used within about a second, and a rolling restart at 200 calls a
     second fails none of them: else it says so.
     """
-    demo = [sys.executable, "-m", "tests.e2e.demo"]
+    demo = [sys.executable, "-m", "tools.demo"]
     run = subprocess.run(demo, cwd=deploy.REPOSITORY, capture_output=True, text=True, timeout=480, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.findall(r"Stage (\d), (\w+)", run.stdout) == [

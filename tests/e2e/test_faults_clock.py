@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from . import deploy, pools
-from .cluster import Cluster
-from .faults import clock, programs
-from .faults.converged import Watched, watching
-from .faults.patched import patched_operator
-from .faults.stage import operators
-from .kubectl import Kubectl
-from .namespaces import own_namespace
+from tests.e2e.faults import clock, programs
+from tests.e2e.faults.converged import Watched, watching
+from tests.e2e.faults.patched import patched_operator
+from tests.e2e.faults.stage import operators
+from tests.e2e.namespaces import own_namespace
+from tools.cluster import Cluster, deploy
+from tools.cluster.kubectl import Kubectl
+from tools.demo import pools
 
 HOUR = 3600
 SERVERS = 3

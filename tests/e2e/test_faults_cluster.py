@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from . import deploy, pools
-from .cluster import Cluster
-from .faults import nodes, processes
-from .faults.converged import Watched
-from .faults.stage import SERVERS, operators, servers, staged
-from .kubectl import Kubectl, eventually
-from .traffic import Load
+from tests.e2e.faults import nodes, processes
+from tests.e2e.faults.converged import Watched
+from tests.e2e.faults.stage import SERVERS, operators, servers, staged
+from tools.cluster import Cluster, deploy
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools
+from tools.demo.traffic import Load
 
 pytestmark = pytest.mark.alone
 

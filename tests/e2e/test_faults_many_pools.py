@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from . import pools
-from .kubectl import Kubectl, eventually
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools
 
 pytestmark = [pytest.mark.alone, pytest.mark.faults]
 

@@ -11,12 +11,12 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from . import pools
-from .cluster import Cluster
-from .faults import nodes
-from .faults.converged import Watched
-from .faults.stage import operators, servers, staged, victim
-from .kubectl import Kubectl, eventually
+from tests.e2e.faults import nodes
+from tests.e2e.faults.converged import Watched
+from tests.e2e.faults.stage import operators, servers, staged, victim
+from tools.cluster import Cluster
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools
 
 LOST = 70.0
 """Seconds until the cluster takes a node for lost (its controller's grace period is 50), and all have heard."""

@@ -14,13 +14,14 @@ from datetime import datetime
 
 import pytest
 
-from . import deploy, pools
-from .faults.between import FaultProxy, all_behind
-from .faults.converged import Watched, watching
-from .faults.rules import Action, Point, Rule
-from .faults.stage import operators
-from .kubectl import Kubectl, eventually
-from .namespaces import own_namespace
+from tests.e2e.faults.between import FaultProxy, all_behind
+from tests.e2e.faults.converged import Watched, watching
+from tests.e2e.faults.stage import operators
+from tests.e2e.namespaces import own_namespace
+from tools.cluster import deploy
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools
+from tools.fault_proxy.rules import Action, Point, Rule
 
 pytestmark = pytest.mark.alone
 

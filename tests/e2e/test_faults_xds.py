@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from . import pools, stages, traffic
-from .cluster import Cluster
-from .faults.processes import kill_pod
-from .kubectl import Kubectl, eventually
+from tests.e2e.faults.processes import kill_pod
+from tools.cluster import Cluster
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools, stages, traffic
 
 pytestmark = pytest.mark.alone
 

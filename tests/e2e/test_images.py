@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .cluster import Cluster, images, settings
-from .cluster.console import Console
+from tools.cluster import Cluster, images, settings
+from tools.cluster.console import Console
 
 
 @pytest.mark.long

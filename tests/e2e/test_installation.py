@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from . import deploy, pools
-from .kubectl import Kubectl
+from tools.cluster import deploy
+from tools.cluster.kubectl import Kubectl
+from tools.demo import pools
 
 MANIFESTS = deploy.REPOSITORY / "manifests"
 INSTALLABLE = ("operator", "operator/namespaced", *(f"greet/{stage}" for stage in deploy.STAGES))

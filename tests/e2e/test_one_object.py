@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from . import pools
-from .deploy import OPERATOR_NAMESPACE
-from .faults.stage import operators
-from .kubectl import Kubectl, eventually
+from tests.e2e.faults.stage import operators
+from tools.cluster.deploy import OPERATOR_NAMESPACE
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools
 
 LOOKASIDE = "deployment/greetserver-lookaside"
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from . import audit, deploy, pools
-from .cluster import Cluster
-from .kubectl import Kubectl, columns, eventually
-from .namespaces import own_namespace
-from .sightings import watched
+from tests.e2e import audit
+from tests.e2e.namespaces import own_namespace
+from tools.cluster import Cluster, deploy
+from tools.cluster.kubectl import Kubectl, columns, eventually
+from tools.demo import pools
+from tools.demo.sightings import watched
 
 CHILDREN = "services,serviceaccounts,configmaps,roles,rolebindings,deployments,poddisruptionbudgets"
 

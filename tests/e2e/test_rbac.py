@@ -6,10 +6,10 @@ from itertools import product
 
 import pytest
 
-from . import deploy, pools
-from .cluster import Cluster
-from .kubectl import Kubectl
-from .rights import READ, Right, rights
+from tests.e2e.rights import READ, Right, rights
+from tools.cluster import Cluster, deploy
+from tools.cluster.kubectl import Kubectl
+from tools.demo import pools
 
 CHILD_VERBS = {"get", "list", "watch", "create", "patch", "delete"}
 

@@ -19,11 +19,10 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from tests.markdown import OPERATIONS, README, Command, block, commands, links, section, table
-
-from . import deploy, pools, stages, traffic
-from .cluster import Cluster
-from .kubectl import Kubectl, columns, eventually
+from tests.docs.markdown import OPERATIONS, README, Command, block, commands, links, section, table
+from tools.cluster import Cluster, deploy
+from tools.cluster.kubectl import Kubectl, columns, eventually
+from tools.demo import pools, stages, traffic
 
 on_one_stage = pytest.mark.xdist_group("readme")
 

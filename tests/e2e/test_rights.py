@@ -12,9 +12,9 @@ from uuid import uuid4
 
 import pytest
 
-from . import pools
-from .kubectl import Kubectl, eventually
-from .rights import READ, Right, rights
+from tests.e2e.rights import READ, Right, rights
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools
 
 GBP = "grpcbackendpools.backendpool.io"
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from . import deploy, pools, traffic
-from .cluster import Cluster
-from .kubectl import Kubectl
-from .stages import settled
+from tools.cluster import Cluster, deploy
+from tools.cluster.kubectl import Kubectl
+from tools.demo import pools, traffic
+from tools.demo.stages import settled
 
 pytestmark = pytest.mark.xdist_group("stages")
 

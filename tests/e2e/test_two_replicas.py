@@ -9,10 +9,11 @@ from itertools import pairwise
 
 import pytest
 
-from . import audit, deploy, pools
-from .cluster import Cluster
-from .kubectl import Kubectl, eventually
-from .namespaces import own_namespace
+from tests.e2e import audit
+from tests.e2e.namespaces import own_namespace
+from tools.cluster import Cluster, deploy
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools
 
 pytestmark = pytest.mark.alone
 

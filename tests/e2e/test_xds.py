@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from . import pools, stages, traffic
-from .cluster import Cluster
-from .kubectl import Kubectl, eventually
-from .namespaces import own_namespace
+from tests.e2e.namespaces import own_namespace
+from tools.cluster import Cluster
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools, stages, traffic
 
 pytestmark = pytest.mark.xdist_group("xds")
 

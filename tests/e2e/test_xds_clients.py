@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import pytest
 import yaml
 
-from . import clients, deploy, pools, stages, traffic
-from .cluster import Cluster
-from .kubectl import Kubectl, eventually
+from tests.e2e import clients
+from tools.cluster import Cluster, deploy
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools, stages, traffic
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("xds-clients")]
 

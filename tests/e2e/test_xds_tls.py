@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.certificates import Authority
-
-from . import clients, pools, traffic
-from .gateways import NAME, gateway, url
-from .kubectl import Kubectl, eventually
+from tests.e2e import clients
+from tests.e2e.gateways import NAME, gateway, url
+from tests.fakes.certificates import Authority
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools, traffic
 
 pytestmark = pytest.mark.long
 

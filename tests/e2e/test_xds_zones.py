@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from . import deploy, pools, traffic
-from .gateways import gateway, url
-from .kubectl import Kubectl, eventually
+from tests.e2e.gateways import gateway, url
+from tools.cluster import deploy
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools, traffic
 
 pytestmark = pytest.mark.long
 

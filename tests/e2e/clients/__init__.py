@@ -12,12 +12,12 @@ from zipfile import ZipFile
 
 import pytest
 
-from tests.e2e import traffic
-from tests.e2e.cluster import Cluster, load_client
-from tests.e2e.deploy import REPOSITORY
-from tests.e2e.kubectl import Kubectl
 from tests.e2e.mounts import mount
-from tests.e2e.traffic import Load
+from tools.cluster import Cluster, load_client
+from tools.cluster.deploy import REPOSITORY
+from tools.cluster.kubectl import Kubectl
+from tools.demo import traffic
+from tools.demo.traffic import Load
 
 _HERE = Path(__file__).parent
 _ENVOY = "envoy/_bin/envoy"

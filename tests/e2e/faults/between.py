@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .. import deploy, pools
-from ..kubectl import Kubectl, eventually
-from . import programs
-from .patched import patched_operator
-from .rules import Rule
+from tests.e2e.faults import programs
+from tests.e2e.faults.patched import patched_operator
+from tools.cluster import deploy
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools
+from tools.fault_proxy.rules import Rule
 
 
 @dataclass(frozen=True, slots=True)

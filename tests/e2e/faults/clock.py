@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from ..cluster import ClusterError, packages, settings
-from ..cluster.console import Console
-from ..kubectl import Kubectl, eventually
-from .programs import Pod, config_map
+from tests.e2e.faults.programs import Pod, config_map
+from tools.cluster import ClusterError, packages, settings
+from tools.cluster.console import Console
+from tools.cluster.kubectl import Kubectl, eventually
 
 _LIBRARY = "libfaketimeMT.so.1"
 _FOLDER = "/etc/clock"

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .. import pools, traffic
-from ..kubectl import Kubectl, eventually
-from ..traffic import Load
-from .lookasides import Lookasides
+from tests.e2e.faults.lookasides import Lookasides
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools, traffic
+from tools.demo.traffic import Load
 
 _RATE = 40
 """Calls a second by the pool; by the lookaside it is half of that."""

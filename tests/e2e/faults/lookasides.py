@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..kubectl import Kubectl
+from tools.cluster.kubectl import Kubectl
 
 _REVISION = re.compile(r'^backendpool_endpoints_revision_info\{revision="(\w+)"\}', re.MULTILINE)
 _READY = re.compile(r'^backendpool_endpoints\{state="Ready"\} (\d+)', re.MULTILINE)

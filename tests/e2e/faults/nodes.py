@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from ..cluster import Cluster
-from ..kubectl import Kubectl, eventually
+from tools.cluster import Cluster
+from tools.cluster.kubectl import Kubectl, eventually
 
 _CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .. import deploy
-from ..kubectl import Kubectl
-from .programs import Pod
+from tests.e2e.faults.programs import Pod
+from tools.cluster import deploy
+from tools.cluster.kubectl import Kubectl
 
 _MANAGER = "faults"
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..cluster import Cluster
-from ..kubectl import eventually
-from .nodes import control_plane
+from tests.e2e.faults.nodes import control_plane
+from tools.cluster import Cluster
+from tools.cluster.kubectl import eventually
 
 _MANIFESTS = "/etc/kubernetes/manifests"
 

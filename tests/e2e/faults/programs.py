@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..cluster import image
+from tools import fault_proxy
+from tools.cluster import image
 
 Pod = Mapping[str, Any]
 """A part of a pod's spec."""
@@ -19,7 +20,7 @@ Pod = Mapping[str, Any]
 CONTROL = 8002
 """The port by which the proxy is scripted."""
 
-_HERE = Path(__file__).parent
+_PROXY = Path(fault_proxy.__file__).parent
 _SOURCES = ("__init__.py", "rules.py", "proxy.py")
 _PORT = 8001
 _TOKEN = "/var/run/secrets/fault-proxy"
@@ -81,12 +82,12 @@ def proxy(namespace: str) -> list[dict[str, Any]]:
     container = {
         "name": "proxy",
         "image": image("operator"),
-        "command": ["python", "-m", "faults.proxy"],
+        "command": ["python", "-m", "fault_proxy.proxy"],
         "args": ["https://kubernetes.default.svc", "--ca=/etc/ca/ca.crt"],
         "workingDir": "/srv",
         "readinessProbe": {"httpGet": {"path": "/script", "port": CONTROL}, "periodSeconds": 1},
         "volumeMounts": [
-            {"name": "source", "mountPath": "/srv/faults", "readOnly": True},
+            {"name": "source", "mountPath": "/srv/fault_proxy", "readOnly": True},
             {"name": "ca", "mountPath": "/etc/ca", "readOnly": True},
         ],
     }
@@ -95,7 +96,7 @@ def proxy(namespace: str) -> list[dict[str, Any]]:
         {"name": "ca", "configMap": {"name": "kube-root-ca.crt"}},
     ]
     return [
-        config_map(namespace, "fault-proxy-source", {name: (_HERE / name).read_text() for name in _SOURCES}),
+        config_map(namespace, "fault-proxy-source", {name: (_PROXY / name).read_text() for name in _SOURCES}),
         _deployment(namespace, "fault-proxy", container, {"automountServiceAccountToken": False, "volumes": volumes}),
         _service(namespace, "fault-proxy", _PORT, CONTROL),
     ]

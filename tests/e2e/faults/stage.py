@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from .. import deploy, pools
-from ..cluster import Cluster
-from ..kubectl import Kubectl
-from ..namespaces import own_namespace
-from . import nodes
-from .converged import Watched, watching
-from .programs import asking_gateway, gateway
+from tests.e2e.faults import nodes
+from tests.e2e.faults.converged import Watched, watching
+from tests.e2e.faults.programs import asking_gateway, gateway
+from tests.e2e.namespaces import own_namespace
+from tools.cluster import Cluster, deploy
+from tools.cluster.kubectl import Kubectl
+from tools.demo import pools
 
 SERVERS = 4
 

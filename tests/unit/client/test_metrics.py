@@ -15,7 +15,7 @@ from backendpool.api.endpoints import Endpoint
 from backendpool.client import connect
 from backendpool.client.metrics import ChannelCollector
 from backendpool.testing import FakePool
-from tests.markdown import OPERATIONS, section, table
+from tests.docs.markdown import OPERATIONS, section, table
 from tests.unit.client.pods import METHOD, dead_endpoint, pods
 
 POOL = {"pool": "FakePool"}

@@ -9,7 +9,7 @@ from weakref import ref
 import pytest
 
 from backendpool.client.silence import Silence
-from tests.unit.timers import Timers
+from tests.fakes.timers import Timers
 
 
 @dataclass(eq=False)

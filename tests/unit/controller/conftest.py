@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.unit.api_server import ApiServer
+from tests.fakes.api_server import ApiServer
 from tests.unit.controller.operators import pool
 
 

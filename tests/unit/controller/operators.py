@@ -22,8 +22,8 @@ from backendpool.controller.manager import Operator
 from backendpool.controller.settings import OperatorSettings
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import Resource
-from tests.unit.api_server import ApiServer
-from tests.unit.pools import document
+from tests.fakes.api_server import ApiServer
+from tests.fakes.pools import document
 
 SETTINGS = OperatorSettings("backendpool/operator:test", instance="operator-0")
 NAME = "greetserver"

@@ -14,7 +14,7 @@ import pytest
 
 from backendpool.controller import manager
 from backendpool.k8s.resources import DEPLOYMENTS, Resource
-from tests.unit.api_server import ApiServer
+from tests.fakes.api_server import ApiServer
 from tests.unit.controller.operators import applied, as_run, operated, until
 
 

@@ -11,7 +11,7 @@ import aiohttp
 
 from backendpool.controller.manager import until_told
 from backendpool.k8s.resources import CHILD_RESOURCES, DEPLOYMENTS
-from tests.unit.api_server import ApiServer
+from tests.fakes.api_server import ApiServer
 from tests.unit.controller.operators import applied, process, until
 
 

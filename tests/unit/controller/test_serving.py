@@ -21,7 +21,7 @@ from backendpool.controller.settings import OperatorSettings
 from backendpool.controller.watch_failures import RefusalTiming
 from backendpool.controller.workqueue import WorkQueue
 from backendpool.k8s.resources import CHILD_RESOURCES, DEPLOYMENTS, ENDPOINT_SLICES, POOLS, SERVICES, Resource
-from tests.unit.api_server import ApiServer
+from tests.fakes.api_server import ApiServer
 from tests.unit.controller.operators import (
     NAME,
     SETTINGS,
@@ -307,7 +307,7 @@ async def test_bug_in_the_parser_is_told_and_retried(
         await until(lambda: bool(status(server)))
         reasons = {one["type"]: one["reason"] for one in status(server)["conditions"]}
         assert (reasons["Ready"], reasons["Stalled"]) == ("ReconcileError", "NotStalled")
-        assert 'backendpool_reconcile_seconds_count{outcome="error"}' in figures(operator)
+        await until(lambda: 'backendpool_reconcile_seconds_count{outcome="error"}' in figures(operator))
 
 
 async def test_bug_of_the_machinery_ends_the_operator(

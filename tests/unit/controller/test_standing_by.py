@@ -14,7 +14,7 @@ from backendpool.controller import manager
 from backendpool.controller.leader_election import Elector
 from backendpool.controller.manager import Operator
 from backendpool.errors import LeadershipLost, NotLeading
-from tests.unit.api_server import ApiServer
+from tests.fakes.api_server import ApiServer
 from tests.unit.controller.operators import SETTINGS, applied, as_run, figures, operating, pool, until
 
 

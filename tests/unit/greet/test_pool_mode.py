@@ -28,9 +28,9 @@ from greet.gateway.modes.pool import connected
 from greet.greet_pb2 import GreetingResponse
 from greet.greet_pb2_grpc import GreetServiceServicer
 from greet.settings import GatewaySettings
-from tests.unit import pools
-from tests.unit.cluster_io.scripted import ScriptedServer, Watch, answer, line, page, refuse, until
+from tests.fakes import pools
 from tests.unit.greet.servers import REQUEST, Refusing, free_port, greet_servers, pod_of, serving
+from tests.unit.k8s.scripted import ScriptedServer, Watch, answer, line, page, refuse, until
 
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

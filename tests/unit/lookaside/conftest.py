@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backendpool.k8s.client import Api
-from tests.unit.api_server import ApiServer
+from tests.fakes.api_server import ApiServer
 from tests.unit.lookaside.slices import endpoint_slice
 
 

@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%backendpool/proto/lookaside/lookaside.proto\x12\tlookaside\"\x86\x01\n\x07Request\x12-\n\x06router\x18\x01 \x01(\x0e\x32\x1d.lookaside.Request.RouterType\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\"(\n\nRouterType\x12\n\n\x06RANDOM\x10\x00\x12\x0e\n\nROUNDROBIN\x10\x01\"\x1b\n\x08Response\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t2?\n\tLookaside\x12\x32\n\x07Resolve\x12\x12.lookaside.Request\x1a\x13.lookaside.Responseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+backendpool/proto/lookaside/lookaside.proto\x12\tlookaside\"\x86\x01\n\x07Request\x12-\n\x06router\x18\x01 \x01(\x0e\x32\x1d.lookaside.Request.RouterType\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\"(\n\nRouterType\x12\n\n\x06RANDOM\x10\x00\x12\x0e\n\nROUNDROBIN\x10\x01\"\x1b\n\x08Response\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t2?\n\tLookaside\x12\x32\n\x07Resolve\x12\x12.lookaside.Request\x1a\x13.lookaside.Responseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'backendpool.proto.lookaside.lookaside_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REQUEST']._serialized_start=53
-  _globals['_REQUEST']._serialized_end=187
-  _globals['_REQUEST_ROUTERTYPE']._serialized_start=147
-  _globals['_REQUEST_ROUTERTYPE']._serialized_end=187
-  _globals['_RESPONSE']._serialized_start=189
-  _globals['_RESPONSE']._serialized_end=216
-  _globals['_LOOKASIDE']._serialized_start=218
-  _globals['_LOOKASIDE']._serialized_end=281
+  _globals['_REQUEST']._serialized_start=59
+  _globals['_REQUEST']._serialized_end=193
+  _globals['_REQUEST_ROUTERTYPE']._serialized_start=153
+  _globals['_REQUEST_ROUTERTYPE']._serialized_end=193
+  _globals['_RESPONSE']._serialized_start=195
+  _globals['_RESPONSE']._serialized_end=222
+  _globals['_LOOKASIDE']._serialized_start=224
+  _globals['_LOOKASIDE']._serialized_end=287
 # @@protoc_insertion_point(module_scope)

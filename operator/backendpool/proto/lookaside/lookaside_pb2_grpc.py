@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from backendpool.proto.lookaside import lookaside_pb2 as backendpool_dot_lookaside_dot_lookaside__pb2
+from backendpool.proto.lookaside import lookaside_pb2 as backendpool_dot_proto_dot_lookaside_dot_lookaside__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -37,8 +37,8 @@ class LookasideStub:
         """
         self.Resolve = channel.unary_unary(
                 '/lookaside.Lookaside/Resolve',
-                request_serializer=backendpool_dot_lookaside_dot_lookaside__pb2.Request.SerializeToString,
-                response_deserializer=backendpool_dot_lookaside_dot_lookaside__pb2.Response.FromString,
+                request_serializer=backendpool_dot_proto_dot_lookaside_dot_lookaside__pb2.Request.SerializeToString,
+                response_deserializer=backendpool_dot_proto_dot_lookaside_dot_lookaside__pb2.Response.FromString,
                 _registered_method=True)
 
 
@@ -62,8 +62,8 @@ def add_LookasideServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Resolve': grpc.unary_unary_rpc_method_handler(
                     servicer.Resolve,
-                    request_deserializer=backendpool_dot_lookaside_dot_lookaside__pb2.Request.FromString,
-                    response_serializer=backendpool_dot_lookaside_dot_lookaside__pb2.Response.SerializeToString,
+                    request_deserializer=backendpool_dot_proto_dot_lookaside_dot_lookaside__pb2.Request.FromString,
+                    response_serializer=backendpool_dot_proto_dot_lookaside_dot_lookaside__pb2.Response.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,8 +92,8 @@ class Lookaside:
             request,
             target,
             '/lookaside.Lookaside/Resolve',
-            backendpool_dot_lookaside_dot_lookaside__pb2.Request.SerializeToString,
-            backendpool_dot_lookaside_dot_lookaside__pb2.Response.FromString,
+            backendpool_dot_proto_dot_lookaside_dot_lookaside__pb2.Request.SerializeToString,
+            backendpool_dot_proto_dot_lookaside_dot_lookaside__pb2.Response.FromString,
             options,
             channel_credentials,
             insecure,

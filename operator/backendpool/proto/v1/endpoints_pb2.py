@@ -25,29 +25,29 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62\x61\x63kendpool/v1/endpoints.proto\x12\x0e\x62\x61\x63kendpool.v1\x1a\x1egoogle/protobuf/duration.proto\"2\n\x0cWatchRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\"\xb5\x01\n\x0b\x45ndpointSet\x12\x10\n\x08revision\x18\x01 \x01(\t\x12&\n\x03\x61ge\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tunchanged\x18\x03 \x01(\x08\x12+\n\tendpoints\x18\x04 \x03(\x0b\x32\x18.backendpool.v1.Endpoint\x12,\n\tbalancing\x18\x05 \x01(\x0b\x32\x19.backendpool.v1.Balancing\"\xd5\x01\n\x08\x45ndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.backendpool.v1.Endpoint.State\x12\x0f\n\x07pod_uid\x18\x04 \x01(\t\x12\x10\n\x08pod_name\x18\x05 \x01(\t\x12\x11\n\tnode_name\x18\x06 \x01(\t\x12\x0c\n\x04zone\x18\x07 \x01(\t\"7\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\t\n\x05READY\x10\x01\x12\x0c\n\x08\x44RAINING\x10\x02\"\x93\x01\n\tBalancing\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x14\n\x0c\x65mpty_policy\x18\x02 \x01(\t\x12\x13\n\x0bhash_header\x18\x03 \x01(\t\x12\x0e\n\x06prefer\x18\x04 \x01(\t\x12;\n\x11outlier_detection\x18\x05 \x01(\x0b\x32 .backendpool.v1.OutlierDetection\"\x80\x04\n\x10OutlierDetection\x12\x18\n\x10interval_seconds\x18\x01 \x01(\r\x12\x1d\n\x15\x62\x61se_ejection_seconds\x18\x02 \x01(\r\x12\x1c\n\x14max_ejection_seconds\x18\x03 \x01(\r\x12\x1c\n\x14max_ejection_percent\x18\x04 \x01(\r\x12\x42\n\x0csuccess_rate\x18\x05 \x01(\x0b\x32,.backendpool.v1.OutlierDetection.SuccessRate\x12N\n\x12\x66\x61ilure_percentage\x18\x06 \x01(\x0b\x32\x32.backendpool.v1.OutlierDetection.FailurePercentage\x1ao\n\x0bSuccessRate\x12\x14\n\x0cstdev_factor\x18\x01 \x01(\r\x12\x1b\n\x13\x65nforcement_percent\x18\x02 \x01(\r\x12\x15\n\rminimum_hosts\x18\x03 \x01(\r\x12\x16\n\x0erequest_volume\x18\x04 \x01(\r\x1ar\n\x11\x46\x61ilurePercentage\x12\x11\n\tthreshold\x18\x01 \x01(\r\x12\x1b\n\x13\x65nforcement_percent\x18\x02 \x01(\r\x12\x15\n\rminimum_hosts\x18\x03 \x01(\r\x12\x16\n\x0erequest_volume\x18\x04 \x01(\r2Q\n\tEndpoints\x12\x44\n\x05Watch\x12\x1c.backendpool.v1.WatchRequest\x1a\x1b.backendpool.v1.EndpointSet0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$backendpool/proto/v1/endpoints.proto\x12\x0e\x62\x61\x63kendpool.v1\x1a\x1egoogle/protobuf/duration.proto\"2\n\x0cWatchRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\"\xb5\x01\n\x0b\x45ndpointSet\x12\x10\n\x08revision\x18\x01 \x01(\t\x12&\n\x03\x61ge\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tunchanged\x18\x03 \x01(\x08\x12+\n\tendpoints\x18\x04 \x03(\x0b\x32\x18.backendpool.v1.Endpoint\x12,\n\tbalancing\x18\x05 \x01(\x0b\x32\x19.backendpool.v1.Balancing\"\xd5\x01\n\x08\x45ndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12-\n\x05state\x18\x03 \x01(\x0e\x32\x1e.backendpool.v1.Endpoint.State\x12\x0f\n\x07pod_uid\x18\x04 \x01(\t\x12\x10\n\x08pod_name\x18\x05 \x01(\t\x12\x11\n\tnode_name\x18\x06 \x01(\t\x12\x0c\n\x04zone\x18\x07 \x01(\t\"7\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\t\n\x05READY\x10\x01\x12\x0c\n\x08\x44RAINING\x10\x02\"\x93\x01\n\tBalancing\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x14\n\x0c\x65mpty_policy\x18\x02 \x01(\t\x12\x13\n\x0bhash_header\x18\x03 \x01(\t\x12\x0e\n\x06prefer\x18\x04 \x01(\t\x12;\n\x11outlier_detection\x18\x05 \x01(\x0b\x32 .backendpool.v1.OutlierDetection\"\x80\x04\n\x10OutlierDetection\x12\x18\n\x10interval_seconds\x18\x01 \x01(\r\x12\x1d\n\x15\x62\x61se_ejection_seconds\x18\x02 \x01(\r\x12\x1c\n\x14max_ejection_seconds\x18\x03 \x01(\r\x12\x1c\n\x14max_ejection_percent\x18\x04 \x01(\r\x12\x42\n\x0csuccess_rate\x18\x05 \x01(\x0b\x32,.backendpool.v1.OutlierDetection.SuccessRate\x12N\n\x12\x66\x61ilure_percentage\x18\x06 \x01(\x0b\x32\x32.backendpool.v1.OutlierDetection.FailurePercentage\x1ao\n\x0bSuccessRate\x12\x14\n\x0cstdev_factor\x18\x01 \x01(\r\x12\x1b\n\x13\x65nforcement_percent\x18\x02 \x01(\r\x12\x15\n\rminimum_hosts\x18\x03 \x01(\r\x12\x16\n\x0erequest_volume\x18\x04 \x01(\r\x1ar\n\x11\x46\x61ilurePercentage\x12\x11\n\tthreshold\x18\x01 \x01(\r\x12\x1b\n\x13\x65nforcement_percent\x18\x02 \x01(\r\x12\x15\n\rminimum_hosts\x18\x03 \x01(\r\x12\x16\n\x0erequest_volume\x18\x04 \x01(\r2Q\n\tEndpoints\x12\x44\n\x05Watch\x12\x1c.backendpool.v1.WatchRequest\x1a\x1b.backendpool.v1.EndpointSet0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'backendpool.proto.v1.endpoints_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WATCHREQUEST']._serialized_start=82
-  _globals['_WATCHREQUEST']._serialized_end=132
-  _globals['_ENDPOINTSET']._serialized_start=135
-  _globals['_ENDPOINTSET']._serialized_end=316
-  _globals['_ENDPOINT']._serialized_start=319
-  _globals['_ENDPOINT']._serialized_end=532
-  _globals['_ENDPOINT_STATE']._serialized_start=477
-  _globals['_ENDPOINT_STATE']._serialized_end=532
-  _globals['_BALANCING']._serialized_start=535
-  _globals['_BALANCING']._serialized_end=682
-  _globals['_OUTLIERDETECTION']._serialized_start=685
-  _globals['_OUTLIERDETECTION']._serialized_end=1197
-  _globals['_OUTLIERDETECTION_SUCCESSRATE']._serialized_start=970
-  _globals['_OUTLIERDETECTION_SUCCESSRATE']._serialized_end=1081
-  _globals['_OUTLIERDETECTION_FAILUREPERCENTAGE']._serialized_start=1083
-  _globals['_OUTLIERDETECTION_FAILUREPERCENTAGE']._serialized_end=1197
-  _globals['_ENDPOINTS']._serialized_start=1199
-  _globals['_ENDPOINTS']._serialized_end=1280
+  _globals['_WATCHREQUEST']._serialized_start=88
+  _globals['_WATCHREQUEST']._serialized_end=138
+  _globals['_ENDPOINTSET']._serialized_start=141
+  _globals['_ENDPOINTSET']._serialized_end=322
+  _globals['_ENDPOINT']._serialized_start=325
+  _globals['_ENDPOINT']._serialized_end=538
+  _globals['_ENDPOINT_STATE']._serialized_start=483
+  _globals['_ENDPOINT_STATE']._serialized_end=538
+  _globals['_BALANCING']._serialized_start=541
+  _globals['_BALANCING']._serialized_end=688
+  _globals['_OUTLIERDETECTION']._serialized_start=691
+  _globals['_OUTLIERDETECTION']._serialized_end=1203
+  _globals['_OUTLIERDETECTION_SUCCESSRATE']._serialized_start=976
+  _globals['_OUTLIERDETECTION_SUCCESSRATE']._serialized_end=1087
+  _globals['_OUTLIERDETECTION_FAILUREPERCENTAGE']._serialized_start=1089
+  _globals['_OUTLIERDETECTION_FAILUREPERCENTAGE']._serialized_end=1203
+  _globals['_ENDPOINTS']._serialized_start=1205
+  _globals['_ENDPOINTS']._serialized_end=1286
 # @@protoc_insertion_point(module_scope)

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from backendpool.proto.v1 import endpoints_pb2 as backendpool_dot_v1_dot_endpoints__pb2
+from backendpool.proto.v1 import endpoints_pb2 as backendpool_dot_proto_dot_v1_dot_endpoints__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -37,8 +37,8 @@ class EndpointsStub:
         """
         self.Watch = channel.unary_stream(
                 '/backendpool.v1.Endpoints/Watch',
-                request_serializer=backendpool_dot_v1_dot_endpoints__pb2.WatchRequest.SerializeToString,
-                response_deserializer=backendpool_dot_v1_dot_endpoints__pb2.EndpointSet.FromString,
+                request_serializer=backendpool_dot_proto_dot_v1_dot_endpoints__pb2.WatchRequest.SerializeToString,
+                response_deserializer=backendpool_dot_proto_dot_v1_dot_endpoints__pb2.EndpointSet.FromString,
                 _registered_method=True)
 
 
@@ -66,8 +66,8 @@ def add_EndpointsServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
-                    request_deserializer=backendpool_dot_v1_dot_endpoints__pb2.WatchRequest.FromString,
-                    response_serializer=backendpool_dot_v1_dot_endpoints__pb2.EndpointSet.SerializeToString,
+                    request_deserializer=backendpool_dot_proto_dot_v1_dot_endpoints__pb2.WatchRequest.FromString,
+                    response_serializer=backendpool_dot_proto_dot_v1_dot_endpoints__pb2.EndpointSet.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -96,8 +96,8 @@ class Endpoints:
             request,
             target,
             '/backendpool.v1.Endpoints/Watch',
-            backendpool_dot_v1_dot_endpoints__pb2.WatchRequest.SerializeToString,
-            backendpool_dot_v1_dot_endpoints__pb2.EndpointSet.FromString,
+            backendpool_dot_proto_dot_v1_dot_endpoints__pb2.WatchRequest.SerializeToString,
+            backendpool_dot_proto_dot_v1_dot_endpoints__pb2.EndpointSet.FromString,
             options,
             channel_credentials,
             insecure,

@@ -17,13 +17,13 @@ from backendpool.k8s.client import Api
 from greet.gateway.greeter import Greeter
 from greet.gateway.modes import xds
 from greet.settings import GatewaySettings
-from tests.unit.api_server import ApiServer
+from tests.fakes.api_server import ApiServer
+from tests.fakes.pools import document
 from tests.unit.greet.servers import REQUEST, greet_servers, pod_of
 from tests.unit.lookaside.peers import Client, started, until
 from tests.unit.lookaside.slices import endpoint_slice
 from tests.unit.lookaside.views import publication
 from tests.unit.lookaside.xds.ads import Server
-from tests.unit.pools import document
 
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 POOL = "GrpcBackendPool"

@@ -13,7 +13,7 @@ from google.rpc.status_pb2 import Status
 
 from backendpool.k8s.client import Api
 from backendpool.lookaside.xds.servicer import SERVICE
-from tests.unit.api_server import ApiServer
+from tests.fakes.api_server import ApiServer
 from tests.unit.lookaside.peers import started, until
 from tests.unit.lookaside.slices import endpoint_slice
 from tests.unit.lookaside.views import NAME, publication

@@ -1,0 +1,226 @@
+"""docs/operations.md against the programs: their metrics, reasons, events and settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import yaml
+from grpc import StatusCode
+from prometheus_client import CollectorRegistry
+
+import backendpool.cli
+import greet.cli
+from backendpool.api.conditions import ConditionType, Reason
+from backendpool.api.endpoints import Endpoint, EndpointSet
+from backendpool.api.pool import parse_pool
+from backendpool.api.pool_view import PoolView
+from backendpool.api.spec import PoolSpec
+from backendpool.children.lookaside_pod import pod_template
+from backendpool.client import PoolChannel
+from backendpool.client.balancer import Balancer
+from backendpool.controller.manager import Operator
+from backendpool.controller.metrics import OperatorMetrics
+from backendpool.controller.settings import OperatorSettings
+from backendpool.errors import Gone
+from backendpool.k8s.client import Api
+from backendpool.k8s.metrics import WatchMetrics
+from backendpool.k8s.resources import ENDPOINT_SLICES
+from backendpool.lookaside.informers import EndpointView
+from backendpool.lookaside.metrics import LookasideMetrics
+from backendpool.lookaside.settings import LookasideSettings
+from greet.gateway.metrics import GatewayMetrics
+from greet.settings import GatewaySettings, Mode, ServerSettings
+from tests.docs.markdown import OPERATIONS, REPOSITORY, section, table
+from tests.fakes.pools import document
+from tests.unit.k8s.scripted import ScriptedServer
+
+Families = dict[str, tuple[str, frozenset[str]]]
+"""Type and labels of each metric, by the name that a query uses."""
+
+PROGRAMS = ("Operator", "Lookaside", "Gateway")
+NOTICE = re.compile(r'Notice\("(\w+)",(.*)\)$', re.MULTILINE)
+SUFFIXES = {"counter": "_total", "info": "_info"}
+
+
+def documented(program: str) -> Families:
+    rows = table(section(OPERATIONS, program), "metric", "type", "labels", "meaning")
+    return {row["metric"]: (row["type"], frozenset(re.findall(r"\w+", row["labels"]))) for row in rows}
+
+
+def families(*registries: CollectorRegistry) -> Families:
+    """What the registries show, but for the figures of the process; labels as far as there are samples."""
+    found: Families = {}
+    for metric in (metric for registry in registries for metric in registry.collect()):
+        if not metric.name.startswith(("process_", "python_")):
+            name = metric.name + SUFFIXES.get(metric.type, "")
+            labels = {label for sample in metric.samples for label in sample.labels} - {"le"}
+            found[name] = (metric.type, found.get(name, ("", frozenset()))[1] | labels)
+    return found
+
+
+async def test_operators_metrics_are_documented(tmp_path: Path) -> None:
+    """Each has its line, with type and labels, and no line is of one that is not there."""
+    counted = CollectorRegistry()
+    metrics = OperatorMetrics(counted)
+    metrics.ran(1, "done")
+    metrics.child_writes.labels("Service", "apply")
+    metrics.requests({"list": 1})
+    metrics.listed(ENDPOINT_SLICES, 1, 1)
+    metrics.event(ENDPOINT_SLICES, "ADDED")
+    metrics.failed(ENDPOINT_SLICES, Gone(410, "Gone", "gone"))
+    kubeconfig = ScriptedServer().kubeconfig(tmp_path, {"token": "secret"}, server="http://127.0.0.1:1")
+    async with await Api.connect(kubeconfig) as api:
+        operator = Operator(api, OperatorSettings("image"))
+        assert documented("Operator") == families(operator.registry, counted)
+
+
+def test_lookasides_metrics_are_documented() -> None:
+    """So it is with the lookaside's, once its endpoints are known."""
+    registry = CollectorRegistry()
+    view = SimpleNamespace(age=lambda: 1.0, endpoints=lambda: EndpointSet.of([Endpoint("127.0.0.1", 1)]))
+    metrics = LookasideMetrics(registry, cast("EndpointView", view), {"ads": []})
+    metrics.resolved(StatusCode.OK)
+    metrics.judged("Cluster", refused=True)
+    metrics.renewed(used=True)
+    watch = WatchMetrics(registry)
+    watch.listed(ENDPOINT_SLICES, 1, 1)
+    watch.event(ENDPOINT_SLICES, "ADDED")
+    watch.failed(ENDPOINT_SLICES, Gone(410, "Gone", "gone"))
+    assert documented("Lookaside") == families(registry)
+
+
+async def test_gateways_metrics_are_documented() -> None:
+    """So it is with the gateway's, which shows those of the client library."""
+    registry = CollectorRegistry()
+    balancer = Balancer("default/greetserver")
+    balancer.update(PoolView(EndpointSet.of([Endpoint("192.0.2.1", 50051)])))
+    channel = PoolChannel(balancer)
+    metrics = GatewayMetrics(registry)
+    metrics.answered(200, 1)
+    metrics.called(StatusCode.OK)
+    metrics.follow(channel)
+    assert documented("Gateway") == families(registry)
+    await channel.close()
+
+
+def templates() -> dict[str, dict[str, Any]]:
+    """The pods of each program."""
+    pool = parse_pool(document())
+    assert isinstance(pool.spec, PoolSpec)
+    files = {"Operator": "manifests/operator/base/deployment.yaml", "Gateway": "manifests/greet/base/gateway.yaml"}
+    objects = {name: list(yaml.safe_load_all((REPOSITORY / path).read_text())) for name, path in files.items()}
+    return {
+        "Lookaside": pod_template(pool, pool.spec.lookaside, "image"),
+        **{
+            name: obj["spec"]["template"]
+            for name, some in objects.items()
+            for obj in some
+            if obj["kind"] == "Deployment"
+        },
+    }
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_pods_say_where_their_metrics_are(program: str) -> None:
+    """To the Prometheus that scrapes what is annotated, with a port that the pod has."""
+    template = templates()[program]
+    annotations = template["metadata"]["annotations"]
+    (container,) = template["spec"]["containers"]
+    assert annotations["prometheus.io/scrape"] == "true"
+    assert annotations["prometheus.io/port"] in {str(port["containerPort"]) for port in container["ports"]}
+
+
+def test_alerts_ask_for_metrics_that_are_there() -> None:
+    """Names and labels in the expressions are those of the tables; histograms by their series."""
+    known: dict[str, frozenset[str]] = {}
+    for name, (kind, labels) in (item for program in PROGRAMS for item in documented(program).items()):
+        for series in (f"{name}{part}" for part in ("_bucket", "_count", "_sum")) if kind == "histogram" else (name,):
+            known[series] = known.get(series, frozenset()) | labels
+    rows = table(section(OPERATIONS, "What to alert on"), "expression", "for", "what it means")
+    asked = [
+        found for row in rows for found in re.findall(r"((?:backendpool|greet)_\w+)(?:{(\w+))?", row["expression"])
+    ]
+    assert len(asked) == len(rows)
+    for name, label in asked:
+        assert name in known
+        assert not label or label in known[name]
+
+
+def test_conditions_and_reasons_are_those_of_the_code() -> None:
+    """Each has its line, and is said to be a warning where its event is one."""
+    conditions = table(section(OPERATIONS, "Conditions"), "condition", "when it is True")
+    assert [row["condition"] for row in conditions] == list(ConditionType)
+    reasons = table(section(OPERATIONS, "Reasons"), "reason", "event", "meaning")
+    expected = {str(reason): "Warning" if reason.is_warning else "Normal" for reason in Reason}
+    assert {row["reason"]: row["event"] for row in reasons} == expected
+
+
+def test_reasons_that_need_somebody_say_what_to_do() -> None:
+    """Each of these has a section of its own."""
+    needing = set(re.findall(r"^### (\w+)$", section(OPERATIONS, "What to do"), re.MULTILINE))
+    assert needing == {str(reason) for reason in Reason if reason.is_warning} - {Reason.ALL_DRAINING}
+
+
+def test_further_events_are_those_of_the_code() -> None:
+    """Those that tell of children, with their type."""
+    source = (REPOSITORY / "operator/backendpool/controller/child_applier.py").read_text()
+    posted = {name: "Warning" if "warning=True" in rest else "Normal" for name, rest in NOTICE.findall(source)}
+    rows = table(section(OPERATIONS, "Reasons"), "event", "type", "meaning")
+    assert {row["event"]: row["type"] for row in rows} == posted
+
+
+def settings_of(program: str) -> list[dict[str, str]]:
+    head = ("flag", "default", "meaning") if program == "greet load" else ("flag", "variable", "default", "meaning")
+    return table(section(OPERATIONS, program), *head)
+
+
+def flags_of(program: str, capsys: pytest.CaptureFixture[str]) -> Iterator[tuple[str, str, str]]:
+    """Flag, variable and default, as ``--help`` tells them."""
+    name, command = program.split()
+    main = backendpool.cli.main if name == "backendpool" else greet.cli.main
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    for text in re.split(r"\n  (?=--)", capsys.readouterr().out)[1:]:
+        line = " ".join(text.split())
+        default = re.search(r"\(default: ([^)]+)\)", line)
+        variable = re.search(r"\[\$(\w+)]", line)
+        missing = "required" if "(required)" in line else "none"
+        yield line.split()[0], variable[1] if variable else "", default[1] if default else missing
+
+
+@pytest.mark.parametrize(
+    "program", ["backendpool operator", "backendpool lookaside", "greet server", "greet gateway", "greet load"]
+)
+def test_settings_are_those_of_the_commands(
+    program: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each flag is documented with its variable and its default, in the order of ``--help``."""
+    monkeypatch.setenv("COLUMNS", "500")
+    rows = settings_of(program)
+    assert [(row["flag"], row.get("variable", ""), row["default"]) for row in rows] == list(flags_of(program, capsys))
+
+
+IN_POD = {"POD_NAMESPACE": "ns", "GRPC_XDS_BOOTSTRAP": "bootstrap.json"}
+
+
+@pytest.mark.parametrize(
+    ("program", "read", "required"),
+    [
+        ("backendpool operator", OperatorSettings.from_env, {"LOOKASIDE_IMAGE": "image"}),
+        ("backendpool lookaside", LookasideSettings.from_env, {"POOL_NAME": "pool", "POOL_NAMESPACE": "ns"}),
+        ("greet server", ServerSettings.from_env, {}),
+        *(("greet gateway", GatewaySettings.from_env, {"GATEWAY_MODE": str(mode), **IN_POD}) for mode in Mode),
+    ],
+)
+def test_defaults_are_what_a_program_takes_when_nothing_is_set(
+    program: str, read: Callable[[dict[str, str]], Any], required: dict[str, str]
+) -> None:
+    """Setting every variable to its documented default changes nothing."""
+    words = ("required", "none", "all", "the host's name")
+    defaults = {row["variable"]: row["default"] for row in settings_of(program) if row["default"] not in words}
+    assert read({**defaults, **required}) == read(required)

@@ -1,0 +1,54 @@
+"""docs/xds.md against the code."""
+
+from __future__ import annotations
+
+import json
+
+import yaml
+
+from backendpool.api.load_balancing import Policy
+from backendpool.api.pool import Pool, lookaside_target
+from backendpool.children.desired import children
+from backendpool.children.xds_bootstrap import TLS_FOLDER, bootstrap
+from backendpool.lookaside.cert_watcher import CERTIFICATE, CLIENTS_CA, KEY
+from tests.docs.markdown import XDS, block, section, table
+from tests.fakes.pools import crd_schema, pool
+
+HEAD = ("of the pool's spec", "C++, Python", "Go", "Java", "Node", "Envoy")
+
+
+def test_pod_mounts_what_the_operator_lays_ready() -> None:
+    """The ConfigMap and the file in it are a pool's children."""
+    fragment = yaml.safe_load("spec:\n" + block(XDS.read_text().partition("\n## ")[0], "yaml"))["spec"]
+    (variable,) = fragment["containers"][0]["env"]
+    (mount,) = fragment["containers"][0]["volumeMounts"]
+    made = {(child["kind"], child["metadata"]["name"]): child for child in children(pool(), "image")}
+    data = made["ConfigMap", fragment["volumes"][0]["configMap"]["name"]]["data"]
+    assert variable["value"].removeprefix(f"{mount['mountPath']}/") in data
+
+
+def test_every_policy_has_its_row() -> None:
+    """And each other field that is about calls."""
+    rows = [row[HEAD[0]] for row in table(section(XDS, "What reaches whom"), *HEAD)]
+    assert rows[: len(Policy)] == list(Policy)
+    fields = crd_schema()["spec"]["properties"]
+    for row in rows[len(Policy) :]:
+        top, _, inner = row.partition(".")
+        assert inner in fields[top]["properties"] if inner else top in fields
+
+
+def test_bootstrap_by_a_variable_is_the_operators() -> None:
+    """The example for zones is what `backendpool bootstrap --zone` prints."""
+    (_, variable) = yaml.safe_load("spec:\n" + block(section(XDS, "Zones"), "yaml"))["spec"]["env"]
+    assert variable["name"] == "GRPC_XDS_BOOTSTRAP_CONFIG"
+    assert json.loads(variable["value"].replace("$(ZONE)", "a")) == bootstrap(pool(), "a")
+
+
+def test_certificate_is_for_the_lookasides_name() -> None:
+    """Clients check it against the host that their bootstrap names."""
+    certificate = yaml.safe_load(block(section(XDS, "TLS"), "yaml"))["spec"]
+    one: Pool = pool()
+    assert certificate["dnsNames"] == [lookaside_target(one).partition(":")[0]]
+    text = section(XDS, "TLS")
+    assert all(f"`{name}`" in text for name in (CERTIFICATE, KEY, CLIENTS_CA))
+    assert f"`{TLS_FOLDER}/<pool>`" in text

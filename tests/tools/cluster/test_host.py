@@ -1,0 +1,35 @@
+"""What is asked of the host's kernel, and told to it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools.cluster.host import mounts, thaw
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts are listed of Linux only: no engine of ours runs elsewhere")
+def test_the_root_is_mounted() -> None:
+    """The list of mounts is the kernel's own."""
+    assert "/" in mounts()
+
+
+def test_frozen_pods_of_a_container_are_thawed(tmp_path: Path) -> None:
+    """Only what is frozen is written to, and only below this container."""
+    states = {
+        "docker/one/kubelet/pod": "FROZEN\n",
+        "docker/one/kubelet": "THAWED\n",
+        "docker/other/kubelet/pod": "FROZEN\n",
+    }
+    for folder, state in states.items():
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "freezer.state").write_text(state)
+    assert thaw("one", tmp_path)
+    assert (tmp_path / "docker/one/kubelet/pod/freezer.state").read_text() == "THAWED"
+    assert (tmp_path / "docker/one/kubelet/freezer.state").read_text() == "THAWED\n"
+    assert (tmp_path / "docker/other/kubelet/pod/freezer.state").read_text() == "FROZEN\n"
+
+
+def test_nothing_frozen_is_said(tmp_path: Path) -> None:
+    """Then there is another reason why a container does not end, and trying again is of no use."""
+    assert not thaw("one", tmp_path)

@@ -1,0 +1,164 @@
+"""The cluster's life on a host whose programs are fakes: brought up from any state, and taken down without a trace."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.tools.cluster.fake_host import Host
+from tools.cluster import lifecycle
+from tools.cluster.cluster import Cluster
+from tools.cluster.errors import ClusterError
+from tools.cluster.record import Record
+from tools.cluster.settings import from_environment
+
+NODES = ["backendpool-control-plane", "backendpool-worker", "backendpool-worker2"]
+CREATED = "kind create cluster"
+
+
+@contextmanager
+def using(host: Host, environment: dict[str, str] | None = None) -> Iterator[Cluster]:
+    """A run that uses the cluster."""
+    cache = {"XDG_CACHE_HOME": str(host.folder / "cache")}
+    settings = from_environment(cache | (environment or {}), host.folder)
+    with lifecycle.using(settings, host.console, "a test", with_images=False) as cluster:
+        yield cluster
+
+
+def up(host: Host, environment: dict[str, str] | None = None) -> Cluster:
+    with using(host, environment) as cluster:
+        return cluster
+
+
+def down(host: Host) -> None:
+    lifecycle.down(host.settings, host.console)
+
+
+def test_a_cluster_comes_up_where_none_is(fake_host: Host) -> None:
+    """Of three nodes, with a kubeconfig of our own."""
+    cluster = up(fake_host)
+    assert [node.name for node in cluster.nodes] == NODES
+    assert cluster.problems() == []
+    assert cluster.kubeconfig.parent == fake_host.settings.cache
+
+
+def test_a_healthy_cluster_is_used_again(fake_host: Host) -> None:
+    """A second run makes nothing."""
+    up(fake_host)
+    up(fake_host)
+    assert len(fake_host.calls(CREATED)) == 1
+    assert "is healthy" in fake_host.said
+
+
+def test_a_dead_node_means_a_new_cluster(fake_host: Host) -> None:
+    """A reboot or a crash leaves stopped containers: the cluster is deleted and made again."""
+    up(fake_host)
+    fake_host.change(nodes=dict.fromkeys(NODES, "running") | {NODES[1]: "exited"})
+    cluster = up(fake_host)
+    assert f"the container of node {NODES[1]} does not run" in fake_host.said
+    assert len(fake_host.calls(CREATED)) == 2
+    assert cluster.problems() == []
+
+
+def test_a_cluster_of_other_making_is_replaced(fake_host: Host) -> None:
+    """Another node image is another cluster."""
+    up(fake_host)
+    up(fake_host, {"NODE_IMAGE": "example.com/node:1"})
+    assert "made by another version" in fake_host.said
+    assert "--image example.com/node:1" in fake_host.calls(CREATED)[1]
+
+
+def test_a_cluster_in_use_is_neither_replaced_nor_deleted(fake_host: Host) -> None:
+    """Who wants another one, or none, is told who uses this one; who wants this one may use it too."""
+    with using(fake_host):
+        with pytest.raises(ClusterError, match="a test"), using(fake_host, {"NODE_IMAGE": "example.com/node:1"}):
+            pass
+        with pytest.raises(ClusterError, match="a test"):
+            down(fake_host)
+        with using(fake_host) as shared:
+            assert [node.name for node in shared.nodes] == NODES
+    assert fake_host.calls("kind delete") == []
+    down(fake_host)
+
+
+def test_a_creation_that_fails_leaves_nothing_but_logs(fake_host: Host) -> None:
+    """Neither nodes nor the network; the error says where the logs of the nodes are."""
+    fake_host.change(creation="fails")
+    with pytest.raises(ClusterError) as failed:
+        up(fake_host)
+    assert (fake_host.world["nodes"], fake_host.world["networks"]) == ({}, [])
+    assert "failed to create cluster" in failed.value.report()
+    assert (fake_host.settings.logs / "kind" / "kubelet.log").exists()
+    assert str(fake_host.settings.logs / "kind") in failed.value.hint
+
+
+def killed_while_it_makes_one(host: Host) -> None:
+    """A run of the command line that is killed (-9) with the network made, and no node."""
+    host.change(creation="killed")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "FAKE_WORLD": os.environ["FAKE_WORLD"],
+        "XDG_CACHE_HOME": str(host.settings.cache.parent),
+    }
+    command = [sys.executable, "-m", "tools.cluster", "up"]
+    assert subprocess.run(command, env=environment, check=False, capture_output=True).returncode == -9
+    host.change(creation="works")
+
+
+def test_a_killed_run_is_gone_on_with(fake_host: Host) -> None:
+    """What it left half made is replaced, and the network still goes with the cluster."""
+    killed_while_it_makes_one(fake_host)
+    fake_host.change(nodes={NODES[0]: "running"})
+    up(fake_host)
+    assert "half made" in fake_host.said
+    down(fake_host)
+    assert fake_host.world["networks"] == []
+
+
+def test_what_a_killed_run_left_is_taken_down(fake_host: Host) -> None:
+    """Also where it had made no more than the network."""
+    killed_while_it_makes_one(fake_host)
+    assert fake_host.world["networks"] == ["kind"]
+    down(fake_host)
+    assert fake_host.world["networks"] == []
+
+
+def test_down_leaves_the_host_as_it_was(fake_host: Host) -> None:
+    """No nodes, no network, no kubeconfig; doing it again does nothing, and nor does it on a host without an engine."""
+    up(fake_host)
+    down(fake_host)
+    assert (fake_host.world["nodes"], fake_host.world["networks"]) == ({}, [])
+    assert not fake_host.settings.kubeconfig.exists()
+    assert Record.read(fake_host.settings) is None
+    down(fake_host)
+    assert len(fake_host.calls("kind delete")) == 1
+    fake_host.change(engine=False)
+    down(fake_host)
+
+
+def test_a_network_that_was_there_before_stays(fake_host: Host) -> None:
+    """Other kind clusters of the user's are on it."""
+    fake_host.change(networks=["kind"])
+    up(fake_host)
+    down(fake_host)
+    assert fake_host.world["networks"] == ["kind"]
+
+
+def test_without_a_cluster_none_is_found(fake_host: Host) -> None:
+    """The error says how to bring one up."""
+    with pytest.raises(ClusterError) as missing:
+        lifecycle.find(fake_host.settings, fake_host.console)
+    assert "make cluster-up" in missing.value.hint
+
+
+def test_the_status_says_what_is_wrong(fake_host: Host) -> None:
+    """Good, with the command that reaches it; else what keeps it from being so."""
+    up(fake_host)
+    assert lifecycle.status(fake_host.settings, fake_host.console)
+    assert f"--kubeconfig={fake_host.settings.kubeconfig}" in fake_host.said
+    fake_host.change(ready=False)
+    assert not lifecycle.status(fake_host.settings, fake_host.console)
+    assert f"node {NODES[0]} is not ready" in fake_host.said

@@ -1,0 +1,79 @@
+"""Who may use the cluster, and who may change it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools.cluster.errors import ClusterError
+from tools.cluster.lock import hold
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "lock"
+
+
+def test_a_second_run_is_told_who_is_at_work(lock: Path) -> None:
+    """The message names the process, the purpose and the checkout of who changes the cluster, and says to wait."""
+    with hold(lock, "up"), pytest.raises(ClusterError) as refused, hold(lock, "down"):
+        pass
+    assert f"pid {os.getpid()}, up, from {Path.cwd()}" in refused.value.message
+    assert "wait" in refused.value.hint
+
+
+def test_many_use_the_cluster_beside_each_other(lock: Path) -> None:
+    """Runs that share it let others in, who are not alone."""
+    with hold(lock, "tests") as first:
+        assert first.alone
+        first.share()
+        with hold(lock, "benchmark") as second, hold(lock, "demo") as third:
+            assert [held.alone for held in (first, second, third)] == [False, False, False]
+
+
+def test_a_cluster_in_use_is_not_changed(lock: Path) -> None:
+    """What would take it away from the others is refused, and each of them is named."""
+    with hold(lock, "tests") as first:
+        first.share()
+        with hold(lock, "benchmark"), hold(lock, "down") as third, pytest.raises(ClusterError) as refused:
+            third.require_alone("delete it")
+    assert "this would delete it" in refused.value.message
+    assert "tests" in refused.value.message
+    assert "benchmark" in refused.value.message
+
+
+def test_one_alone_may_change_it(lock: Path) -> None:
+    """Until it shares: then others may have come."""
+    with hold(lock, "up") as alone:
+        alone.require_alone("make it")
+        alone.share()
+        with pytest.raises(ClusterError):
+            alone.require_alone("make it")
+
+
+def test_the_lock_is_free_again_after_a_run(lock: Path) -> None:
+    """A run that ended does not keep the next one out, even if it failed."""
+    with pytest.raises(RuntimeError), hold(lock, "up"):
+        raise RuntimeError
+    with hold(lock, "down") as free:
+        assert free.alone
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_killed_holder_leaves_no_lock(lock: Path, shared: bool) -> None:
+    """A process that dies while it holds the lock releases it, and is not named any more though its note stays."""
+    code = f"""
+import os, pathlib
+from tools.cluster.lock import hold
+with hold(pathlib.Path({str(lock)!r}), "killed") as held:
+    {shared} and held.share()
+    os._exit(9)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    with hold(lock, "up") as free:
+        free.require_alone("make it")
+        with pytest.raises(ClusterError) as refused, hold(lock, "down"):
+            pass
+    assert "killed" not in refused.value.message

@@ -1,0 +1,59 @@
+"""Which node image it is, found out within seconds."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.tools.cluster.fake_host import Host
+from tools.cluster import engine, node_image, pins, pull
+from tools.cluster.errors import ClusterError
+
+
+@pytest.fixture(autouse=True)
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The images that were built from source, which is another test's matter."""
+    built: list[str] = []
+    monkeypatch.setattr(node_image._Recipe, "build", lambda recipe, *_: built.append(recipe.reference))
+    return built
+
+
+def provided(host: Host, **chosen: str) -> str:
+    settings = replace(host.settings, **chosen)  # type: ignore[arg-type]
+    return node_image.provide(engine.require(settings, host.console), settings, host.console)
+
+
+def test_the_stock_image_is_pulled(fake_host: Host) -> None:
+    """Once: then the engine has it."""
+    assert provided(fake_host) == provided(fake_host) == pins.STOCK_NODE_IMAGE
+    assert len(fake_host.calls("docker pull")) == 1
+
+
+def test_without_a_registry_one_is_built(fake_host: Host, builds: list[str]) -> None:
+    """And it is said why; once it is built nothing is pulled any more."""
+    fake_host.change(registry="lookup registry.example.com: no such host")
+    image = provided(fake_host)
+    assert builds == [image]
+    assert "cannot be pulled: lookup registry.example.com: no such host" in fake_host.said
+    fake_host.change(images=[image])
+    assert provided(fake_host) == image
+    assert builds == [image]
+    assert len(fake_host.calls("docker pull")) == 1
+
+
+def test_a_registry_that_does_not_answer_is_given_up(
+    fake_host: Host, builds: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A packet filter that swallows everything must not hold up the first run."""
+    monkeypatch.setattr(pull, "_PATIENCE", 0.5)
+    fake_host.change(registry="stalls")
+    assert builds == [provided(fake_host)]
+    assert "no registry answered within 0.5 s" in fake_host.said
+
+
+def test_the_image_that_the_user_names_is_the_one(fake_host: Host, builds: list[str]) -> None:
+    """Pulled where the engine lacks it, and not replaced by another where that fails."""
+    assert provided(fake_host, node_image="example.com/node:1") == "example.com/node:1"
+    fake_host.change(registry="denied")
+    with pytest.raises(ClusterError, match="denied"):
+        provided(fake_host, node_image="example.com/node:2")
+    assert builds == []

@@ -1,0 +1,123 @@
+"""How the demo ends, and what it leaves."""
+
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tools.cluster import Cluster, ClusterError, deploy
+from tools.cluster.kubectl import Kubectl, KubectlError, eventually
+from tools.demo import __main__ as demo
+from tools.demo.moments import Debut
+from tools.demo.screen import Screen
+from tools.demo.sightings import watched
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    """One of the user's, whose kubectl notes what it is told, and knows the pools in the file `left`."""
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(
+        "#!/bin/sh\n"
+        f'cd {tmp_path}; echo "$3 $4 $5" >> calls\n'
+        'case "$3 $4" in "get crd"*) echo crd;; "get grpcbackendpools") cat left;; esac\n'
+    )
+    kubectl.chmod(kubectl.stat().st_mode | stat.S_IXUSR)
+    (tmp_path / "left").touch()
+    return Cluster("mine", "mine", tmp_path / "kubeconfig", str(kubectl))
+
+
+@pytest.fixture(autouse=True)
+def restored_signal() -> Iterator[None]:
+    """The demo takes SIGTERM for an interrupt."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (ClusterError("no engine", hint="install one"), 1, "install one"),
+        (KubectlError("kubectl apply ended with 1:\n[forbidden]"), 1, "[forbidden]"),
+        (subprocess.TimeoutExpired(["kubectl"], 120), 1, "120 seconds"),
+        (OSError("No space left on device"), 1, "No space left on device"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_what_ends_the_demo_early_is_told_in_a_sentence(
+    error: BaseException, code: int, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And no traceback; the exit code says that it did not go well."""
+
+    @contextmanager
+    def fail(purpose: str) -> Iterator[Cluster]:
+        raise error
+        yield
+
+    monkeypatch.setattr(demo, "using", fail)
+    assert demo.main([]) == code
+    assert text in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("flaws", "code"), [(0, 0), (2, 1)])
+def test_a_stage_that_is_not_as_it_should_be_is_a_failure(
+    flaws: int, code: int, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs it in a script is told as well."""
+
+    @contextmanager
+    def found(purpose: str) -> Iterator[Cluster]:
+        yield cluster
+
+    class Story:
+        def __init__(self, _: Cluster, screen: Screen) -> None:
+            screen.flaws = flaws
+
+        def tell(self) -> None: ...
+
+    monkeypatch.setattr(demo, "using", found)
+    monkeypatch.setattr(demo, "Story", Story)
+    assert demo.main([]) == code
+
+
+def test_what_the_demo_installed_is_removed(cluster: Cluster, tmp_path: Path) -> None:
+    """The namespaces of the stages first, so that the operator is there while their pools go; then the operator."""
+    assert deploy.remove(cluster) == ""
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls[0] == "delete namespace greet-sticky"
+    assert calls[-1].startswith("delete --filename=-")
+
+
+def test_an_operator_that_still_has_pools_stays(cluster: Cluster, tmp_path: Path) -> None:
+    """With the CRD the user's pools would go; they are named instead."""
+    (tmp_path / "left").write_text("shop   cart   True\n")
+    assert "cart" in deploy.remove(cluster)
+    assert "--filename=-" not in (tmp_path / "calls").read_text()
+
+
+def test_words_are_noted_when_they_are_first_seen(tmp_path: Path) -> None:
+    """Each has one time, that of its first line, though the program goes on; a watch that ends is begun anew."""
+    again = tmp_path / "again"
+    program = f"""
+import pathlib, time
+again = pathlib.Path({str(again)!r})
+print("a=True b=True" if again.exists() else "a=False", flush=True)
+again.exists() and time.sleep(60)
+again.touch()
+"""
+    with watched(Kubectl((sys.executable, "-c", program)), "{}", "pods") as seen:
+        eventually("all are seen", lambda: len(seen) == 3, timeout=20)
+    assert list(seen) == ["a=False", "a=True", "b=True"]
+    assert seen["a=False"] < seen["a=True"]
+
+
+def test_the_times_of_a_new_pod_are_told_from_one_moment_on() -> None:
+    """But for the last, which is from being ready to the first answer."""
+    assert Debut("x", 102.0, 102.25, 102.5).row(100.0) == ("x", "2.00 s", "2.25 s", "2.50 s", "0.50 s")
+    assert Debut("x", 102.0, 102.25, None).row(100.0) == ("x", "2.00 s", "2.25 s", "never", "never")

@@ -1,0 +1,53 @@
+"""How the demo looks."""
+
+from io import StringIO
+
+from rich.console import Console
+
+from tools.demo.screen import Screen
+
+
+def drawn() -> tuple[Screen, StringIO]:
+    stream = StringIO()
+    return Screen(Console(file=stream, width=80)), stream
+
+
+def test_what_others_say_is_shown_letter_by_letter() -> None:
+    """A name or an error in brackets is no markup, and no reason to fail."""
+    screen, stream = drawn()
+    texts = ["[red]", "[/]", "ipv6:[::1]:50051"]
+    for text in texts:
+        screen.chapter(text)
+        screen.step(text)
+        screen.answer(text)
+        screen.bars({text: 1}, {text: 1})
+        screen.table(("head",), ((text,),))
+        screen.verdict(True, text, "")
+        screen.verdict(False, "", text)
+        screen.problem(text)
+        screen.note(text)
+    for text in texts:
+        assert stream.getvalue().count(text) == 10
+
+
+def test_bars_are_as_long_as_the_shares() -> None:
+    """The longest is the pod that answered most; one that answered nothing has none, and is shown."""
+    screen, stream = drawn()
+    screen.bars({"a": 100, "b": 50, "c": 0}, {})
+    assert [line.count("█") for line in stream.getvalue().splitlines()] == [30, 15, 0]
+
+
+def test_no_calls_at_all_are_drawn_as_well() -> None:
+    """Where all failed, there is nothing to compare with."""
+    screen, stream = drawn()
+    screen.bars({"a": 0}, {"503": 300})
+    assert "300 failed: 503" in stream.getvalue()
+
+
+def test_what_is_not_as_it_should_be_is_counted() -> None:
+    """The moral is told only where it is true."""
+    screen, stream = drawn()
+    screen.verdict(True, "balanced", "it should be balanced")
+    assert (screen.flaws, "it should be" in stream.getvalue()) == (0, False)
+    screen.verdict(False, "moral", "it should be balanced")
+    assert (screen.flaws, "moral" in stream.getvalue()) == (1, False)

@@ -1,0 +1,203 @@
+"""What the conditions of a status tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from backendpool.api.assessment import ChildrenView
+from backendpool.api.endpoints import EndpointSet
+from backendpool.api.pool import Pool
+from backendpool.api.status import build_status, endpoints_of
+from tests.fakes.pools import pool
+from tests.unit.api.status.statuses import BOTH, DONE, EMPTY, GOING, NOW, ONE, status_of
+
+
+def told(status: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Status and reason of each condition."""
+    return {item["type"]: (item["status"], item["reason"]) for item in status["conditions"]}
+
+
+def message(status: dict[str, Any], kind: str) -> str:
+    return str(next(item["message"] for item in status["conditions"] if item["type"] == kind))
+
+
+def test_healthy_pool_is_ready() -> None:
+    """Children, an endpoint and a lookaside are all that it takes."""
+    assert told(status_of(pool())) == {
+        "Ready": ("True", "PoolReady"),
+        "EndpointsAvailable": ("True", "EndpointsReady"),
+        "LookasideAvailable": ("True", "LookasideReady"),
+        "Reconciling": ("False", "Applied"),
+        "Stalled": ("False", "NotStalled"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "children", "reason"),
+    [
+        (BOTH, ChildrenView(lookaside_available=2), "Applying"),
+        (BOTH, replace(DONE, applied=False, failure="It failed."), "ApplyFailed"),
+        (BOTH, replace(DONE, applied=False, conflict="It is taken."), "Conflict"),
+        (EMPTY, DONE, "NoEndpoints"),
+        (EndpointSet.of([GOING]), DONE, "AllDraining"),
+        (None, DONE, "EndpointsPending"),
+        (BOTH, replace(DONE, lookaside_available=0), "LookasideStarting"),
+    ],
+)
+def test_each_hindrance_alone_keeps_the_pool_from_ready(
+    endpoints: EndpointSet | None, children: ChildrenView, reason: str
+) -> None:
+    """Ready gives the reason of what holds it back."""
+    assert told(status_of(pool(), endpoints, children))["Ready"] == ("False", reason)
+
+
+def test_one_lookaside_replica_is_enough() -> None:
+    """A rollout or a lost node does not make the pool unready."""
+    status = status_of(pool(), children=replace(DONE, lookaside_available=1))
+    assert told(status)["Ready"] == ("True", "PoolReady")
+    assert message(status, "LookasideAvailable") == "1 replica is available."
+
+
+def test_pool_without_a_lookaside_is_ready_without_one() -> None:
+    """``replicas: 0`` is a choice: it is stated, no hindrance, and no address is given out."""
+    status = status_of(pool(lookaside={"replicas": 0}), children=ChildrenView(applied=True))
+    assert told(status)["LookasideAvailable"] == ("False", "Disabled")
+    assert told(status)["Ready"] == ("True", "PoolReady")
+    assert "lookaside" not in status
+
+
+def test_lookaside_that_went_away_is_told_apart_from_one_that_starts() -> None:
+    """Only the loss of what was there is worth a warning, for as long as it lasts."""
+    away = ChildrenView(applied=True)
+    before = status_of(pool())
+    after = status_of(replace(pool(), status=before), children=away)
+    assert told(after)["LookasideAvailable"] == ("False", "LookasideUnavailable")
+    still = status_of(replace(pool(), status=after), children=away)
+    assert told(still)["LookasideAvailable"] == ("False", "LookasideUnavailable")
+    assert "kubectl describe deployment greetserver-lookaside -n default" in message(still, "Ready")
+
+
+def test_lookaside_that_starts_slowly_is_no_loss() -> None:
+    """It is starting for as long as it was never there."""
+    starting = ChildrenView(applied=True)
+    before = status_of(pool(), children=starting)
+    after = status_of(replace(pool(), status=before), children=starting)
+    assert told(after)["LookasideAvailable"] == ("False", "LookasideStarting")
+
+
+def test_no_endpoints_says_where_to_look() -> None:
+    """The message is a command that shows the pods in question."""
+    status = status_of(pool(selector={"b": "2", "a": "1"}, port="grpc"), EMPTY)
+    assert message(status, "EndpointsAvailable") == (
+        "No pod can take calls. Check that pods are ready and serve gRPC on port grpc: "
+        "kubectl get pods -n default -l a=1,b=2."
+    )
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "sentence"),
+    [
+        (EndpointSet.of([GOING]), "The only endpoint is terminating, and serves until then."),
+        (
+            EndpointSet.of([GOING, replace(GOING, port=1)]),
+            "All 2 endpoints are terminating, and serve until then.",
+        ),
+        (EndpointSet.of([ONE]), "1 endpoint is ready."),
+        (BOTH, "2 endpoints are ready."),
+    ],
+)
+def test_counts_are_told_in_words(endpoints: EndpointSet, sentence: str) -> None:
+    """One and many read as a person would say them."""
+    assert message(status_of(pool(), endpoints), "EndpointsAvailable").startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    "children",
+    [ChildrenView(), ChildrenView(failure="It failed."), ChildrenView(conflict="It is taken."), DONE],
+)
+@pytest.mark.parametrize("of", [pool(), pool(policy="Newer")])
+def test_reconciling_and_stalled_exclude_each_other(of: Pool, children: ChildrenView) -> None:
+    """kstatus: there is either work under way or nothing left to try."""
+    conditions = told(status_of(of, children=children))
+    assert not conditions["Reconciling"][0] == conditions["Stalled"][0] == "True"
+
+
+def test_conflict_keeps_the_last_endpoints() -> None:
+    """A Service that was taken over does not cost clients their good backends."""
+    before = status_of(pool())
+    after = status_of(replace(pool(), status=before), None, ChildrenView(conflict="Rename the Service x."))
+    assert endpoints_of(after) == BOTH
+    assert (after["ready"], after["zones"]) == (before["ready"], before["zones"])
+    assert told(after)["Stalled"] == ("True", "Conflict")
+    assert told(after)["EndpointsAvailable"] == ("Unknown", "EndpointsPending")
+    assert message(after, "Ready") == "Rename the Service x."
+
+
+def test_endpoints_that_cannot_be_followed_are_told_as_old() -> None:
+    """Nobody knows that they are wrong, so they stand; nobody knows that they are right, so nobody says so."""
+    before = status_of(pool())
+    after = build_status(replace(pool(), status=before), BOTH, DONE, NOW, refused={"EndpointSlice": "403 Forbidden"})
+    assert endpoints_of(after) == BOTH
+    assert told(after)["EndpointsAvailable"] == told(after)["Ready"] == ("Unknown", "EndpointsStale")
+    assert "403 Forbidden" in message(after, "Ready")
+
+
+def test_kinds_that_may_not_be_watched_are_told() -> None:
+    """There is work left that cannot be seen (kstatus: Reconciling), and calls go on as they did."""
+    refused = {"Service": "403 Forbidden", "Role": "403 Forbidden: no"}
+    status = build_status(pool(), BOTH, DONE, NOW, refused=refused)
+    assert told(status)["Reconciling"] == ("True", "WatchRefused")
+    assert told(status)["Ready"] == ("True", "PoolReady")
+    assert message(status, "Reconciling").startswith(
+        "The operator may not watch objects of the kind Role: 403 Forbidden: no. Nor may it watch Service. "
+    )
+
+
+@pytest.mark.parametrize(
+    ("children", "reason"),
+    [
+        (ChildrenView(), "Applying"),
+        (ChildrenView(failure="No."), "ApplyFailed"),
+        (ChildrenView(conflict="X."), "Conflict"),
+    ],
+)
+def test_what_holds_the_pool_back_goes_before_a_kind_that_may_not_be_watched(
+    children: ChildrenView, reason: str
+) -> None:
+    """It is what somebody waits for."""
+    status = build_status(pool(), BOTH, children, NOW, refused={"Service": "403 Forbidden"})
+    assert told(status)["Reconciling"][1] == told(status)["Ready"][1] == reason
+
+
+def test_unknown_endpoints_of_a_new_pool_are_not_none() -> None:
+    """Clients that wait for a revision are not told of an empty pool before it is known to be empty."""
+    status = status_of(pool(), None)
+    assert "revision" not in status
+    assert "endpoints" not in status
+
+
+def test_bad_spec_keeps_what_was_good() -> None:
+    """Addresses and endpoints stand as they were, since nothing was changed in the cluster."""
+    before = status_of(pool(lookaside={"port": 6000}))
+    bad = replace(pool(policy="Newer"), generation=4, status=before)
+    after = status_of(bad, BOTH)
+    assert after["observedGeneration"] == 4
+    assert after["lookaside"]["target"] == "greetserver-lookaside.default.svc:6000"
+    assert after["serviceName"] == "greetserver"
+    assert endpoints_of(after) == BOTH
+    assert told(after)["Stalled"] == ("True", "InvalidSpec")
+    assert told(after)["Ready"] == ("False", "InvalidSpec")
+    assert message(after, "Stalled") == (
+        "The spec cannot be acted on; spec.policy: this version knows "
+        "RoundRobin, Random, LeastRequest, WeightedRoundRobin, ConsistentHash, not 'Newer'. "
+        "Change it, or update the operator and its CRD."
+    )
+
+
+def test_bad_spec_says_where_to_look_without_a_selector() -> None:
+    """Advice is given also where the selector cannot be read."""
+    status = status_of(pool(selector=None), EMPTY)
+    assert message(status, "EndpointsAvailable").endswith("Check the pods that the pool's Service selects.")

@@ -1,0 +1,182 @@
+"""From any interleaving of what a cluster tells to the set that a fresh list would give.
+
+A model cluster changes its EndpointSlices. A follower is told of it by a watch that may be late, repeat itself, break
+and be replaced by a list; view, cache and union are the real ones. What it publishes is checked after each event.
+"""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import NamedTuple
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from backendpool.api.endpoint_slices import SETTLE_SECONDS
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState, parse_slice, union
+from backendpool.controller.cache import PoolKey
+from tests.fakes.following import CONDITIONS, SERVICES, Document, Follower, document
+
+Moving = tuple[PoolKey, str]
+"""An address, and the Service whose slices it moves between."""
+
+NAMES = st.sampled_from([f"slice-{n}" for n in range(4)])
+KEYS = st.sampled_from(SERVICES)
+PODS = st.dictionaries(st.integers(1, 9), st.sampled_from(list(CONDITIONS)), max_size=5)
+
+
+def service_of(doc: Document) -> PoolKey:
+    return (doc["metadata"]["namespace"], doc["metadata"]["labels"]["kubernetes.io/service-name"])
+
+
+class Told(NamedTuple):
+    """What a watch brings: ``put`` or ``drop``, the slice, and what is on its way until the next is brought."""
+
+    verb: str
+    document: Document
+    moving: Moving | None = None
+
+
+class Cluster(RuleBasedStateMachine):
+    """Slices that come, change, move and go, and a follower that is told of it sooner or later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slices: dict[tuple[str, str], Document] = {}
+        self.untold: list[Told] = []
+        self.last: list[Told] = []
+        self.past: list[Told] = []
+        self.follower = Follower()
+        self.seen: dict[tuple[PoolKey, Endpoint], float] = {}
+        self.moving: Moving | None = None
+        self.moving_until = 0.0
+
+    @rule(key=KEYS, name=NAMES, pods=PODS, port=st.sampled_from([50051, 50052]), uid=st.sampled_from(["u", "v"]))
+    def put(self, key: PoolKey, name: str, pods: dict[int, str], port: int, uid: str) -> None:
+        """A slice comes or changes: its pods, its port number, its Service, or the pods behind its addresses."""
+        doc = self.follower.stamped(document(key, name, pods, port, uid))
+        self.slices[key[0], name] = doc
+        self.untold.append(Told("put", doc))
+
+    @rule(choice=st.integers(0, 99), removal_first=st.booleans())
+    def move(self, choice: int, removal_first: bool) -> None:
+        """An endpoint moves from one slice of a Service to another; which change is told first is anybody's guess."""
+        pairs = [pair for key in SERVICES for pair in permutations(self._slices_of(key), 2) if pair[0]["endpoints"]]
+        if not pairs:
+            return
+        source, into = pairs[choice % len(pairs)]
+        moved, *rest = source["endpoints"]
+        moving = (service_of(source), moved["addresses"][0]) if self._is_one_ready_pod(source, moved) else None
+        left, joined = {**source, "endpoints": rest}, {**into, "endpoints": [*into["endpoints"], moved]}
+        first, second = map(self.follower.stamped, (left, joined) if removal_first else (joined, left))
+        for doc in (first, second):
+            self.slices[doc["metadata"]["namespace"], doc["metadata"]["name"]] = doc
+        self.untold += [Told("put", first, moving), Told("put", second)]
+
+    @rule(key=KEYS, name=NAMES)
+    def delete(self, key: PoolKey, name: str) -> None:
+        """A slice goes."""
+        doc = self.slices.pop((key[0], name), None)
+        if doc:
+            self.untold.append(Told("drop", self.follower.stamped(doc)))
+
+    @rule(count=st.integers(1, 5))
+    def tell(self, count: int) -> None:
+        """The watch brings the oldest changes, in their order."""
+        self.last, self.untold = self.untold[:count], self.untold[count:]
+        self._bring(self.last)
+        self.past += self.last
+
+    @rule(seconds=st.sampled_from([0.4, 0.7, 1.0, 20.0]).map(SETTLE_SECONDS.__mul__))
+    def wait(self, seconds: float) -> None:
+        """Time passes; the two halves of a move are told within the time to settle."""
+        if self.moving and self.follower.timers.now + seconds >= self.moving_until:
+            self.tell(1)
+        self._note()
+        self.follower.timers.advance(seconds)
+        self._check()
+
+    @precondition(lambda self: self.moving is None)
+    @rule()
+    def repeat(self) -> None:
+        """A watch that was resumed brings again what it had brought last."""
+        self._bring(self.last)
+
+    @precondition(lambda self: self.past)
+    @rule(choice=st.integers(0, 999))
+    def come_late(self, choice: int) -> None:
+        """An event of before comes once more, or for the first time after a list of later: it is none."""
+        told, before = self.past[choice % len(self.past)], dict(self.follower.view.items)
+        assert not (self.follower.view.put if told.verb == "put" else self.follower.view.drop)(told.document)
+        assert self.follower.view.items == before
+
+    @rule()
+    def relist(self) -> None:
+        """The watch broke, and with it all that was not told: a list takes its place."""
+        self.past += self.untold
+        self.untold, self.last, self.moving = [], [], None
+        self._note()
+        self.follower.relist(list(self.slices.values()))
+        self._check()
+
+    @invariant()
+    def has_what_a_fresh_list_gives_when_all_is_told(self) -> None:
+        if not self.untold:
+            for key in SERVICES:
+                assert self.follower.live(key) == self._fresh(key)
+
+    def teardown(self) -> None:
+        """However it went: told the rest, or given a list, the follower has what a fresh follower would have."""
+        self._bring(self.untold)
+        self.follower.settle()
+        for key in SERVICES:
+            assert self.follower.endpoints(key) == self._fresh(key)
+        self.follower.told.clear()
+        self.follower.relist(list(self.slices.values()))
+        assert self.follower.told == [], "a list that changes nothing was told as a change"
+
+    def _is_one_ready_pod(self, source: Document, endpoint: Document) -> bool:
+        """Whether it takes calls, and no other slice of its Service has something else to say of its address."""
+        conditions = endpoint["conditions"]
+        addresses = [item["addresses"] for doc in self._slices_of(service_of(source)) for item in doc["endpoints"]]
+        takes_calls = conditions["ready"] and not conditions.get("terminating")
+        return takes_calls and addresses.count(endpoint["addresses"]) == 1
+
+    def _fresh(self, key: PoolKey) -> EndpointSet:
+        """What the model says: the union of the slices of this Service as they are now."""
+        return union(map(parse_slice, self._slices_of(key)))
+
+    def _slices_of(self, key: PoolKey) -> list[Document]:
+        return [doc for doc in self.slices.values() if service_of(doc) == key]
+
+    def _bring(self, changes: list[Told]) -> None:
+        for told in changes:
+            self._note()
+            (self.follower.view.put if told.verb == "put" else self.follower.view.drop)(told.document)
+            standing = told.moving or self.moving
+            self.moving, self.moving_until = told.moving, self.follower.timers.now + SETTLE_SECONDS
+            self._check()
+            if standing:
+                key, address = standing
+                assert address in {e.address for e in self.follower.endpoints(key).endpoints}, "it vanished on its way"
+
+    def _note(self) -> None:
+        """Note of each endpoint that a slice lists it now, be it that another has something else of its address."""
+        now, slices = self.follower.timers.now, self.follower.view.items.values()
+        self.seen |= {((held.namespace, held.service), one): now for held in slices for one in held.endpoints}
+
+    def _check(self) -> None:
+        """All that is listed now is published, and for a moment what was listed until a moment ago."""
+        now = self.follower.timers.now
+        for key in SERVICES:
+            published, live = self.follower.endpoints(key), self.follower.live(key)
+            assert published == union(self.follower.cache.slices(key)), "a change was not told"
+            assert set(live.endpoints) <= set(published.endpoints)
+            for endpoint in set(published.endpoints) - set(live.endpoints):
+                assert endpoint.state is EndpointState.READY
+                assert now - self.seen[key, endpoint] < SETTLE_SECONDS
+
+
+TestInterleavings = Cluster.TestCase
+TestInterleavings.settings = settings(max_examples=150, stateful_step_count=40)

@@ -1,0 +1,104 @@
+"""A pool read from the API server's document."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Never
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backendpool.api import pool as pool_module
+from backendpool.api.assessment import ChildrenView
+from backendpool.api.pool import parse_pool
+from backendpool.api.spec import PoolSpec, parse_spec
+from backendpool.api.status import build_status
+from backendpool.errors import SpecError
+from tests.fakes.pools import crd_schema, document
+
+
+def test_metadata_is_kept() -> None:
+    """What a safe write needs is there: uid, generation and version."""
+    pool = parse_pool({**document(), "status": {"revision": "abc"}})
+    assert pool.key == ("default", "greetserver")
+    assert (pool.uid, pool.generation, pool.resource_version) == ("pool-uid", 3, "41")
+    assert pool.status == {"revision": "abc"}
+    assert pool.deleting is False
+
+
+def test_equal_documents_are_equal_pools() -> None:
+    """A relist that brings nothing new is seen as nothing new."""
+    assert parse_pool(document()) == parse_pool(document())
+
+
+def test_bad_spec_does_not_fail_the_pool() -> None:
+    """A pool whose spec cannot be read is still a pool whose status can be written."""
+    pool = parse_pool(document(policy="Newer"))
+    assert pool.uid == "pool-uid"
+    with pytest.raises(SpecError, match=r"spec\.policy: this version knows RoundRobin, Random"):
+        pool.valid_spec()
+
+
+def test_missing_spec_is_a_bad_spec() -> None:
+    """A document without a spec is told what is missing."""
+    pool = parse_pool({"metadata": document()["metadata"]})
+    assert isinstance(pool.spec, SpecError)
+    assert pool.spec.field == "spec.selector"
+
+
+def test_good_spec_is_given_out() -> None:
+    """A spec that can be acted on comes typed."""
+    spec = parse_pool(document(port="grpc")).valid_spec()
+    assert isinstance(spec, PoolSpec)
+    assert spec.port == "grpc"
+
+
+def test_deletion_is_seen() -> None:
+    """A pool that is being deleted in the foreground is known as such."""
+    dying = document()
+    dying["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert parse_pool(dying).deleting is True
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = sorted(crd_schema()["spec"]["properties"])
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON), JSON)
+def test_no_spec_and_no_status_can_hide_a_pool(spec: dict[str, Any], status: object) -> None:
+    """Whatever an author writes, or a CRD of another version lets through, the pool is known, and its status made."""
+    pool = parse_pool({**document(**spec), "status": status})
+    build_status(pool, None, ChildrenView(), datetime(2026, 1, 2, tzinfo=UTC))
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON) | JSON)
+def test_bad_specs_are_told_by_their_field(spec: object) -> None:
+    """The parser has an answer to everything: a spec, or a SpecError, and no other error."""
+    with suppress(SpecError):
+        parse_spec(spec)
+
+
+def test_conditions_that_are_none_do_not_count() -> None:
+    """What lacks a field that every condition has is passed over."""
+    sound = {"type": "Ready", "status": "True", "reason": "PoolReady", "message": "It takes calls."}
+    pool = parse_pool({**document(), "status": {"revision": "abc", "conditions": [{"not": "one"}, sound, None]}})
+    assert pool.status == {"revision": "abc", "conditions": [sound]}
+
+
+def test_parser_that_fails_makes_a_bad_spec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in reading a spec concerns that pool alone, and is there for whoever acts on the spec."""
+
+    def broken(_: object) -> Never:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pool_module, "parse_spec", broken)
+    pool = parse_pool(document())
+    with pytest.raises(SpecError, match="ZeroDivisionError"):
+        pool.valid_spec()
+    assert isinstance(pool.unexpected, ZeroDivisionError)

@@ -1,0 +1,61 @@
+"""What an xDS client is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from backendpool.api.pool import xds_target
+from backendpool.children.xds_bootstrap import bootstrap
+from backendpool.errors import SpecError
+from tests.fakes.pools import pool
+
+TLS = {"tls": {"secretName": "greet-tls"}}
+
+
+def test_client_is_led_to_every_server_of_the_lookaside() -> None:
+    """By DNS, so that it has the addresses of all of them; in clear where the lookaside serves so."""
+    assert bootstrap(pool(lookaside={"port": 6000})) == {
+        "xds_servers": [
+            {
+                "server_uri": "dns:///greetserver-lookaside.default.svc:6000",
+                "channel_creds": [{"type": "insecure"}],
+                "server_features": ["xds_v3"],
+            }
+        ],
+        "node": {"id": "greetserver.default", "cluster": "backendpool", "locality": {}},
+    }
+    assert xds_target(pool()) == "xds:///greetserver.default"
+
+
+def test_client_says_where_it_is() -> None:
+    """For pools that prefer the client's own zone."""
+    assert bootstrap(pool(), "a")["node"]["locality"] == {"zone": "a"}
+
+
+def test_client_has_no_second_choice_than_tls() -> None:
+    """Were "insecure" among its credentials, a client could take it without a word."""
+    (server,) = bootstrap(pool(lookaside=TLS))["xds_servers"]
+    assert server["channel_creds"] == [
+        {
+            "type": "tls",
+            "config": {
+                "ca_certificate_file": "/var/run/secrets/backendpool.io/greetserver/ca.crt",
+                "certificate_file": "/var/run/secrets/backendpool.io/greetserver/tls.crt",
+                "private_key_file": "/var/run/secrets/backendpool.io/greetserver/tls.key",
+                "refresh_interval": "60s",
+            },
+        }
+    ]
+
+
+def test_client_without_a_certificate_trusts_all_the_same() -> None:
+    """It knows the lookaside by its CA, and shows nothing of its own."""
+    (server,) = bootstrap(pool(lookaside=TLS), certificate=False)["xds_servers"]
+    (credentials,) = server["channel_creds"]
+    assert credentials["config"].keys() == {"ca_certificate_file", "refresh_interval"}
+
+
+def test_bad_spec_has_no_bootstrap() -> None:
+    """What is not understood is not guessed."""
+    with pytest.raises(SpecError, match=r"spec\.port"):
+        bootstrap(pool(port=None))

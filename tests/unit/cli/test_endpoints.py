@@ -1,0 +1,226 @@
+"""What `backendpool endpoints` prints of what a client sees."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.load_balancing import Balancing, Policy
+from backendpool.api.pool_view import PoolView
+from backendpool.cli.endpoints import follow, listing, look
+from backendpool.client import connect
+from backendpool.client.channels import Connection
+from backendpool.client.status import BackendStatus, Status
+from backendpool.errors import SourceError
+from backendpool.testing import FakePool
+from tests.fakes.certificates import Authority, write
+from tests.unit.client.pods import METHOD, dead_endpoint, pods, silent_endpoint, view
+from tests.unit.client.resolvers.lookasides import Replica, refuses, scripted, target, tells, whole
+
+VIEW = PoolView(
+    EndpointSet.of(
+        (
+            Endpoint("10.0.0.1", 50051, pod_name="greet-7c4d", zone="a"),
+            Endpoint("10.0.0.2", 50051, pod_name="greet-9xk2", zone="b"),
+            Endpoint("2001:db8::1", 50051, state=EndpointState.DRAINING),
+        )
+    ),
+    Balancing(Policy.LEAST_REQUEST),
+)
+
+LISTED = """\
+ADDRESS               POD          ZONE   STATE      CONNECTED   CALLS   EJECTED
+10.0.0.1:50051        greet-7c4d   a      Ready      yes         3       no
+10.0.0.2:50051        greet-9xk2   b      Ready      no          0       yes
+[2001:db8::1]:50051   -            -      Draining   not yet     -       no
+2 ready, 1 draining; LeastRequest; 2.5 s old"""
+
+
+def backend(place: int, connection: Connection, under_way: int | None, *, ejected: bool = False) -> BackendStatus:
+    endpoint = VIEW.endpoints.endpoints[place]
+    return BackendStatus(endpoint, connection, ejected, under_way, picked=0, failed=0, ejections=0, connections=0)
+
+
+def status(view: PoolView | None, *backends: BackendStatus, age: float = 2.5) -> Status:
+    return Status("ns/who", age, problem=None, settled=True, picked=0, failed=0, view=view, backends=backends)
+
+
+BACKENDS = (
+    backend(0, Connection.CONNECTED, 3),
+    backend(1, Connection.FAILED, 0, ejected=True),
+    backend(2, Connection.CONNECTING, None),
+)
+
+
+async def run(*arguments: str) -> tuple[int | None, str, str]:
+    """Exit code, output and errors of the command, in a process of its own."""
+    process = await started(*arguments)
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def started(*arguments: str) -> asyncio.subprocess.Process:
+    program = "import sys; from backendpool.cli import main; sys.exit(main())"
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, "endpoints", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+def test_listing_shows_what_is_known() -> None:
+    """A line for each backend, how many there are, how they are used, and how old that is."""
+    assert listing(status(VIEW, *BACKENDS)) == LISTED
+
+
+def test_empty_listing_has_its_head() -> None:
+    """No endpoint is an answer too."""
+    head = "ADDRESS   POD   ZONE   STATE   CONNECTED   CALLS   EJECTED"
+    assert listing(status(view([]), age=0.0)) == f"{head}\n0 ready, 0 draining; RoundRobin; 0.0 s old"
+
+
+def test_truncated_listing_says_so() -> None:
+    """A status lists a thousand at most."""
+    truncated = PoolView(replace(VIEW.endpoints, truncated=True))
+    assert "1 draining, and more that its status does not list; " in listing(status(truncated, *BACKENDS))
+
+
+def test_missing_pool_is_said_to_be_missing() -> None:
+    """With what to do, and without an age, for nothing is known."""
+    assert listing(status(None)).startswith("there is no pool ns/who that may be read: apply ")
+
+
+async def test_look_waits_until_each_backend_was_tried() -> None:
+    """So that what is not connected cannot be connected to."""
+    async with pods("a") as (a,), dead_endpoint() as dead:
+        pool = FakePool()
+        pool.set([a.endpoint, dead])
+        async with connect(pool) as channel:
+            lines = (await look(channel, timeout=10)).splitlines()
+    found = {cells[0]: cells[-3:] for cells in map(str.split, lines[1:-1])}
+    assert found == {a.endpoint.target: ["yes", "-", "no"], dead.target: ["no", "-", "no"]}
+
+
+async def test_look_does_not_wait_for_ever() -> None:
+    """A backend that says nothing is not connected yet."""
+    async with silent_endpoint() as silent:
+        pool = FakePool()
+        pool.set([silent])
+        async with connect(pool) as channel:
+            assert "not yet" in await look(channel, timeout=0.1)
+
+
+async def test_look_tells_of_calls_under_way() -> None:
+    """Where something goes by them."""
+    async with pods("a") as (a,):
+        a.held = asyncio.Event()
+        pool = FakePool(balancing=Balancing(Policy.LEAST_REQUEST))
+        pool.set([a.endpoint])
+        async with connect(pool) as channel:
+            who: Any = channel.unary_unary(METHOD)
+            call = asyncio.ensure_future(who(b"", timeout=10))
+            await a.called.wait()
+            assert (await look(channel, timeout=10)).splitlines()[1].split()[-2] == "1"
+            a.held.set()
+            await call
+
+
+async def test_look_at_nothing(tmp_path: Path) -> None:
+    """The reason is an error."""
+    async with connect(f"file://{tmp_path}/none.json") as channel:
+        with pytest.raises(SourceError, match=r"none\.json: cannot be read"):
+            await look(channel, timeout=10)
+
+
+async def test_follow_shows_each_change_once() -> None:
+    """Age alone is no change, and nothing is shown before something is known."""
+    shown: asyncio.Queue[str] = asyncio.Queue()
+    async with pods("a") as (a,):
+        pool = FakePool()
+        async with connect(pool) as channel:
+            following = asyncio.create_task(follow(channel, shown.put_nowait))
+            assert "0 ready" in await shown.get()
+            pool.set([a.endpoint])
+            while "yes" not in (last := await shown.get()):
+                assert "1 ready" in last
+            pool.drain(0)
+            assert "0 ready, 1 draining" in await shown.get()
+            assert shown.empty()
+            following.cancel()
+            await asyncio.wait([following])
+
+
+async def test_endpoints_of_a_lookaside_are_printed() -> None:
+    """Once, and then it ends."""
+    async with pods("a") as (a,), dead_endpoint() as dead:
+        told = whole(view([a.endpoint, dead], Policy.LEAST_REQUEST))
+        async with scripted(tells(told)) as lookaside:
+            code, out, err = await run(str(lookaside))
+    assert (code, err) == (0, "")
+    head, *rows, last = out.splitlines()
+    assert head.split() == ["ADDRESS", "POD", "ZONE", "STATE", "CONNECTED", "CALLS", "EJECTED"]
+    assert sorted(row.split() for row in rows) == sorted(
+        [
+            [a.endpoint.target, "a", "-", "Ready", "yes", "0", "no"],
+            [dead.target, "dead", "-", "Ready", "no", "0", "no"],
+        ]
+    )
+    assert last.startswith("2 ready, 0 draining; LeastRequest; ")
+
+
+async def test_changes_are_printed_until_it_is_stopped() -> None:
+    """With --watch; a signal ends it, and is no error."""
+    async with pods("a", "b") as (a, b), asyncio.timeout(20):
+        replica = Replica(view([a.endpoint]))
+        process = await started(str(target(await replica.start())), "--watch")
+        assert process.stdout is not None
+        for pod in (a, b):
+            replica.publish(view([pod.endpoint]))
+            while not (await process.stdout.readline()).startswith(pod.endpoint.target.encode()):
+                pass
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+        await replica.stop()
+    assert (process.returncode, err) == (0, b"")
+
+
+async def test_refusal_exits_1() -> None:
+    """With what the lookaside said."""
+    async with scripted(refuses(grpc.StatusCode.NOT_FOUND, "ask another")) as lookaside:
+        code, out, err = await run(str(lookaside))
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1] == "backendpool endpoints: NOT_FOUND: ask another"
+
+
+async def test_silence_exits_1() -> None:
+    """It is not waited for ever."""
+    async with scripted(tells()) as lookaside:
+        code, _, err = await run(str(lookaside), "--timeout", "0.2")
+    assert (code, err) == (1, "backendpool endpoints: ns/who: nothing was told within 0.2 s\n")
+
+
+async def test_target_that_names_nothing_exits_2() -> None:
+    """With what to write."""
+    code, _, err = await run("greetserver")
+    assert (code, "write pool:///namespace/name" in err) == (2, True)
+
+
+async def test_lookaside_with_mutual_tls_is_asked(tmp_path: Path) -> None:
+    """With the files that its clients have in a Secret."""
+    ours = Authority.make(tmp_path / "ours")
+    folder = tmp_path / "tls"
+    write(folder, *ours.issue("client"), ours.certificate)
+    async with dead_endpoint() as dead, scripted(tells(whole(view([dead]))), tls=ours) as lookaside:
+        at = str(replace(lookaside, host="localhost"))
+        code, out, _ = await run(at, "--tls-folder", str(folder))
+        assert code == 0
+        assert dead.target in out
+        assert (await run(at, "--timeout", "0.5"))[0] == 1

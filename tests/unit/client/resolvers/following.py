@@ -1,0 +1,48 @@
+"""A source at work, and what it told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from backendpool.api.endpoints import Endpoint, EndpointSet
+from backendpool.api.pool_view import PoolView
+from backendpool.client.resolvers.resolver import OnView, Source
+from tests.unit.k8s.scripted import until
+
+
+class Told:
+    """What ``source`` told, in order."""
+
+    def __init__(self, make: Callable[[OnView], Source]) -> None:
+        self.views: list[PoolView | None] = []
+        self.source = make(self.views.append)
+
+    async def count(self, count: int) -> list[PoolView | None]:
+        """All of it, once it is so much."""
+        await until(lambda: len(self.views) >= count)
+        return self.views
+
+    async def problem(self) -> str:
+        """What is wrong, once something is."""
+        await until(lambda: self.source.problem is not None)
+        return str(self.source.problem)
+
+
+@asynccontextmanager
+async def following(make: Callable[[OnView], Source]) -> AsyncIterator[Told]:
+    """A source runs while the context lasts, and must not end before."""
+    told = Told(make)
+    task = asyncio.create_task(told.source.run())
+    try:
+        yield told
+        assert not task.done(), "it never returns"
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def pool_at(*addresses: str) -> PoolView:
+    """Ready backends there, at port 50051."""
+    return PoolView(EndpointSet.of(Endpoint(address, 50051) for address in addresses))

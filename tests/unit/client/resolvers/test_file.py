@@ -1,0 +1,193 @@
+"""A pool in a file, however it is written and replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backendpool.client.resolvers.file import FileSource
+from backendpool.client.resolvers.resolver import OnView
+from tests.unit.client.resolvers.following import Told, following, pool_at
+
+ONE, TWO = pool_at("192.0.2.1"), pool_at("192.0.2.1", "192.0.2.2")
+
+
+def text_of(*addresses: str, **others: Any) -> str:
+    return json.dumps({"endpoints": [f"{address}:50051" for address in addresses], **others})
+
+
+ONE_TEXT, TWO_TEXT = text_of("192.0.2.1"), text_of("192.0.2.1", "192.0.2.2")
+
+
+class Looks:
+    """Takes the place of sleep: each look at the file is one that a test asks for."""
+
+    def __init__(self) -> None:
+        self._wanted = asyncio.Semaphore(0)
+        self._done = asyncio.Semaphore(0)
+
+    async def sleep(self, seconds: float) -> None:
+        self._done.release()
+        await self._wanted.acquire()
+
+    async def first(self) -> None:
+        await self._done.acquire()
+
+    async def another(self) -> None:
+        self._wanted.release()
+        await self._done.acquire()
+
+
+@pytest.fixture
+def looks() -> Looks:
+    return Looks()
+
+
+def source(path: Path, looks: Looks) -> Callable[[OnView], FileSource]:
+    return lambda on_view: FileSource(path, on_view, sleep=looks.sleep)
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def rename(path: Path, text: str) -> None:
+    """As careful programs do."""
+    beside = path.with_name("beside")
+    beside.write_text(text)
+    beside.rename(path)
+
+
+def turn_link(path: Path, text: str) -> None:
+    """As kubelet does with a ConfigMap: the file is a link into ``..data``, which is a link that is turned."""
+    folder = path.parent
+    version = folder / f"..{len(list(folder.iterdir()))}"
+    version.mkdir()
+    (version / path.name).write_text(text)
+    (folder / "..turned").symlink_to(version.name)
+    (folder / "..turned").rename(folder / "..data")
+    if not path.is_symlink():
+        path.symlink_to(Path("..data") / path.name)
+
+
+def unseen(path: Path, text: str) -> None:
+    """A change that leaves time, size and inode as they were, where there were any."""
+    before = path.stat() if path.exists() else None
+    path.write_text(text.ljust(1000))
+    if before:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("replace", [write, rename, turn_link, unseen])
+async def test_each_change_is_told_once(replace: Callable[[Path, str], None], tmp_path: Path, looks: Looks) -> None:
+    """However the file comes to say something else."""
+    path = tmp_path / "pool.json"
+    replace(path, ONE_TEXT)
+    async with following(source(path, looks)) as told:
+        await looks.first()
+        assert told.views == [ONE]
+        for text, views in ((ONE_TEXT, [ONE]), (TWO_TEXT, [ONE, TWO]), (f" {TWO_TEXT}", [ONE, TWO])):
+            replace(path, text)
+            await looks.another()
+            assert told.views == views
+
+
+async def test_yaml_is_read_by_its_name(tmp_path: Path, looks: Looks) -> None:
+    """And a file of any other name as JSON."""
+    path = tmp_path / "pool.yaml"
+    path.write_text("# mine\nendpoints:\n  - 192.0.2.1:50051\n  - {address: 192.0.2.2, port: 50051}\n")
+    async with following(source(path, looks)) as told:
+        await looks.first()
+        assert told.views == [TWO]
+
+
+async def test_missing_file_at_the_start_means_no_pool(tmp_path: Path, looks: Looks) -> None:
+    """It is followed as soon as it is there."""
+    path = tmp_path / "pool.json"
+    async with following(source(path, looks)) as told:
+        await looks.first()
+        assert told.views == [None]
+        assert str(told.source.problem) == f"{path}: cannot be read: No such file or directory"
+        assert math.isinf(told.source.age())
+        path.write_text(ONE_TEXT)
+        await looks.another()
+        assert told.views == [None, ONE]
+        assert told.source.problem is None
+
+
+async def test_broken_file_at_the_start_tells_nothing(tmp_path: Path, looks: Looks) -> None:
+    """There is a pool, and nobody knows what it is."""
+    path = tmp_path / "pool.json"
+    path.write_text("{")
+    async with following(source(path, looks)) as told:
+        await looks.first()
+        assert told.views == []
+        assert told.source.problem is not None
+
+
+async def _aged(told: Told, looks: Looks) -> bool:
+    """Whether another look leaves the view as old as it was, but for the time that passed."""
+    before = told.source.age()
+    waited = 0.2
+    await asyncio.sleep(waited)
+    await looks.another()
+    return told.source.age() > before + waited / 2
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.write_text("{"), Path.unlink], ids=["broken", "gone"])
+async def test_last_good_list_is_kept(
+    spoil: Callable[[Path], object], tmp_path: Path, looks: Looks, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that says nothing any more changes nothing; the list gets older, and the log says why, once."""
+    path = tmp_path / "pool.json"
+    path.write_text(ONE_TEXT)
+    async with following(source(path, looks)) as told:
+        await looks.first()
+        assert not await _aged(told, looks)
+        spoil(path)
+        assert await _aged(told, looks)
+        assert await _aged(told, looks)
+        assert told.views == [ONE]
+        (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+        assert warning.getMessage() == f"a pool's file is not followed, trying again: {told.source.problem}"
+        path.write_text(ONE_TEXT)
+        assert not await _aged(told, looks)
+        assert told.views == [ONE]
+        assert told.source.problem is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("pool.json", '{\n "endpoints": [\n  "192.0.2.1:1",,\n ]}', "line 3: Expecting value"),
+        ("pool.json", b'{"endpoints":\n"\xff"}', "line 2: this is not UTF-8"),
+        ("pool.yaml", "endpoints:\n  - a: [\n", "line 3: expected the node content, but found '<stream end>'"),
+        ("pool.yaml", "a: 1\nb: \x01", "line 2: special characters are not allowed"),
+        ("pool.json", "[]", "endpoints: give a map with this field, and in it a list of endpoints"),
+        ("pool.json", '{"policy": "Random"}', "endpoints: give a map with this field"),
+        ("pool.json", '{"endpoints": ["192.0.2.1:1", "192.0.2.2"]}', "endpoints[1]: write a port from 1 to 65535"),
+        ("pool.json", '{"endpoints": ["::1:1"]}', "endpoints[0]: write an IPv6 address in brackets"),
+        ("pool.json", '{"endpoints": ["localhost:1"]}', "endpoints[0].address: give an IP address, such as 127.0.0.1"),
+        ("pool.json", '{"endpoints": [{"address": "::1"}]}', "endpoints[0].port: give the port"),
+        ("pool.json", '{"endpoints": [{"address": "::1", "port": 0}]}', "endpoints[0].port: give a whole number"),
+        ("pool.json", '{"endpoints": [{"adress": "::1"}]}', "endpoints[0].adress: this version knows address, port"),
+        ("pool.json", '{"endpoints": [{"address": "::1", "port": 1, "zone": 1}]}', "endpoints[0].zone: give a text"),
+        ("pool.json", text_of(policy="Fastest"), "policy: this version knows RoundRobin"),
+        ("pool.json", text_of(polcy="Random"), "polcy: this version knows endpoints, policy"),
+    ],
+)
+async def test_problem_says_where(name: str, text: str | bytes, why: str, tmp_path: Path, looks: Looks) -> None:
+    """The file, and the line or the field in it."""
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    async with following(source(path, looks)) as told:
+        await looks.first()
+        assert str(told.source.problem).startswith(f"{path}: {why}")

@@ -1,0 +1,149 @@
+"""From a target to its source, and what has to be installed for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from backendpool.api.endpoints import EndpointSet
+from backendpool.api.pool_view import PoolView
+from backendpool.client.resolvers import source_for
+from backendpool.client.resolvers.file import FileSource
+from backendpool.client.resolvers.iterator import IteratorSource
+from backendpool.client.resolvers.lookaside import LookasideSource
+from backendpool.client.resolvers.pool import PoolSource
+from backendpool.errors import SettingsError, TargetError
+from tests.unit.k8s.scripted import ScriptedServer
+
+HEAVY = ("kubernetes", "kopf", "aiohttp", "yaml")
+
+IMPORTS = """
+import sys, backendpool.client
+from backendpool.client.resolvers import source_for
+for target in ("lookaside://localhost/ns/who", "file:///pool.json"):
+    source_for(target, print)
+print([name for name in {heavy} if name in sys.modules])
+"""
+
+IN_WHICH_THREAD = """
+import asyncio, sys, threading
+from backendpool.client import connect
+
+in_loop = {{}}
+
+class Finder:
+    def find_spec(name, path, target=None):
+        if name in {heavy}:
+            in_loop[name] = threading.current_thread() is threading.main_thread()
+
+sys.meta_path.insert(0, Finder)
+
+async def main():
+    async with connect("pool:///ns/who") as channel:
+        at_once = [name for name in {heavy} if name in sys.modules]
+        while channel.status().problem is None:
+            await channel.change()
+    print(at_once, in_loop)
+
+asyncio.run(main())
+"""
+
+IN_BASE_INSTALL = """
+import sys
+sys.modules.update(dict.fromkeys({heavy}))
+from backendpool.client.resolvers import source_for
+try:
+    source_for("{target}", print)
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def ignore(view: PoolView | None) -> None:
+    pass
+
+
+async def nothing() -> AsyncIterator[EndpointSet]:
+    return
+    yield
+
+
+def printed(program: str, **env: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **env}, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+async def test_target_names_its_source() -> None:
+    """By its scheme; an iterator stands for itself."""
+    async with (
+        source_for("lookaside://localhost/ns/who", ignore) as lookaside,
+        source_for("file:///pool.yaml", ignore) as file,
+        source_for(nothing(), ignore) as iterator,
+    ):
+        assert isinstance(lookaside, LookasideSource)
+        assert isinstance(file, FileSource)
+        assert isinstance(iterator, IteratorSource)
+
+
+@pytest.mark.parametrize(("target", "namespace"), [("pool:///shop/who", "shop"), ("pool:///who", "default")])
+async def test_pool_is_followed_out_of_the_cluster(
+    target: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the kubeconfig that kubectl uses, and in the namespace of its context where the target names none."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    server = ScriptedServer()
+    async with server.serving():
+        path = server.kubeconfig(tmp_path, {"token": "mine"})
+        monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", path)
+        async with source_for(target, ignore) as source:
+            assert isinstance(source, PoolSource)
+            following = asyncio.create_task(source.run())
+            async with asyncio.timeout(5):
+                while not server.requests:
+                    await asyncio.sleep(0.005)
+            following.cancel()
+            await asyncio.wait([following])
+    assert f"/namespaces/{namespace}/grpcbackendpools" in server.requests[0].path
+
+
+async def test_no_cluster_is_said_as_it_is_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "absent"))
+    source = source_for("pool:///who", ignore)
+    with pytest.raises(SettingsError, match="run in a pod with a service account, or set KUBECONFIG"):
+        async with source:
+            pass
+
+
+def test_wrong_target_is_refused_at_once() -> None:
+    """Before anything is entered or awaited."""
+    with pytest.raises(TargetError):
+        source_for("greetserver", ignore)
+
+
+def test_light_sources_import_nothing_heavy() -> None:
+    """The client of a lookaside or a file starts fast, and needs no more than the base install."""
+    assert printed(IMPORTS.format(heavy=HEAVY)) == "[]"
+
+
+def test_heavy_source_is_imported_off_the_event_loop(tmp_path: Path) -> None:
+    """Whatever else the caller's loop runs does not wait for the Kubernetes client to be imported."""
+    said = printed(IN_WHICH_THREAD.format(heavy=("aiohttp", "kubernetes")), KUBECONFIG=str(tmp_path / "absent"))
+    assert said == "[] {'aiohttp': False, 'kubernetes': False}"
+
+
+@pytest.mark.parametrize(("target", "extra"), [("pool:///ns/who", "status"), ("file:///pool.yaml", "yaml")])
+def test_missing_extra_is_named(target: str, extra: str) -> None:
+    """Whoever lacks something reads what to install, and at once."""
+    said = printed(IN_BASE_INSTALL.format(heavy=HEAVY, target=target))
+    assert said.startswith("SettingsError ")
+    assert said.endswith(f" is not installed: pip install 'backendpool[{extra}]'")

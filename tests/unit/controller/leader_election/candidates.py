@@ -1,0 +1,36 @@
+"""Candidates for a Lease."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import cast
+
+from backendpool.controller.leader_election import ElectionTiming, Elector
+from backendpool.k8s.client import Api
+from tests.unit.controller.leader_election.lease_server import Clock, LeaseServer
+
+TIMING = ElectionTiming(duration=1, renewal=0.1, retry=0.02, arrival=0.2)
+
+
+@asynccontextmanager
+async def candidate(server: LeaseServer, identity: str, clock: Clock | None = None) -> AsyncIterator[Elector]:
+    elector = Elector(cast("Api", server), "ops", "lease", identity, TIMING, clock or Clock())
+    async with following([elector]):
+        yield elector
+
+
+@asynccontextmanager
+async def following(electors: Sequence[Elector]) -> AsyncIterator[None]:
+    watches = [asyncio.create_task(elector.watch()) for elector in electors]
+    try:
+        yield
+    finally:
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+
+
+async def within(seconds: float, elector: Elector) -> None:
+    await asyncio.wait_for(elector.win(), seconds)

@@ -1,0 +1,12 @@
+"""The API server's part in an election."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.controller.leader_election.lease_server import LeaseServer
+
+
+@pytest.fixture
+def server() -> LeaseServer:
+    return LeaseServer()

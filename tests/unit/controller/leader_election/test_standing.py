@@ -1,0 +1,128 @@
+"""Leader election: one leads, the others stand by, and one hands over to the next."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from backendpool.errors import ClusterError, LeadershipLost, NotLeading, Unreachable
+from tests.unit.controller.leader_election.candidates import TIMING, candidate, within
+from tests.unit.controller.leader_election.lease_server import Clock, LeaseServer
+
+
+async def test_first_candidate_leads_at_once(server: LeaseServer) -> None:
+    """Nobody waits for a Lease that nobody holds."""
+    async with candidate(server, "a") as a:
+        await within(0.5, a)
+        a.check()
+        assert server.holder == "a"
+
+
+async def test_second_candidate_stands_by(server: LeaseServer) -> None:
+    """While the holder renews, another neither leads nor may write, however long it waits."""
+    async with candidate(server, "a") as a, candidate(server, "b") as b:
+        await within(0.5, a)
+        holding = asyncio.create_task(a.hold())
+        with pytest.raises(TimeoutError):
+            await within(2.5 * TIMING.duration, b)
+        with pytest.raises(NotLeading):
+            b.check()
+        holding.cancel()
+
+
+async def test_lease_given_back_is_taken_at_once(server: LeaseServer) -> None:
+    """A holder that leaves in good order costs no waiting."""
+    async with candidate(server, "a") as a, candidate(server, "b") as b:
+        await within(0.5, a)
+        winning = asyncio.create_task(b.win())
+        await asyncio.sleep(0.05)
+        await a.release()
+        await asyncio.wait_for(winning, 0.3)
+        assert server.holder == "b"
+        with pytest.raises(NotLeading):
+            a.check()
+
+
+async def test_renewal_cut_short_does_not_cost_the_hand_over(server: LeaseServer) -> None:
+    """Asked to end between a renewal and its answer, the holder gives back what that renewal made of the Lease."""
+    async with candidate(server, "a") as a, candidate(server, "b") as b:
+        await within(0.5, a)
+        winning, holding = asyncio.create_task(b.win()), asyncio.create_task(a.hold())
+        server.mute = True
+        await asyncio.sleep(1.5 * TIMING.renewal)
+        holding.cancel()
+        await asyncio.gather(holding, return_exceptions=True)
+        server.mute = False
+        await a.release()
+        await asyncio.wait_for(winning, 0.3)
+        assert server.holder == "b"
+
+
+async def test_lost_lease_is_not_given_back(server: LeaseServer) -> None:
+    """Who has it by now keeps it, whatever the former holder believed as it ended."""
+    async with candidate(server, "a") as a:
+        await within(0.5, a)
+        server.give_to("b")
+        await a.release()
+        assert server.holder == "b"
+
+
+async def test_lease_is_not_given_back_while_a_write_may_be_under_way(server: LeaseServer) -> None:
+    """A write that was cut short may still arrive: nobody else leads until it cannot any more."""
+    clock = Clock()
+    async with candidate(server, "a", clock) as a:
+        await within(0.5, a)
+        with pytest.raises(Unreachable), a.writing():
+            raise Unreachable("no answer in time")
+        await a.release()
+        assert server.holder == "a"
+        with pytest.raises(NotLeading):
+            a.check()
+
+
+async def test_lease_is_given_back_after_what_was_answered_or_is_long_ago(server: LeaseServer) -> None:
+    """Writes that ended well do not hold a hand-over up, nor does one that cannot arrive any more."""
+    clock = Clock()
+    async with candidate(server, "a", clock) as a:
+        await within(0.5, a)
+        with pytest.raises(Unreachable), a.writing():
+            raise Unreachable("no answer in time")
+        clock.ahead = 1.1 * TIMING.arrival
+        with a.writing():
+            pass
+        await a.release()
+        assert server.holder == ""
+
+
+async def test_closed_fence_lets_nothing_through(server: LeaseServer) -> None:
+    """Without the Lease, what stands behind the fence is not even begun."""
+    async with candidate(server, "a") as a:
+        with pytest.raises(NotLeading), a.writing():
+            pytest.fail("begun")
+
+
+async def test_failed_release_is_no_failure(server: LeaseServer) -> None:
+    """When the API server is away at the end, the Lease ends by itself."""
+    async with candidate(server, "a") as a:
+        await within(0.5, a)
+        server.away = True
+        await a.release()
+        assert not a.leading
+
+
+async def test_many_candidates_one_leader(server: LeaseServer) -> None:
+    """However many race for a free Lease, one wins."""
+    async with candidate(server, "a") as a, candidate(server, "b") as b, candidate(server, "c") as c:
+        races = [asyncio.create_task(one.win()) for one in (a, b, c)]
+        await asyncio.sleep(0.3)
+        assert sum(one.leading for one in (a, b, c)) == 1
+        for race in races:
+            race.cancel()
+        await asyncio.gather(*races, return_exceptions=True)
+
+
+def test_errors_are_of_the_right_kind() -> None:
+    """A fenced write is retried like any failed request; lost leadership ends the process."""
+    assert issubclass(NotLeading, ClusterError)
+    assert not issubclass(LeadershipLost, ClusterError)

@@ -1,0 +1,105 @@
+"""Leader election: pauses, sleep, and clocks that are set."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import time
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import pytest
+
+from backendpool.controller.leader_election import ElectionTiming, Elector
+from backendpool.errors import LeadershipLost, NotLeading
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import Resource
+from tests.fakes.wall_clock import HOUR, WallClock
+from tests.unit.controller.leader_election.candidates import TIMING, candidate, following, within
+from tests.unit.controller.leader_election.lease_server import Clock, LeaseServer
+
+
+async def test_paused_leader_never_writes_again(server: LeaseServer) -> None:
+    """A leader that wakes after its Lease ended is refused its first write, and ends."""
+    clock = Clock()
+    async with candidate(server, "a", clock) as a:
+        await within(0.5, a)
+        clock.ahead = 10 * TIMING.duration
+        with pytest.raises(NotLeading):
+            a.check()
+        with pytest.raises(LeadershipLost):
+            await asyncio.wait_for(a.hold(), 1)
+
+
+async def test_paused_leader_leaves_its_successor_alone(server: LeaseServer) -> None:
+    """A machine that slept past the Lease wakes to another leader: the old one ends without a request."""
+    clock = Clock()
+    async with candidate(server, "a", clock) as a, candidate(server, "b") as b:
+        await within(0.5, a)
+        await within(2 * TIMING.duration, b)
+        clock.ahead = 10 * TIMING.duration
+        lease = copy.deepcopy(server.lease)
+        server.requests = 0
+        with pytest.raises(LeadershipLost):
+            await asyncio.wait_for(a.hold(), 1)
+        await a.release()
+        with pytest.raises(NotLeading):
+            a.check()
+        assert (server.requests, server.lease) == (0, lease)
+
+
+async def test_time_that_the_machine_slept_counts(server: LeaseServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock that most programs measure by stands still in a suspended machine, and the Lease does not."""
+    elector = Elector(cast("Api", server), "ops", "lease", "a", ElectionTiming(duration=60, arrival=1))
+    async with following([elector]):
+        await within(5, elector)
+        elector.check()
+        real, slept = time.clock_gettime, {time.CLOCK_BOOTTIME: 61.0}
+        monkeypatch.setattr(time, "clock_gettime", lambda clock: real(clock) + slept.get(clock, 0.0))
+        with pytest.raises(NotLeading):
+            elector.check()
+        assert not elector.leading
+
+
+async def test_wall_clock_that_is_set_changes_nothing(server: LeaseServer, wall_clock: WallClock) -> None:
+    """By hours forth and back, by a leap second: the leader leads on, and the candidate stands by."""
+    electors = [Elector(cast("Api", server), "ops", "lease", identity, TIMING) for identity in ("a", "b")]
+    async with following(electors):
+        a, b = electors
+        await within(0.5, a)
+        holding, winning = asyncio.create_task(a.hold()), asyncio.create_task(b.win())
+        for jump in (HOUR, -2 * HOUR, HOUR, 1.0, -1.0):
+            wall_clock.move(jump)
+            await asyncio.sleep(0.5 * TIMING.duration)
+            a.check()
+            assert not holding.done()
+            assert not b.leading
+        winning.cancel()
+        holding.cancel()
+
+
+@pytest.mark.parametrize("ahead", [-5 * HOUR, 5 * HOUR])
+async def test_clock_of_the_holder_does_not_count(server: LeaseServer, ahead: float) -> None:
+    """A renewal holds for its duration from when it was seen, be it hours old or from the future by its own words."""
+    theirs = datetime.now(UTC) + timedelta(seconds=ahead)
+    spec = {"holderIdentity": "b", "leaseDurationSeconds": 1, "renewTime": theirs.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+    lease = {"metadata": {"namespace": "ops", "name": "lease"}, "spec": spec}
+    held = await server.create(cast("Resource", None), lease)
+    async with following([elector := Elector(cast("Api", server), "ops", "lease", "a", TIMING)]):
+        begun = asyncio.get_running_loop().time()
+        winning = asyncio.create_task(elector.win())
+        await asyncio.sleep(0.6)
+        await server.replace(cast("Resource", None), held)
+        await asyncio.wait_for(winning, 5)
+        assert asyncio.get_running_loop().time() - begun >= 1.5, "from the second time that it was seen to change"
+
+
+async def test_no_write_that_might_arrive_too_late(server: LeaseServer) -> None:
+    """The fence closes one request's time before the Lease ends."""
+    clock = Clock()
+    async with candidate(server, "a", clock) as a:
+        await within(0.5, a)
+        clock.ahead = TIMING.duration - TIMING.arrival
+        assert a.leading
+        with pytest.raises(NotLeading):
+            a.check()

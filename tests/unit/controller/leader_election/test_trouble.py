@@ -1,0 +1,113 @@
+"""Leader election: one writer at a time, whoever dies, is cut off or is interfered with."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from dataclasses import replace
+from typing import cast
+
+import pytest
+
+from backendpool.controller.leader_election import Elector
+from backendpool.errors import LeadershipLost
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import Resource
+from tests.unit.controller.leader_election.candidates import TIMING, candidate, following, within
+from tests.unit.controller.leader_election.lease_server import LeaseServer
+
+
+async def test_lease_taken_without_an_answer_is_known_for_ones_own(server: LeaseServer) -> None:
+    """A candidate whose winning write was not answered leads as soon as it sees that it has won."""
+    async with candidate(server, "a") as a:
+        server.mute = True
+        with pytest.raises(TimeoutError):
+            await within(0.1, a)
+        assert server.holder == "a"
+        server.mute = False
+        await within(0.5 * TIMING.duration, a)
+
+
+async def test_candidate_whose_watch_is_dead_takes_over(server: LeaseServer) -> None:
+    """What it knows of the Lease is old: refused for that, it reads what the Lease is and counts from there."""
+    async with candidate(server, "a") as a, candidate(server, "b") as b:
+        await within(0.5, a)
+        winning, holding = asyncio.create_task(b.win()), asyncio.create_task(a.hold())
+        await asyncio.sleep(0.5 * TIMING.renewal)
+        server.go_silent()
+        await asyncio.sleep(0.5 * TIMING.duration)
+        holding.cancel()
+        await asyncio.wait_for(winning, 2.5 * TIMING.duration)
+        assert server.holder == "b"
+
+
+async def test_silent_watch_on_the_lease_is_begun_anew(server: LeaseServer) -> None:
+    """The holder renews every few moments: silence says that the connection is dead, long before a bookmark is due."""
+    electors = [
+        Elector(cast("Api", server), "ops", "lease", identity, replace(TIMING, duration=60, stall=0.2))
+        for identity in ("a", "b")
+    ]
+    async with following(electors):
+        a, b = electors
+        await within(0.5, a)
+        winning = asyncio.create_task(b.win())
+        await asyncio.sleep(0.05)
+        server.go_silent()
+        await a.release()
+        await asyncio.wait_for(winning, 5)
+
+
+async def test_dead_holder_is_succeeded_when_its_lease_ends(server: LeaseServer) -> None:
+    """Not before its duration, and soon after."""
+    async with candidate(server, "a") as a, candidate(server, "b") as b:
+        await within(0.5, a)
+        begun = asyncio.get_running_loop().time()
+        await within(2 * TIMING.duration, b)
+        assert asyncio.get_running_loop().time() - begun >= 0.9 * TIMING.duration
+        assert server.lease is not None
+        assert server.lease["spec"]["leaseTransitions"] == 1
+
+
+async def test_leader_survives_a_short_outage(server: LeaseServer) -> None:
+    """A renewal that fails is tried again while the Lease holds."""
+    async with candidate(server, "a") as a:
+        await within(0.5, a)
+        holding = asyncio.create_task(a.hold())
+        server.away = True
+        await asyncio.sleep(0.5 * TIMING.duration)
+        server.away = False
+        await asyncio.sleep(TIMING.duration)
+        assert not holding.done()
+        a.check()
+        holding.cancel()
+
+
+async def test_leader_cut_off_ends(server: LeaseServer) -> None:
+    """A leader that cannot renew for the Lease's duration gives up, for another leads by then."""
+    async with candidate(server, "a") as a:
+        await within(0.5, a)
+        server.away = True
+        with pytest.raises(LeadershipLost):
+            await asyncio.wait_for(a.hold(), 2 * TIMING.duration)
+
+
+async def test_lease_taken_by_hand_is_lost(server: LeaseServer) -> None:
+    """Whoever writes another holder into the Lease ends the leader."""
+    async with candidate(server, "a") as a:
+        await within(0.5, a)
+        server.give_to("b")
+        with pytest.raises(LeadershipLost):
+            await asyncio.wait_for(a.hold(), 1)
+
+
+async def test_foreign_touch_does_not_end_the_leader(server: LeaseServer) -> None:
+    """An annotation on the Lease is a conflict for the renewal, and no reason to stop."""
+    async with candidate(server, "a") as a:
+        await within(0.5, a)
+        assert server.lease is not None
+        await server.replace(cast("Resource", None), copy.deepcopy(server.lease))
+        holding = asyncio.create_task(a.hold())
+        await asyncio.sleep(1.5 * TIMING.duration)
+        assert not holding.done()
+        a.check()
+        holding.cancel()

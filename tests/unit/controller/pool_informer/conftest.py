@@ -1,0 +1,45 @@
+"""A watch on pools."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from backendpool.controller.resync import SweepTiming
+from backendpool.k8s.client import Api
+from tests.fakes.api_server import KUBECONFIG, ApiServer
+from tests.unit.controller.pool_informer.world import ONCE, QUICK, World, pool, until
+from tools.fault_proxy import proxy
+
+
+@pytest.fixture
+def timing() -> SweepTiming:
+    """Pools are listed once: the rest is the watch's to tell."""
+    return ONCE
+
+
+@pytest_asyncio.fixture
+async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, timing: SweepTiming) -> AsyncIterator[World]:
+    """A watch that is settled, and knows the pool "one"."""
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
+    server, kubeconfig, token_file = ApiServer(), tmp_path / "by-proxy", tmp_path / "token"
+    server.token = "first"
+    token_file.write_text(server.token)
+    server.put(pool("one"))
+    async with server.serving(tmp_path), proxy.serving(server.url, host="127.0.0.1") as (port, control):
+        config = KUBECONFIG.format(url=f"http://127.0.0.1:{port}")
+        kubeconfig.write_text(config.replace("token: none", f'tokenFile: "{token_file}"'))
+        async with await Api.connect(str(kubeconfig)) as api:
+            world = World(server, api, f"http://127.0.0.1:{control}", timing, token_file)
+            watch = asyncio.create_task(world.watch.run())
+            await until(lambda: world.watch.views[None].synced)
+            await asyncio.sleep(1.5 * QUICK.settled)
+            yield world
+            watch.cancel()
+            await asyncio.wait([watch])
+            assert watch.cancelled(), watch.exception()

@@ -1,0 +1,154 @@
+"""The watch on pools: all that ends kopf is survived, and told without a flood."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from backendpool.controller.resync import SweepTiming
+from backendpool.k8s.reflector import ReflectorTiming
+from backendpool.k8s.resources import POOLS
+from tests.unit.controller.pool_informer.world import OFTEN, ONLY_POOLS, World, until
+from tools.fault_proxy.rules import Action, Point, Rule
+
+
+@pytest.mark.parametrize(
+    ("rule", "error"),
+    [
+        (Rule(Action.REFUSE, path=ONLY_POOLS, status=401, count=2), "Unauthorized"),
+        (Rule(Action.REFUSE, path=ONLY_POOLS, status=403, count=2), "Forbidden"),
+        (Rule(Action.REFUSE, path=ONLY_POOLS, status=404, count=2), "NotFound"),
+        (Rule(Action.REFUSE, path=ONLY_POOLS, status=410, count=2), "Gone"),
+        (Rule(Action.REFUSE, path=ONLY_POOLS, status=429, retry_after=0, count=2), "TooManyRequests"),
+        (Rule(Action.REFUSE, path=ONLY_POOLS, status=500, count=2), "ApiError"),
+    ],
+    ids=lambda value: f"{value.action}-{value.status}" if isinstance(value, Rule) else value,
+)
+async def test_refusals_are_survived_and_counted(world: World, rule: Rule, error: str) -> None:
+    """A watch that breaks and is refused twice is there again, knows what came meanwhile, and told of each refusal."""
+    await world.script(rule)
+    await world.cut()
+    world.put("two")
+    await world.knows("one", "two")
+    assert world.failures == {error: 2}
+
+
+async def test_connections_that_are_cut_are_survived(world: World) -> None:
+    """So is an API server that nothing is heard of."""
+    await world.script(Rule(Action.CUT, path=ONLY_POOLS))
+    await world.cut()
+    world.put("two")
+    await until(lambda: world.failures["Unreachable"] >= 2)
+    await world.script()
+    await world.knows("one", "two")
+    assert world.failures.keys() == {"Unreachable"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "error"),
+    [
+        (Rule(Action.REFUSE, Point.EVENT, status=410, count=1), None),
+        (Rule(Action.REFUSE, Point.EVENT, status=500, count=1), "WatchingError"),
+        (Rule(Action.TRUNCATE, Point.EVENT, count=1), "JSONDecodeError"),
+        (Rule(Action.CUT, Point.EVENT, count=1), None),
+    ],
+    ids=lambda value: f"{value.action}-{value.status}" if isinstance(value, Rule) else value,
+)
+async def test_broken_events_are_survived(world: World, rule: Rule, error: str | None) -> None:
+    """Whatever stands in an event's place, the pool that it was about is known in the end, and the next one too.
+
+    What ends kopf counts as a failure; that a watch has to be begun anew does not.
+    """
+    await world.script(rule)
+    world.put("two")
+    await world.knows("one", "two")
+    world.put("three")
+    await world.knows("one", "two", "three")
+    assert world.failures == ({error: 1} if error else {})
+
+
+async def test_outage_is_told_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """One line when it begins and one when it is over, and none of kopf's own, however often kopf tries."""
+    caplog.set_level("INFO")
+    await world.script(Rule(Action.REFUSE, path=ONLY_POOLS, status=503))
+    await world.cut()
+    await until(lambda: world.failures["ApiError"] >= 5)
+    await world.script()
+    over = "watching grpcbackendpools again"
+    await until(lambda: over in caplog.text)
+    told = [record for record in caplog.records if record.name.startswith(("backendpool", "kopf"))]
+    begun, ended = (record.getMessage() for record in told)
+    assert begun.startswith("grpcbackendpools cannot be watched, trying again: 503 ServiceUnavailable: ")
+    assert ended == over
+
+
+@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(settled=0.1, jitter=max, backoff=0.1))])
+@pytest.mark.parametrize(
+    ("rule", "error"),
+    [
+        (Rule(Action.CLOSE, path=ONLY_POOLS, watch=True), "Unreachable"),
+        (Rule(Action.REFUSE, path=ONLY_POOLS, status=401), "Unauthorized"),
+        (Rule(Action.REFUSE, path=ONLY_POOLS, status=503), "ApiError"),
+    ],
+    ids=["closed at once", "401", "503"],
+)
+async def test_what_fails_on_is_no_flood(world: World, rule: Rule, error: str) -> None:
+    """However it fails, kopf pauses, each time longer: by itself, it does not always."""
+    await world.script(rule)
+    await world.cut()
+    await asyncio.sleep(0.5)
+    (used,) = await world.used()
+    assert used <= 4, "after pauses of 0.1, 0.2 and 0.4 seconds"
+    await until(lambda: world.failures[error])
+    await world.script()
+    world.put("two")
+    await world.knows("one", "two")
+
+
+@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(settled=0.3, jitter=max, backoff=0.1))])
+async def test_watches_that_expire_at_once_are_no_flood(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Where kopf lists anew for each watch it pauses as well; it is counted, and told once."""
+    world.server.selected.clear()
+    world.server.expired = {POOLS}
+    await world.cut()
+    await asyncio.sleep(0.9)
+    assert len(world.server.selected) <= 9, "a list and a watch after pauses of 0.1, 0.2 and 0.4 seconds"
+    assert world.failures["Unreachable"] >= 2
+    assert caplog.text.count("cannot be watched") == 1
+    world.server.expired = set()
+    world.put("two")
+    await world.knows("one", "two")
+
+
+@pytest.mark.parametrize("timing", [OFTEN])
+async def test_watch_that_hangs_is_begun_anew(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A watch that stays open and brings nothing is found out by what is listed."""
+    await world.script(Rule(Action.STALL, Point.EVENT, path=ONLY_POOLS, count=1))
+    world.put("two")
+    await world.knows("one", "two")
+    assert world.failures == {"Stalled": 1}
+    assert "trying again: the watch is silent, though a list shows 1 made or changed" in caplog.text
+    world.put("three")
+    await world.knows("one", "two", "three")
+    await until(lambda: world.watch.views[None].age() < 5)
+
+
+@pytest.mark.parametrize("timing", [OFTEN])
+async def test_absurd_retry_after_blinds_no_watch(world: World) -> None:
+    """kopf waits for as long as it is asked to, be it a year: then it is begun anew as soon as there is news."""
+    await world.script(Rule(Action.REFUSE, path=ONLY_POOLS, watch=True, status=429, retry_after=31536000, count=1))
+    await world.cut()
+    await until(lambda: world.failures["TooManyRequests"])
+    world.put("two")
+    await world.knows("one", "two")
+    assert world.failures == {"TooManyRequests": 1, "Stalled": 1}
+
+
+@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(stall=0.3, settled=0.1))])
+async def test_silent_watch_is_given_up(world: World) -> None:
+    """Without bookmarks, of which there is one a minute, a watch is as good as dead."""
+    await world.script(Rule(Action.STALL, Point.EVENT, path=ONLY_POOLS, count=1))
+    world.put("two")
+    await world.knows("one", "two")
+    assert not world.failures["Stalled"]

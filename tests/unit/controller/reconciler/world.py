@@ -1,0 +1,104 @@
+"""A reconciler, and all around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from prometheus_client import CollectorRegistry
+
+from backendpool.api.constants import API_VERSION, KIND, POOL_LABEL
+from backendpool.api.endpoints import Endpoint, Slice
+from backendpool.api.pool import parse_pool
+from backendpool.controller.cache import Cache, PoolKey
+from backendpool.controller.child_applier import ChildApplier
+from backendpool.controller.child_writer import ChildWriter
+from backendpool.controller.event_recorder import EventRecorder
+from backendpool.controller.lookaside_diagnosis import Examiner
+from backendpool.controller.metrics import OperatorMetrics
+from backendpool.controller.reconciler import Reconciler
+from backendpool.controller.rollouts import RolloutLimiter
+from backendpool.k8s.client import Api
+from tests.fakes.fake_api import FakeApi
+from tests.fakes.timers import Timers
+
+KEY = ("shop", "greetserver")
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+STARTING = 10.0
+"""Seconds after which a lookaside that has no server yet is looked at."""
+
+
+@dataclass
+class World:
+    """A reconciler, the API server that it writes to, and the watches between, delivered on request."""
+
+    api: FakeApi = field(default_factory=FakeApi)
+    enqueued: list[PoolKey] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        api = cast("Api", self.api)
+        metrics = OperatorMetrics(CollectorRegistry())
+        self.timers = Timers()
+        self.cache = Cache(self.enqueued.append, self.timers.later)
+        recorder = EventRecorder(api, "operator-0")
+        self.rollouts = RolloutLimiter(1, self.enqueued.append, self.timers.later)
+        writer = ChildWriter(api, metrics)
+        applier = ChildApplier(api, self.cache, recorder, writer, "backendpool/operator:test", self.rollouts)
+        self.refused: dict[str, str] = {}
+        self.seconds = 0.0
+        self.reconciler = Reconciler(
+            api,
+            self.cache,
+            applier,
+            Examiner(api, clock=lambda: self.seconds),
+            recorder,
+            metrics,
+            refused=lambda _: self.refused,
+            clock=lambda: NOW,
+        )
+        self.seen: dict[Any, Any] = {}
+        self.pool = self.api.put(pool())
+        self.deliver()
+
+    def deliver(self) -> None:
+        """What the watches would bring: the pool, and each child that is labelled as ours."""
+        for obj in [o for (kind, _, _), o in self.api.objects.items() if kind == KIND]:
+            self.cache.put_pool(parse_pool(obj))
+        now = {r: o for r, o in self.api.children().items() if POOL_LABEL in o["metadata"].get("labels", {})}
+        for ref in self.seen | now:
+            if self.seen.get(ref) != now.get(ref):
+                self.cache.put_child(self.seen.get(ref), now.get(ref))
+        self.seen = now
+
+    async def reconcile(self) -> float | None:
+        self.api.writes.clear()
+        again = await self.reconciler.reconcile(KEY)
+        self.deliver()
+        return again
+
+    def slices(self, *endpoints: Endpoint, name: str = "s1") -> None:
+        uid = self.api.objects["Service", *KEY]["metadata"]["uid"]
+        held = {one.name: one for one in self.cache.slices(KEY)}
+        self.cache.put_slice(held.get(name), Slice(*KEY[:1], name, KEY[1], "IPv4", endpoints, uid))
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return cast("dict[str, Any]", self.api.objects[KIND, *KEY]["status"])
+
+    @property
+    def addresses(self) -> list[str]:
+        """Of the endpoints that the status lists."""
+        return [endpoint["address"] for endpoint in self.status["endpoints"]]
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        return next(c for c in self.status["conditions"] if c["type"] == kind)
+
+
+def pool(**spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"namespace": KEY[0], "name": KEY[1], "uid": "pool-1", "generation": 1},
+        "spec": {"selector": {"run": "greetserver"}, "port": 50051, **spec},
+    }

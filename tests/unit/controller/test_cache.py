@@ -1,0 +1,259 @@
+"""What the operator knows of the cluster, by pool."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from backendpool.api.constants import POOL_LABEL
+from backendpool.api.endpoint_slices import SETTLE_SECONDS
+from backendpool.api.endpoints import Endpoint, Slice, union
+from backendpool.api.pool import Pool, parse_pool
+from backendpool.controller.cache import Cache, Live, PoolKey
+from tests.fakes.pools import document
+from tests.fakes.timers import Timers
+
+KEY = ("default", "greetserver")
+OTHER = ("default", "other")
+
+
+class Watched:
+    """A cache, and the pools that it said something changed about since last asked."""
+
+    def __init__(self) -> None:
+        self._changed: list[PoolKey] = []
+        self.timers = Timers()
+        self.cache = Cache(self._changed.append, self.timers.later)
+
+    def changed(self) -> set[PoolKey]:
+        keys = set(self._changed)
+        self._changed.clear()
+        return keys
+
+    def shelves(self) -> int:
+        """How many pools something is kept of."""
+        cache = self.cache
+        return len(cache._pools) + len(cache._slices) + len(cache._children)
+
+
+@pytest.fixture
+def watched() -> Watched:
+    return Watched()
+
+
+def pool(version: int, uid: str = "pool-uid", **status: Any) -> Pool:
+    return replace(parse_pool(document()), resource_version=str(version), uid=uid, status=status)
+
+
+def service(version: int, uid: str = "service-1", label: str = KEY[1]) -> Live:
+    meta = {"namespace": KEY[0], "name": KEY[1], "uid": uid, "resourceVersion": str(version)}
+    return {"kind": "Service", "metadata": {**meta, "labels": {POOL_LABEL: label}}}
+
+
+def endpoint_slice(service: str = KEY[1], family: str = "IPv4") -> Slice:
+    return Slice(KEY[0], "slice-1", service, family, ())
+
+
+def held(cache: Cache, key: PoolKey = KEY) -> Live | None:
+    return cache.children(key).get(("Service", KEY[1]))
+
+
+def test_new_and_changed_pools_are_told(watched: Watched) -> None:
+    """A pool that came, and one that says something new, is looked at again."""
+    watched.cache.put_pool(pool(1))
+    assert watched.changed() == {KEY}
+    watched.cache.put_pool(pool(2, revision="a"))
+    assert watched.changed() == {KEY}
+    assert watched.cache.pool(KEY) == pool(2, revision="a")
+
+
+def test_repeated_pool_is_not_told(watched: Watched) -> None:
+    """A doubled event, a relist, and a change of what we do not read cost no reconcile."""
+    watched.cache.put_pool(pool(1))
+    watched.changed()
+    watched.cache.put_pool(pool(1))
+    watched.cache.put_pool(pool(2))
+    assert watched.changed() == set()
+    assert watched.cache.pool(KEY) == pool(2), "writes are bound to the latest version all the same"
+
+
+def test_pools_at_rest_take_little_memory(watched: Watched) -> None:
+    """Statuses are nearly all that is known of pools, and are not kept as the objects that they are read into."""
+    endpoints = [{"address": f"10.0.0.{number}", "podName": f"greetserver-{number}"} for number in range(250)]
+    text = json.dumps(endpoints)
+    tracemalloc.start()
+    try:
+        news = pool(1, endpoints=json.loads(text))
+        as_objects, _ = tracemalloc.get_traced_memory()
+        watched.cache.put_pool(news)
+        del news
+        at_rest, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert at_rest < as_objects / 2
+    assert watched.cache.pool(KEY) == pool(1, endpoints=endpoints)
+
+
+def test_late_event_does_not_take_a_pool_back(watched: Watched) -> None:
+    """An event from before our own write is overtaken by the answer to it."""
+    watched.cache.put_pool(pool(1))
+    watched.cache.note_pool(pool(3, revision="b"))
+    watched.changed()
+    watched.cache.put_pool(pool(2, revision="a"))
+    assert watched.cache.pool(KEY) == pool(3, revision="b")
+    assert watched.changed() == set()
+
+
+def test_answer_does_not_bring_a_pool_back(watched: Watched) -> None:
+    """An answer that arrives after the pool went leaves nothing behind that no watch would take out again."""
+    watched.cache.note_pool(pool(2))
+    assert watched.cache.pool(KEY) is None
+    assert watched.shelves() == 0
+
+
+def test_pool_made_anew_replaces_the_old_one(watched: Watched) -> None:
+    """The same name with another uid is another pool, and what is late of the old one changes nothing."""
+    watched.cache.put_pool(pool(1, uid="old"))
+    watched.changed()
+    watched.cache.put_pool(pool(5, uid="new"))
+    assert watched.changed() == {KEY}
+    watched.cache.put_pool(pool(3, uid="old"))
+    watched.cache.note_pool(pool(4, uid="old"))
+    assert watched.cache.pool(KEY) == pool(5, uid="new")
+
+
+def test_pool_that_is_gone_is_forgotten(watched: Watched) -> None:
+    """Its key is told once more, and nothing is kept of it."""
+    watched.cache.put_pool(pool(1))
+    watched.changed()
+    watched.cache.drop_pool(pool(2))
+    assert watched.changed() == {KEY}
+    watched.cache.drop_pool(pool(2))
+    assert watched.changed() == set()
+    assert watched.shelves() == 0
+
+
+def test_late_end_of_a_pool_spares_the_one_made_anew(watched: Watched) -> None:
+    """kopf tells of each uid in its own order, so the old pool's end may come after the new one's start."""
+    watched.cache.put_pool(pool(1, uid="old"))
+    watched.cache.put_pool(pool(3, uid="new"))
+    watched.cache.drop_pool(pool(2, uid="old"))
+    assert watched.cache.pool(KEY) == pool(3, uid="new")
+
+
+def test_child_is_kept_by_its_pool_and_told(watched: Watched) -> None:
+    """Each change of a child concerns the pool that its label names."""
+    watched.cache.put_child(None, service(1))
+    assert watched.changed() == {KEY}
+    watched.cache.put_child(service(1), service(2))
+    assert watched.changed() == {KEY}
+    assert held(watched.cache) == service(2)
+    watched.cache.put_child(service(2), None)
+    assert watched.changed() == {KEY}
+    assert watched.shelves() == 0
+
+
+def test_relabelled_child_concerns_two_pools(watched: Watched) -> None:
+    """The pool that lost it has to repair it, and the one that got it has to know."""
+    watched.cache.put_child(None, service(1))
+    watched.changed()
+    watched.cache.put_child(service(1), service(2, label=OTHER[1]))
+    assert watched.changed() == {KEY, OTHER}
+    assert held(watched.cache) is None
+    assert held(watched.cache, OTHER) is not None
+
+
+def test_answer_makes_a_held_child_newer(watched: Watched) -> None:
+    """The answer to an apply is known before its watch event, and an event from before it does not undo that."""
+    watched.cache.put_child(None, service(1))
+    watched.cache.note_child(service(3))
+    watched.changed()
+    watched.cache.put_child(service(1), service(2))
+    assert held(watched.cache) == service(3)
+    assert watched.changed() == {KEY}
+
+
+def test_late_answer_does_not_hide_a_later_change(watched: Watched) -> None:
+    """An answer that the watch has overtaken is dropped, so that drift since then is seen."""
+    watched.cache.put_child(None, service(3))
+    watched.cache.note_child(service(2))
+    assert held(watched.cache) == service(3)
+
+
+def test_answer_does_not_bring_a_child_back(watched: Watched) -> None:
+    """A child that was deleted right after our apply is missing, and not taken to be there for ever."""
+    watched.cache.put_child(None, service(1))
+    watched.cache.put_child(service(1), None)
+    watched.cache.note_child(service(2))
+    assert held(watched.cache) is None
+    assert watched.shelves() == 0
+
+
+def test_late_deletion_spares_the_child_made_anew(watched: Watched) -> None:
+    """The end of a child, told late, takes out no other child of its name."""
+    watched.cache.put_child(None, service(1, uid="old"))
+    watched.cache.note_child(service(3, uid="new"))
+    watched.cache.put_child(service(1, uid="old"), None)
+    assert held(watched.cache) == service(3, uid="new")
+
+
+def test_slices_are_kept_by_their_service(watched: Watched) -> None:
+    """A slice that came, changed or went concerns its Service's pool, and leaves nothing behind."""
+    cache = watched.cache
+    cache.put_slice(None, endpoint_slice())
+    assert (watched.changed(), cache.slices(KEY)) == ({KEY}, (endpoint_slice(),))
+    cache.put_slice(endpoint_slice(), endpoint_slice(family="IPv6"))
+    assert (watched.changed(), cache.slices(KEY)) == ({KEY}, (endpoint_slice(family="IPv6"),))
+    cache.put_slice(endpoint_slice(family="IPv6"), None)
+    assert (watched.changed(), cache.slices(KEY)) == ({KEY}, ())
+    assert watched.shelves() == 0
+
+
+def test_slice_that_changes_its_service_concerns_both(watched: Watched) -> None:
+    """It counts for the new one, and no longer for the old one."""
+    cache = watched.cache
+    cache.put_slice(None, endpoint_slice())
+    watched.changed()
+    cache.put_slice(endpoint_slice(), endpoint_slice(OTHER[1]))
+    assert watched.changed() == {KEY, OTHER}
+    assert (cache.slices(KEY), len(cache.slices(OTHER))) == ((), 1)
+
+
+def test_endpoint_that_moves_is_no_news(watched: Watched) -> None:
+    """Told first that one slice lost it, then that another has it, its pool is not even looked at."""
+    one, two = (replace(endpoint_slice(), name=name) for name in ("one", "two"))
+    endpoint = Endpoint("10.0.0.1", 50051)
+    with_it, without_it = replace(one, endpoints=(endpoint,)), one
+    watched.cache.put_slice(None, with_it)
+    watched.cache.put_slice(None, two)
+    watched.changed()
+    watched.cache.put_slice(with_it, without_it)
+    assert endpoint in union(watched.cache.slices(KEY)).endpoints
+    watched.cache.put_slice(two, replace(two, endpoints=(endpoint,)))
+    watched.timers.advance(SETTLE_SECONDS)
+    assert watched.changed() == set()
+    assert endpoint in union(watched.cache.slices(KEY)).endpoints
+
+
+def test_endpoint_that_is_gone_is_told_a_moment_later(watched: Watched) -> None:
+    """Also where its slice went with it, and then nothing is kept."""
+    one = replace(endpoint_slice(), endpoints=(Endpoint("10.0.0.1", 50051),))
+    watched.cache.put_slice(None, one)
+    watched.changed()
+    watched.cache.put_slice(one, None)
+    assert watched.changed() == set()
+    watched.timers.advance(SETTLE_SECONDS)
+    assert (watched.changed(), watched.cache.slices(KEY), watched.shelves()) == ({KEY}, (), 0)
+
+
+def test_asking_for_what_is_unknown_keeps_nothing(watched: Watched) -> None:
+    """Keys that are looked at and not there cost no memory."""
+    cache = watched.cache
+    assert (cache.pool(KEY), cache.slices(KEY), dict(cache.children(KEY))) == (None, (), {})
+    cache.put_slice(endpoint_slice(), None)
+    cache.put_child(service(1), None)
+    assert watched.shelves() == 0

@@ -1,0 +1,210 @@
+"""Kubernetes events about pools."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+
+from backendpool.controller.event_recorder import EventRecorder, Notice
+from backendpool.controller.workqueue import WorkTiming
+from backendpool.errors import Forbidden, Unreachable
+from backendpool.k8s.client import Api
+from backendpool.k8s.resources import EVENTS, Resource
+from tests.fakes.pools import pool
+
+MADE = Notice("ChildrenApplied", "Applied Service greetserver.", action="Apply")
+
+
+class Posted:
+    """An API server that takes events after ``delay`` seconds, and raises first what stands in ``failures``."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.failures: list[Exception] = []
+        self.delay = 0.0
+        self.begun = asyncio.Event()
+
+    async def create(self, resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
+        assert resource is EVENTS
+        self.begun.set()
+        await asyncio.sleep(self.delay)
+        if self.failures:
+            raise self.failures.pop(0)
+        self.events.append(obj)
+        return obj
+
+    async def noted(self, count: int) -> list[dict[str, Any]]:
+        """The first ``count`` events."""
+        async with asyncio.timeout(5):
+            while len(self.events) < count:
+                await asyncio.sleep(0)
+        return self.events
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def posted() -> Posted:
+    return Posted()
+
+
+@pytest.fixture
+def recorder(posted: Posted) -> EventRecorder:
+    return EventRecorder(cast("Api", posted), "operator-0")
+
+
+@pytest_asyncio.fixture
+async def running(recorder: EventRecorder) -> AsyncIterator[asyncio.Task[Any]]:
+    task = asyncio.create_task(recorder.run())
+    yield task
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.usefixtures("running")
+async def test_event_is_about_its_pool(posted: Posted, recorder: EventRecorder) -> None:
+    """kubectl describe finds it by the pool's uid, and it says what was done, by whom and how grave it is."""
+    recorder.record(pool(), MADE)
+    recorder.record(pool(), Notice("Conflict", "Left alone.", warning=True))
+    made, conflict = await posted.noted(2)
+    assert made["metadata"] == {"generateName": "greetserver-", "namespace": "default"}
+    assert made["regarding"]["kind"] == "GrpcBackendPool"
+    assert made["regarding"]["uid"] == "pool-uid"
+    assert (made["type"], made["reason"], made["action"]) == ("Normal", "ChildrenApplied", "Apply")
+    assert made["note"] == "Applied Service greetserver."
+    assert made["eventTime"].endswith("Z")
+    assert (made["reportingController"], made["reportingInstance"]) == ("backendpool.io/operator", "operator-0")
+    assert (conflict["type"], conflict["reason"]) == ("Warning", "Conflict")
+
+
+@pytest.mark.usefixtures("running")
+async def test_refused_event_is_dropped_and_the_next_one_posted(posted: Posted, recorder: EventRecorder) -> None:
+    """What cannot be posted holds nothing up."""
+    posted.failures = [Forbidden(403, "Forbidden", "the namespace is being terminated"), Unreachable("refused")]
+    for reason in ("First", "Second", "Third"):
+        recorder.record(pool(), Notice(reason, "It is so."))
+    assert [event["reason"] for event in await posted.noted(1)] == ["Third"]
+
+
+@pytest.mark.usefixtures("running")
+async def test_outage_is_told_once(posted: Posted, recorder: EventRecorder, caplog: pytest.LogCaptureFixture) -> None:
+    """However many events cannot be posted, there is a line when that begins, and not one for each."""
+    posted.failures = [Unreachable("refused") for _ in range(100)]
+    for number in range(101):
+        recorder.record(pool(), Notice(f"Reason{number}", "It is so."))
+    await posted.noted(1)
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warned == ["events cannot be posted, trying again: refused"]
+
+
+async def test_what_happens_again_and_again_is_told_less_and_less(posted: Posted) -> None:
+    """A pool that flaps makes a bounded number of events, of which the last tells the last, and how often it was."""
+    recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(spacing=0.05, longest_spacing=0.2))
+    task = asyncio.create_task(recorder.run())
+    for number in range(1, 101):
+        recorder.record(pool(), Notice("EndpointsReady", f"{number} endpoints are ready."))
+        recorder.record(pool(), Notice("NoEndpoints", "No pod can take calls."))
+        await asyncio.sleep(0.004)
+    async with asyncio.timeout(5):
+        while not posted.events[-2]["note"].startswith("100 "):
+            await asyncio.sleep(0.01)
+    task.cancel()
+    told = [event for event in posted.events if event["reason"] == "EndpointsReady"]
+    assert told[0]["note"] == "1 endpoints are ready."
+    assert len(told) == len(posted.events) / 2 <= 9, "spacings 0.05, 0.1, 0.2 … within half a second"
+    times = [int(found[1]) if (found := re.search(r"\((\d+) times", event["note"])) else 1 for event in told]
+    assert sum(times) == 100
+
+
+async def test_reasons_and_pools_do_not_hold_each_other_up(posted: Posted) -> None:
+    """What happens to one pool is told at once, whatever else happens, and whatever happens to others."""
+    recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(spacing=60))
+    task = asyncio.create_task(recorder.run())
+    for uid in ("one", "two"):
+        for reason in ("PoolReady", "Conflict", "PoolReady"):
+            recorder.record(replace(pool(), uid=uid), Notice(reason, "It is so."))
+    await posted.noted(4)
+    await asyncio.sleep(0.05)
+    task.cancel()
+    told = [(event["regarding"]["uid"], event["reason"]) for event in posted.events]
+    assert told == [("one", "PoolReady"), ("one", "Conflict"), ("two", "PoolReady"), ("two", "Conflict")]
+
+
+async def test_event_under_way_is_posted_to_its_end(posted: Posted, recorder: EventRecorder) -> None:
+    """An operator that ends leaves no event behind of which nobody knows whether it arrives."""
+    posted.delay = 0.05
+    task = asyncio.create_task(recorder.run())
+    recorder.record(pool(), MADE)
+    await asyncio.wait_for(posted.begun.wait(), 5)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert len(posted.events) == 1
+
+
+async def test_what_is_too_long_is_cut(posted: Posted) -> None:
+    """The API server takes notes of 1024 bytes and instances of 128; a letter is not cut in two."""
+    recorder = EventRecorder(cast("Api", posted), "x" * 200, WorkTiming(spacing=0.01))
+    for _ in range(3):
+        recorder.record(pool(), Notice("Conflict", "a" + "ü" * 1000))
+    task = asyncio.create_task(recorder.run())
+    await posted.noted(1)
+    recorder.record(pool(), Notice("Conflict", "a" + "ü" * 1000))
+    repeated, once = await posted.noted(2)
+    task.cancel()
+    assert once["note"] == "a" + "ü" * 511
+    assert len(repeated["note"].encode()) <= 1024
+    assert repeated["note"].endswith("üü (3 times since it was last told)")
+    assert repeated["reportingInstance"] == "x" * 128
+
+
+async def test_recording_never_waits_and_never_grows(
+    posted: Posted, recorder: EventRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the API server is away, a thousand events wait and later ones are dropped: two lines tell of all."""
+    for number in range(1002):
+        recorder.record(replace(pool(), uid=f"uid-{number}"), MADE)
+    task = asyncio.create_task(recorder.run())
+    assert len(await posted.noted(1000)) == 1000
+    await asyncio.sleep(0)
+    task.cancel()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "dropping events, the first of default/greetserver: 1000 wait already",
+        "dropped 2 events",
+    ]
+
+
+async def test_no_error_ends_the_recorder(posted: Posted, recorder: EventRecorder, running: asyncio.Task[Any]) -> None:
+    """An event that fails for a reason nobody foresaw is lost, and the next one is posted."""
+    posted.failures = [ZeroDivisionError()]
+    recorder.record(pool(), MADE)
+    await until(lambda: not posted.failures)
+    recorder.record(pool(), replace(MADE, reason="Removed", note="Removed \ud800."))
+    (event,) = await posted.noted(1)
+    assert (event["reason"], event["note"]) == ("Removed", "Removed ?.")
+    assert not running.done()
+
+
+async def test_notice_between_taking_a_key_and_posting_it(posted: Posted) -> None:
+    """A second notice of a reason may come when the queue has begun with the first one: both are one event."""
+    recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(spacing=0.01))
+    running = asyncio.create_task(recorder.run())
+    recorder.record(pool(), MADE)
+    await until(lambda: any(item.running for item in recorder._queue._items.values()))
+    assert not posted.begun.is_set()
+    recorder.record(pool(), MADE)
+    (event,) = await posted.noted(1)
+    assert "2 times" in event["note"]
+    await until(lambda: not recorder._queue._items)  # a second run found nothing to post
+    assert (len(posted.events), running.done()) == (1, False)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

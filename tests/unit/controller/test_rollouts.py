@@ -1,0 +1,135 @@
+"""How many lookasides start at the same time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from backendpool.controller.rollouts import ROLLOUT_SECONDS, PoolKey, RolloutLimiter, is_complete
+from tests.fakes.timers import Timers
+
+
+class Limited:
+    """A limiter of two rollouts, and the pools that it has admitted unasked."""
+
+    def __init__(self) -> None:
+        self.admitted: list[PoolKey] = []
+        self.timers = Timers()
+        self.limiter = RolloutLimiter(2, self.admitted.append, self.timers.later)
+
+    def ask(self, *keys: PoolKey) -> list[bool]:
+        return [self.limiter.admit(key) for key in keys]
+
+
+def keys(namespace: str, count: int) -> list[PoolKey]:
+    return [(namespace, f"pool-{number}") for number in range(count)]
+
+
+def test_as_many_as_the_limit_begin_at_once() -> None:
+    """A pool that was admitted stays so, and takes no second place."""
+    limited, (one, two, three) = Limited(), keys("a", 3)
+    assert limited.ask(one, two, three, one, two) == [True, True, False, True, True]
+    assert limited.admitted == []
+
+
+def test_end_of_one_is_the_turn_of_the_next() -> None:
+    """In the order in which they came, each once."""
+    limited, (one, two, three, four) = Limited(), keys("a", 4)
+    limited.ask(one, two, four, three, four)
+    limited.limiter.finish(two)
+    limited.limiter.finish(two)
+    assert limited.admitted == [four]
+    assert limited.ask(four, three) == [True, False]
+
+
+def test_pool_that_no_longer_wants_is_passed_over() -> None:
+    """It was deleted, or has no lookaside any more."""
+    limited, (one, two, three, four) = Limited(), keys("a", 4)
+    limited.ask(one, two, three, four)
+    limited.limiter.finish(three)
+    assert limited.admitted == []
+    limited.limiter.finish(one)
+    assert limited.admitted == [four]
+
+
+def test_rollout_that_does_not_complete_makes_room() -> None:
+    """After a minute it counts no more; its next change waits as any other."""
+    limited, (one, two, three) = Limited(), keys("a", 3)
+    limited.ask(one, two, three)
+    limited.timers.advance(ROLLOUT_SECONDS / 2)
+    limited.limiter.finish(two)
+    limited.ask(two)
+    limited.timers.advance(ROLLOUT_SECONDS / 2)
+    assert limited.admitted == [three, two]
+    assert limited.ask(one) == [False]
+
+
+def test_early_end_outlives_its_timer() -> None:
+    """A second rollout of a pool has its whole minute, whatever became of the first."""
+    limited, (one, two, three) = Limited(), keys("a", 3)
+    limited.ask(one)
+    limited.limiter.finish(one)
+    limited.timers.advance(ROLLOUT_SECONDS / 2)
+    limited.ask(one, two, three)
+    limited.timers.advance(ROLLOUT_SECONDS / 2)
+    assert limited.admitted == []
+
+
+def test_no_namespace_waits_behind_all_pools_of_another() -> None:
+    """A tenant with a thousand pools delays the one pool of another by one rollout."""
+    limited, many, (only,) = Limited(), keys("many", 1000), keys("few", 1)
+    limited.ask(*many, only)
+    limited.limiter.finish(many[0])
+    assert limited.admitted == [only]
+    limited.limiter.finish(only)
+    assert limited.admitted == [only, many[2]]
+
+
+def test_rollout_under_way_counts_beyond_the_limit() -> None:
+    """Those of the operator before are taken into account, and not begun again when they have had their minute."""
+    limited, (one, two, three, four) = Limited(), keys("a", 4)
+    limited.ask(four)
+    for key in (one, two, three):
+        limited.limiter.resume(key)
+    assert limited.ask(("b", "new")) == [False]
+    limited.limiter.finish(one)
+    limited.limiter.finish(two)
+    assert limited.admitted == []
+    limited.timers.advance(ROLLOUT_SECONDS)
+    limited.limiter.resume(three)
+    assert limited.admitted == [("b", "new")]
+    assert limited.ask(("c", "new")) == [True]
+
+
+def deployment(generation: int = 3, **status: Any) -> dict[str, Any]:
+    return {"metadata": {"generation": generation}, "spec": {"replicas": 2}, "status": status}
+
+
+def counts(replicas: int, updated: int, available: int, observed: int = 3) -> dict[str, Any]:
+    return deployment(
+        replicas=replicas, updatedReplicas=updated, availableReplicas=available, observedGeneration=observed
+    )
+
+
+REFUSED = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate"}
+
+
+@pytest.mark.parametrize(
+    ("live", "complete"),
+    [
+        (deployment(), False),
+        ({**deployment(), "status": None}, False),
+        (counts(2, 2, 1), False),
+        (counts(3, 1, 2), False),
+        (counts(3, 2, 3), False),
+        (counts(2, 2, 2, observed=2), False),
+        (counts(2, 2, 2), True),
+        (deployment(observedGeneration=3, conditions=[REFUSED]), True),
+        (deployment(observedGeneration=2, conditions=[REFUSED]), False),
+        (deployment(observedGeneration=3, conditions=[{**REFUSED, "status": "False"}]), False),
+    ],
+)
+def test_rollout_is_complete(live: dict[str, Any], complete: bool) -> None:
+    """As kubectl rollout status has it; where no pod can be made there is nothing to wait for."""
+    assert is_complete(live) is complete

@@ -1,0 +1,86 @@
+"""How old a view is, whatever the wall clock says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from backendpool.client.resolvers.pool import PoolSource
+from backendpool.controller.cache import Cache
+from backendpool.controller.resync import Sweep, SweepTiming
+from backendpool.k8s.client import Api
+from backendpool.k8s.reflector import Reflector
+from backendpool.k8s.resources import ENDPOINT_SLICES
+from backendpool.lookaside.informers import EndpointView
+from tests.fakes.api_server import ApiServer
+from tests.fakes.timers import Timers
+from tests.fakes.wall_clock import HOUR, WallClock
+
+
+class View(Protocol):
+    """What is kept current, and how long ago it was known to be."""
+
+    def run(self) -> Awaitable[Any]: ...
+
+    def age(self) -> float: ...
+
+
+VIEWS: dict[str, Callable[[Api], View]] = {
+    "operator": lambda api: Reflector(api, ENDPOINT_SLICES, dict, lambda change: None, namespace="default"),
+    "lookaside": lambda api: EndpointView(api, "default", "greetserver", lambda: None),
+    "client": lambda api: PoolSource(api, "default", "greetserver", lambda view: None),
+    "sweep": lambda api: Sweep(
+        api, Cache(lambda key: None, Timers().later), None, lambda error: None, lambda stall: None, SweepTiming()
+    ),
+}
+
+
+@asynccontextmanager
+async def followed(view: View) -> AsyncIterator[None]:
+    """Once it is known, and while the context lasts."""
+    following = asyncio.create_task(asyncio.wait_for(view.run(), 60))
+    try:
+        async with asyncio.timeout(10):
+            while view.age() > HOUR:
+                await asyncio.sleep(0.005)
+        yield
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
+
+
+@pytest.mark.parametrize("make", VIEWS.values(), ids=VIEWS)
+async def test_age_does_not_jump(make: Callable[[Api], View], wall_clock: WallClock, tmp_path: Path) -> None:
+    """A clock that is set, forth or back, makes no view older nor younger; an outage makes it age on."""
+    server = ApiServer()
+    async with server.connected(tmp_path) as api:
+        view = make(api)
+        async with followed(view):
+            server.go_away()
+            for jump in (HOUR, -2 * HOUR, -30 * 24 * HOUR, 61 * 24 * HOUR):
+                wall_clock.move(jump)
+                before = view.age()
+                await asyncio.sleep(0.01)
+                assert 0 <= before < view.age() < 60
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="only Linux stops its monotonic clock while it sleeps")
+@pytest.mark.parametrize("make", VIEWS.values(), ids=VIEWS)
+async def test_view_ages_while_the_machine_sleeps(
+    make: Callable[[Api], View], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A machine that was suspended for a day does not take what it knew before for fresh."""
+    server = ApiServer()
+    async with server.connected(tmp_path) as api:
+        view = make(api)
+        async with followed(view):
+            real = time.clock_gettime
+            asleep = {time.CLOCK_BOOTTIME: 24 * HOUR}
+            monkeypatch.setattr(time, "clock_gettime", lambda clock: real(clock) + asleep.get(clock, 0.0))
+            assert view.age() >= 24 * HOUR

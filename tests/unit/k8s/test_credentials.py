@@ -1,0 +1,199 @@
+"""Finding the cluster, and staying known to it while tokens rotate."""
+
+import asyncio
+import datetime
+import ssl
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Self
+
+import pytest
+from kubernetes.aio.config import incluster_config, kube_config
+
+from backendpool.errors import SettingsError, Unauthorized, Unreachable
+from backendpool.k8s.client import Api
+from backendpool.k8s.credentials import Credentials
+from backendpool.k8s.resources import POOLS
+from tests.unit.k8s.scripted import ScriptedServer, answer, refuse, thing
+
+Rotate = Callable[[str], None]
+Wait = Callable[[], None]
+
+
+@pytest.fixture
+def kubelet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rotate:
+    """A pod's service account with the token "first"; call it to rotate the token, as kubelet does."""
+    token, certificate = tmp_path / "token", tmp_path / "ca.crt"
+
+    def rotate(text: str) -> None:
+        token.write_text(text)
+
+    rotate("first")
+    certificate.write_text(
+        "".join(ssl.DER_cert_to_PEM_cert(c) for c in ssl.create_default_context().get_ca_certs(True))
+    )
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(certificate))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "198.18.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    return rotate
+
+
+@pytest.fixture
+def minutes_later(monkeypatch: pytest.MonkeyPatch) -> Wait:
+    """Puts the client's clock, by which it reads the token again, two minutes forward."""
+
+    class Later(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Self:
+            return super().now(tz) + datetime.timedelta(minutes=2)
+
+    fake = SimpleNamespace(datetime=Later, timedelta=datetime.timedelta)
+    return lambda: monkeypatch.setattr(incluster_config, "datetime", fake)
+
+
+@pytest.fixture
+def no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a pod nor a kubeconfig."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "absent"))
+
+
+async def authorization(credentials: Credentials) -> str | None:
+    """What a request would carry now."""
+    client = credentials.client()
+    try:
+        sent = await client.param_serialize("GET", "/", header_params={"Accept": "*/*"}, auth_settings=["BearerToken"])
+    finally:
+        await client.close()
+    header: str | None = sent[2].get("authorization")
+    return header
+
+
+@pytest.mark.usefixtures("kubelet")
+async def test_pod_uses_its_service_account() -> None:
+    """In a pod, the service account is found without any setting, and before a kubeconfig."""
+    credentials = await Credentials.find()
+    assert await authorization(credentials) == "bearer first"
+    assert credentials.client().configuration.host == "https://198.18.0.1:443"
+
+
+async def test_pods_own_namespace_is_known(kubelet: Rotate, tmp_path: Path) -> None:
+    """As kubelet has written it; without the file it is that of all Kubernetes clients."""
+    assert (await Credentials.find()).namespace == "default"
+    (tmp_path / "namespace").write_text("shop\n")
+    assert (await Credentials.find()).namespace == "shop"
+
+
+async def test_contexts_namespace_is_known(server: ScriptedServer, tmp_path: Path) -> None:
+    """The one that kubectl uses."""
+    for written, namespace in (("", "default"), ("shop", "shop")):
+        path = server.kubeconfig(tmp_path, {"token": "mine"}, namespace=written)
+        assert (await Credentials.find(path)).namespace == namespace
+
+
+async def test_rotated_token_is_read_at_once_when_the_old_one_is_refused(kubelet: Rotate) -> None:
+    """kubelet rotates the token in its file; a refusal does not wait for the next regular reading."""
+    credentials = await Credentials.find()
+    assert await authorization(credentials) == "bearer first"
+    kubelet("second")
+    assert await authorization(credentials) == "bearer first", "it is not read for every request"
+    assert await credentials.renew("bearer first")
+    assert await authorization(credentials) == "bearer second"
+
+
+async def test_refused_token_without_another_is_not_tried_again(kubelet: Rotate) -> None:
+    """As long as the file holds the refused token, or none, there is nothing new to try."""
+    credentials = await Credentials.find()
+    assert not await credentials.renew("bearer first")
+    kubelet("")
+    assert not await credentials.renew("bearer first")
+
+
+@pytest.mark.usefixtures("kubelet")
+async def test_named_kubeconfig_goes_before_the_service_account(server: ScriptedServer, tmp_path: Path) -> None:
+    """Who names a kubeconfig means it, in a pod too."""
+    credentials = await Credentials.find(server.kubeconfig(tmp_path, {"token": "mine"}))
+    assert await authorization(credentials) == "Bearer mine"
+
+
+async def test_request_is_sent_again_with_the_new_token(server: ScriptedServer, tmp_path: Path) -> None:
+    """The caller does not notice a rotation: the refused request was not executed, and is safe to repeat."""
+    token = tmp_path / "token"
+    token.write_text("old\n")
+    server.script(refuse(401, "Unauthorized"), answer(thing("greet")))
+    async with await Api.connect(server.kubeconfig(tmp_path, {"tokenFile": str(token)})) as api:
+        token.write_text("new\n")
+        await api.apply(POOLS, {"metadata": {"namespace": "ns", "name": "greet"}})
+    assert [seen.headers["Authorization"] for seen in server.requests] == ["Bearer old", "Bearer new"]
+    assert server.requests[1].body == server.requests[0].body
+
+
+async def test_refusal_is_told_when_no_token_helps(server: ScriptedServer, api: Api) -> None:
+    """With nothing new to try, a request is sent once; with one, twice; never for ever."""
+    server.script(refuse(401, "Unauthorized"))
+    with pytest.raises(Unauthorized):
+        await api.get(POOLS, "ns", "greet")
+    assert len(server.requests) == 1
+
+
+async def test_many_refusals_load_once(server: ScriptedServer, tmp_path: Path) -> None:
+    """A credential plugin is a program; requests that are refused together share one run of it."""
+    runs = tmp_path / "runs"
+    runs.write_text("")
+    credential = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {}}
+    program = (
+        f"import json; log = open({str(runs)!r}, 'a+'); log.write('x'); log.flush(); log.seek(0);"
+        f"print(json.dumps({credential!r} | {{'status': {{'token': log.read()}}}}))"
+    )
+    user = {"exec": {"apiVersion": credential["apiVersion"], "command": sys.executable, "args": ["-c", program]}}
+    server.script(*[refuse(401, "Unauthorized")] * 3, *[answer(thing("greet"))] * 3)
+    async with await Api.connect(server.kubeconfig(tmp_path, user)) as api:
+        await asyncio.gather(*(api.get(POOLS, "ns", "greet") for _ in range(3)))
+    assert runs.read_text() == "xx", "once to connect, once for the three refusals"
+    assert [seen.headers["Authorization"] for seen in server.requests[3:]] == ["Bearer xx"] * 3
+
+
+async def test_token_is_read_again_each_minute(kubelet: Rotate, minutes_later: Wait) -> None:
+    """A rotated token is taken up long before the old one expires."""
+    credentials = await Credentials.find()
+    kubelet("second")
+    minutes_later()
+    assert await authorization(credentials) == "bearer second"
+
+
+async def test_unreadable_token_fails_the_request(kubelet: Rotate, minutes_later: Wait) -> None:
+    """A token file that is away when it is to be read again is a cluster error, which every caller survives."""
+    async with await Api.connect() as api:
+        kubelet("")
+        minutes_later()
+        with pytest.raises(Unreachable, match="credentials cannot be read: Token file exists but empty"):
+            await api.get(POOLS, "ns", "greet")
+
+
+@pytest.mark.usefixtures("no_cluster")
+async def test_no_cluster_to_be_found() -> None:
+    """Without a pod and without a kubeconfig, the error says both, and what to set."""
+    with pytest.raises(
+        SettingsError, match=r"service account: Service host/port is not set; kubeconfig .*absent: .*set KUBECONFIG"
+    ):
+        await Api.connect()
+
+
+@pytest.mark.parametrize("text", ["", "{", "a: [", "contexts: 3"])
+async def test_unusable_kubeconfig(tmp_path: Path, text: str) -> None:
+    """A kubeconfig that is broken is a settings error, not a traceback."""
+    path = tmp_path / "kubeconfig"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match="no cluster to talk to"):
+        await Api.connect(str(path))
+
+
+async def test_unusable_certificate(server: ScriptedServer, tmp_path: Path) -> None:
+    """A CA that is no certificate is a settings error."""
+    server.url = "https://127.0.0.1"
+    path = server.kubeconfig(tmp_path, {}, **{"certificate-authority-data": "bm8gY2VydGlmaWNhdGU="})
+    with pytest.raises(SettingsError, match="certificates cannot be used"):
+        await Api.connect(path)

@@ -1,0 +1,112 @@
+"""The reflector while the API server refuses, sheds load or answers half."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from backendpool.errors import ClusterError, Forbidden, NotFound
+from backendpool.k8s.client import Api
+from backendpool.k8s.reflector import Change
+from tests.unit.k8s.reflecting import A, B, C, reflecting
+from tests.unit.k8s.scripted import ScriptedServer, Watch, added, page, raw, refuse, thing, until
+
+
+async def test_shed_load_waits_as_asked(server: ScriptedServer, api: Api) -> None:
+    """After 429, the server's own time is waited on top of ours, and the watch goes on without a list."""
+    server.script(page(version=1), refuse(429, "TooManyRequests", {"Retry-After": "7"}), Watch(added("a", 1, 2)))
+    async with reflecting(api) as run:
+        await run.told(1)
+    assert run.pauses == [7.5]
+    assert len(server.lists) == 1
+
+
+async def test_forbidden_in_mid_life_is_survived(
+    server: ScriptedServer, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The view stays while the right to watch is gone, the problem is shown, logged once, and over when it is."""
+    caplog.set_level(logging.INFO, "backendpool")
+    server.script(page(thing("a", 1), version=1), watch := Watch())
+    async with reflecting(api, settled=0.01) as run:
+        await watch.opened.wait()
+        server.script(*[refuse(403, "Forbidden")] * 20, page(thing("a", 1), thing("b", 2), version=9))
+        shown: list[ClusterError | None] = []
+        watch.cut()
+        while len(run.changes) < 2:
+            shown.append(run.reflector.problem)
+            assert run.contents in ({"a": 1}, {"a": 1, "b": 2})
+            await asyncio.sleep(0.001)
+        assert any(isinstance(problem, Forbidden) for problem in shown)
+        await until(lambda: run.reflector.problem is None)
+        await until(lambda: "watching endpointslices again" in caplog.text)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "INFO"], "cut, forbidden, again"
+    assert "Forbidden it is" in caplog.text
+    assert run.changes == [Change(A, None, 1), Change(B, None, 2)]
+
+
+async def test_kind_that_is_not_installed_yet(
+    server: ScriptedServer, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without its CRD, a reflector waits for it, unsynced, says so once, and begins when it comes."""
+    served = asyncio.Event()
+
+    async def missing_or_not(request: Any) -> Any:
+        if served.is_set():
+            return await page(thing("a", 1), version=1)(request)
+        server.script(missing_or_not)
+        return await refuse(404, "NotFound")(request)
+
+    server.script(missing_or_not)
+    async with reflecting(api) as run:
+        await until(lambda: len(server.lists) > 5)
+        assert not run.reflector.synced
+        assert isinstance(run.reflector.problem, NotFound)
+        served.set()
+        await run.reflector.wait_synced()
+        await until(lambda: run.reflector.problem is None)
+    assert len(caplog.records) == 1
+
+
+async def test_deletion_that_no_watch_saw(server: ScriptedServer, api: Api) -> None:
+    """What went while nobody watched is told by the next list, with what came and what changed."""
+    server.script(page(thing("a", 1), thing("b", 2), version=1), refuse(500, "InternalError"))
+    server.script(page(thing("b", 5), thing("c", 3), version=9))
+    async with reflecting(api) as run:
+        changes = await run.told(5)
+        assert sorted(changes[2:], key=lambda change: change.key) == [
+            Change(A, 1, None),
+            Change(B, 2, 5),
+            Change(C, None, 3),
+        ]
+        assert run.contents == {"b": 5, "c": 3}
+
+
+async def test_half_a_list_tells_nothing(server: ScriptedServer, api: Api) -> None:
+    """Until a list is complete, the view is what it was: unsynced and empty, or the one before."""
+    failing = [
+        page(thing("b", 2), version=5, more="two"),
+        refuse(503, "ServiceUnavailable"),
+        page(thing("b", 2), version=5, more="two"),
+        raw(b'{"items": ['),
+        page(thing("b", 2), version=5, more="two"),
+        raw(b'{"kind": "Maintenance"}'),
+    ]
+    server.script(*failing, page(thing("a", 1), version=1), refuse(410, "Gone"), *failing)
+    async with reflecting(api) as run:
+        await until(lambda: len(server.lists) == 14)
+        assert run.changes == [Change(A, None, 1)]
+        assert run.contents == {"a": 1}
+
+
+async def test_expired_page_starts_the_list_over(server: ScriptedServer, api: Api) -> None:
+    """410 between pages means that the rest would be of another moment: all is listed anew."""
+    server.script(
+        page(thing("a", 1), version=1, more="two"),
+        refuse(410, "Expired"),
+        page(thing("b", 2), version=9, more="two"),
+        page(thing("c", 3), version=9),
+    )
+    async with reflecting(api) as run:
+        assert await run.told(2) == [Change(B, None, 2), Change(C, None, 3)]
+    assert [seen.query.get("continue") for seen in server.lists] == [None, "two", None, "two"]

@@ -1,0 +1,50 @@
+"""What a start imports, which is most of its CPU and memory; docs/benchmarks.md has the figures."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+# With settings missing, a command ends when it has imported everything and started nothing.
+COMMAND = "from backendpool.cli import main; assert main(['{command}']) == 2"
+LOOKASIDE, OPERATOR = COMMAND.format(command="lookaside"), COMMAND.format(command="operator")
+CLIENT = "import backendpool.client"
+
+DOCKERFILE = Path(__file__).resolve().parents[3] / "Dockerfile"
+
+
+def imported(program: str) -> dict[str, str]:
+    """The modules that ``program`` imports, and their files, empty for those that have none."""
+    report = "import sys; print(*(f'{n}={getattr(m, \"__file__\", None) or str()}' for n, m in sys.modules.items()))"
+    done = subprocess.run([sys.executable, "-c", f"{program}\n{report}"], capture_output=True, text=True, check=True)
+    return dict(module.split("=", 1) for module in done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("program", "unused"),
+    [
+        (LOOKASIDE, ("kopf", "kubernetes.*models.*", "backendpool.controller*")),
+        (OPERATOR, ("grpc", "google.protobuf", "envoy", "backendpool.lookaside")),
+        (CLIENT, ("aiohttp", "kubernetes", "yaml", "kopf", "prometheus_client", "envoy", "requests")),
+    ],
+    ids=["lookaside", "operator", "client"],
+)
+def test_unused_modules_are_not_imported(program: str, unused: Sequence[str]) -> None:
+    """Sixty lookasides may start at once on a small cluster; a client starts with each process of its users."""
+    assert not [name for name in imported(program) if any(fnmatch(name, pattern) for pattern in unused)]
+
+
+def test_image_has_byte_code_of_everything_that_a_lookaside_imports() -> None:
+    """The root file system is read-only there: without it, each start would compile the module again."""
+    of_packages, of_library = map(re.compile, re.findall(r"compileall .*-x '([^']+)'", DOCKERFILE.read_text()))
+    library = sysconfig.get_path("stdlib")
+    for file in filter(None, imported(LOOKASIDE).values()):
+        skipped = of_library if file.startswith(library) and "site-packages" not in file else of_packages
+        assert not skipped.search(file.removeprefix(library)), file

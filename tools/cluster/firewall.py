@@ -1,0 +1,58 @@
+"""What a Docker engine leaves in the host's packet filter when it ends, and how to take it out again.
+
+Only what is Docker's own goes: whatever else changed in the meantime is not ours to undo.
+"""
+
+import re
+import shlex
+from pathlib import Path
+
+from tools.cluster import process
+
+_TABLES = ("filter", "nat", "raw", "mangle")
+_FORWARD_SWITCH = Path("/proc/sys/net/ipv4/ip_forward")
+_OF_DOCKER = {"policy": "DROP", "forwarding": "1"}
+_POLICY = re.compile(r"^:FORWARD (\w+)", re.MULTILINE)
+_OURS = re.compile(r"\b(DOCKER[\w-]*|docker0|br-[0-9a-f]{12})\b|198\.18\.2(4\d|5\d)\.")
+
+
+def save() -> dict[str, str]:
+    """What an engine changes on the host: the policy for forwarded packets, and whether any are."""
+    forwarding = _FORWARD_SWITCH.read_text(encoding="utf-8").strip()
+    return {"policy": forward_policy(_table("filter")), "forwarding": forwarding}
+
+
+def restore(before: dict[str, str]) -> None:
+    """Remove Docker's chains and rules, and set back what `save` noted, as far as it still is as Docker sets it."""
+    for table in _TABLES:
+        for arguments in leftovers(_table(table)):
+            process.try_answer(["iptables", "--wait", "-t", table, *arguments])
+    back = to_set_back(before, save())
+    if "policy" in back:
+        process.try_answer(["iptables", "--wait", "-P", "FORWARD", back["policy"]])
+    if "forwarding" in back:
+        _FORWARD_SWITCH.write_text(back["forwarding"], encoding="utf-8")
+
+
+def to_set_back(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
+    """What of `before` is to be set again: what Docker changed, and nobody since."""
+    return {name: value for name, value in before.items() if value != now[name] == _OF_DOCKER[name]}
+
+
+def _table(name: str) -> str:
+    return process.try_answer(["iptables-save", "-t", name]) or ""
+
+
+def forward_policy(table: str) -> str:
+    """The policy of the FORWARD chain in the text of `iptables-save -t filter`; ACCEPT is the kernel's own."""
+    found = _POLICY.search(table)
+    return found[1] if found else "ACCEPT"
+
+
+def leftovers(table: str) -> list[list[str]]:
+    """The iptables arguments that take Docker's rules and chains out of a table, given as `iptables-save` prints it."""
+    lines = table.splitlines()
+    rules = [line for line in lines if line.startswith("-A ") and _OURS.search(line)]
+    chains = [line[1:].split()[0] for line in lines if line.startswith(":DOCKER")]
+    deletions = [["-D", *shlex.split(rule.removeprefix("-A "))] for rule in rules]
+    return deletions + [["-X", chain] for chain in chains]

@@ -1,0 +1,205 @@
+"""The cluster brought up, asked for, and taken down: each in any state it may be found in."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from tools.cluster import cache, dockerd, images, kind, lock, named, node_image, process, record, rootfs, tools
+from tools.cluster import engine as engines
+from tools.cluster.cluster import Cluster
+from tools.cluster.console import Console, line
+from tools.cluster.engine import Engine
+from tools.cluster.errors import ClusterError
+from tools.cluster.lock import Hold
+from tools.cluster.record import Record
+from tools.cluster.settings import CLUSTER_NAME, Settings
+
+_ANSWER_SECONDS = 30.0  # a busy machine's API server may take its time; a dead one does not come back
+_READY_SECONDS = 120.0
+
+
+@contextmanager
+def using(
+    settings: Settings, console: Console, purpose: str, *, with_images: bool, alone: bool = False
+) -> Iterator[Cluster]:
+    """A healthy cluster, the one that is there or a new one, which nobody changes or deletes within the block.
+
+    `with_images`: the project's images, as the repository stands, are on it. `alone`: nobody else uses it either.
+    """
+    with lock.hold(settings.lock, purpose) as hold:
+        cluster = _healthy(hold, settings, console)
+        if with_images:
+            images.deliver(cluster, hold, settings, console)
+        if alone:
+            hold.require_alone("take from it what they use")
+        else:
+            hold.share()
+        yield cluster
+
+
+def _healthy(hold: Hold, settings: Settings, console: Console) -> Cluster:
+    if settings.context is not None:
+        return named.up(settings.context, settings, console)
+    if hold.alone:
+        _clear_drafts(settings)
+    engine = engines.require(settings, console)
+    cluster = _found(engine, settings, console)
+    if cluster is None:
+        hold.require_alone("make the cluster anew")
+        cluster = _made(engine, settings, console)
+    return cluster
+
+
+def _clear_drafts(settings: Settings) -> None:
+    """Remove what runs that were cut off left behind: nobody else is at work."""
+    settings.cache.mkdir(parents=True, exist_ok=True)
+    for path in cache.drafts(settings.cache):
+        rootfs.clear(path)
+
+
+def _found(engine: Engine, settings: Settings, console: Console) -> Cluster | None:
+    """The cluster that is there, when it is healthy and what this version of the repository wants."""
+    made = Record.read(settings)
+    with console.step("cluster") as step:
+        nodes = kind.nodes(engine)
+        if not nodes:
+            step.says("there is none yet")
+            return None
+        if made is None or made.fingerprint is None:
+            step.says("one was left half made: it is replaced")
+            return None
+        if made.fingerprint != _fingerprint(engine, settings):
+            step.says("it was made by another version of the repository, or another NODE_IMAGE: it is replaced")
+            return None
+        cluster = _cluster(made, nodes, engine, settings)
+        problems = _settled_problems(cluster)
+        if problems:
+            step.says(f"it is dead ({problems[0]}): it is replaced")
+            return None
+        step.says(f"{CLUSTER_NAME} is healthy: {len(nodes)} nodes")
+        return cluster
+
+
+def _settled_problems(cluster: Cluster) -> list[str]:
+    """What is wrong with the cluster for good; what passes within some seconds is waited for."""
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while problems := cluster.problems():
+        if time.monotonic() > deadline or not all(node.running for node in cluster.nodes):
+            return problems
+        time.sleep(1.0)
+    return []
+
+
+def _made(engine: Engine, settings: Settings, console: Console) -> Cluster:
+    image = node_image.provide(engine, settings, console)
+    own_kind = tools.kind(settings, console)
+    kubectl = tools.kubectl(image, engine, settings, console)
+    if kind.nodes(engine):
+        with console.step("cleanup") as step:
+            kind.delete(own_kind, engine, settings)
+            step.says("the old cluster is deleted")
+    making = Record(None, own_kind, kubectl, _network_is_ours(engine, settings))
+    making.write(settings)
+    log = process.new_log(settings.logs / "kind-create.log")
+    with console.step("cluster", starts=f"making {CLUSTER_NAME}, about a minute, log {log}") as step:
+        try:
+            kind.create(own_kind, image, engine, settings, log)
+            cluster = _cluster(making, kind.nodes(engine), engine, settings)
+            _wait_until_ready(cluster)
+        except ClusterError as error:
+            folder = settings.logs / "kind"
+            kind.export_logs(own_kind, folder, engine)
+            kind.delete(own_kind, engine, settings)
+            _forget(making, engine, settings)
+            error.hint = f"look at the nodes' logs in {folder}; run this again to make the cluster anew"
+            raise
+        replace(making, fingerprint=_fingerprint(engine, settings)).write(settings)
+        step.says(f"{CLUSTER_NAME} is up: {len(cluster.nodes)} nodes")
+    return cluster
+
+
+def _network_is_ours(engine: Engine, settings: Settings) -> bool:
+    """Whether kind's network is there only because of us, and is to go with the cluster."""
+    earlier = Record.read(settings)
+    return not kind.has_network(engine) or (earlier is not None and earlier.made_network)
+
+
+def _forget(made: Record | None, engine: Engine, settings: Settings) -> None:
+    """The cluster is deleted: what is left of it goes as well."""
+    if engine.ours or (made is not None and made.made_network):
+        kind.remove_network(engine)
+    record.forget(settings)
+
+
+def _wait_until_ready(cluster: Cluster) -> None:
+    """Wait for all nodes, and for the cluster's DNS: without it the first test would fail for no fault of its own."""
+    limit = f"--timeout={_READY_SECONDS:g}s"
+    cluster.ask("wait", "--for=condition=Ready", "nodes", "--all", limit, timeout=_READY_SECONDS + 10)
+    rollout = ["rollout", "status", "deployment/coredns", "--namespace=kube-system"]
+    cluster.ask(*rollout, limit, timeout=_READY_SECONDS + 10)
+
+
+def _fingerprint(engine: Engine, settings: Settings) -> str:
+    return kind.fingerprint(node_image.identity(settings), engine.ours)
+
+
+def _cluster(made: Record, nodes: tuple[kind.Node, ...], engine: Engine, settings: Settings) -> Cluster:
+    return Cluster(CLUSTER_NAME, kind.CONTEXT, settings.kubeconfig, made.kubectl, nodes, made.kind, engine)
+
+
+def down(settings: Settings, console: Console) -> None:
+    """Delete our cluster, and end the engine when we started it; what was built stays in the cache."""
+    with lock.hold(settings.lock, "cluster-down") as hold:
+        hold.require_alone("take it away")
+        if settings.context is not None:
+            named.forget(settings)
+            console.say(f"{settings.context} is a cluster of yours: it is left as it is")
+            return
+        engine = engines.find(settings)
+        if engine is not None:
+            _delete(engine, settings, console)
+        if engine is None or engine.ours:
+            _end_engine(engine, settings, console)
+
+
+def _delete(engine: Engine, settings: Settings, console: Console) -> None:
+    with console.step("cluster") as step:
+        if not kind.nodes(engine):
+            step.says("there is none")
+        else:
+            kind.delete(tools.kind(settings, console), engine, settings)
+            step.says(f"{CLUSTER_NAME} is deleted")
+        _forget(Record.read(settings), engine, settings)
+
+
+def _end_engine(engine: Engine | None, settings: Settings, console: Console) -> None:
+    with console.step("engine") as step:
+        others = engine.ask("ps", "--quiet").split() if engine is not None else []
+        if others:
+            step.says(f"left running: {len(others)} containers of yours are in it")
+            return
+        dockerd.stop(settings)
+        step.says("ended" if engine is not None else "none runs")
+
+
+def status(settings: Settings, console: Console) -> bool:
+    """Say how the cluster is and how to reach it; False when it is not healthy."""
+    cluster = find(settings, console)
+    for node in cluster.nodes:
+        console.say(line("node", f"{node.name}, {'running' if node.running else 'stopped'}"))
+    problems = cluster.problems()
+    console.say(line("health", "; ".join(problems) or "good"))
+    console.say(line("kubectl", " ".join(cluster.kubectl_command)))
+    return not problems
+
+
+def find(settings: Settings, console: Console) -> Cluster:
+    """The cluster that is there, healthy or not; ClusterError when there is none."""
+    if settings.context is not None:
+        return named.up(settings.context, settings, console)
+    engine, made = engines.find(settings), Record.read(settings)
+    nodes = kind.nodes(engine) if engine is not None else ()
+    if engine is None or made is None or not nodes:
+        raise ClusterError(f"there is no cluster {CLUSTER_NAME}", hint="bring one up: make cluster-up")
+    return _cluster(made, nodes, engine, settings)

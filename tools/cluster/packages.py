@@ -1,0 +1,39 @@
+"""Programs from the distribution, on a Debian or Ubuntu where we are root."""
+
+import os
+import shutil
+from collections.abc import Sequence
+
+from tools.cluster import process
+from tools.cluster.console import Console
+from tools.cluster.errors import ClusterError
+from tools.cluster.settings import Settings
+
+_PACKAGES = {
+    "dockerd": ("docker.io",),
+    "iptables": ("iptables",),
+    "modprobe": ("kmod",),
+    "ip": ("iproute2",),
+    "debootstrap": ("debootstrap", "debian-archive-keyring"),
+    "faketime": ("faketime",),
+}
+
+
+def ensure(programs: Sequence[str], settings: Settings, console: Console, hint: str) -> None:
+    """Install the packages of those programs that are missing; ClusterError with `hint` where we cannot."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if not missing:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise ClusterError(f"{' and '.join(missing)}: not installed", hint=hint)
+    names = [name for program in missing for name in _PACKAGES[program]]
+    log = process.new_log(settings.logs / "apt.log")
+    with console.step("packages", starts=f"installing {', '.join(names)}, log {log}") as step:
+        for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *names]):
+            process.work(
+                ["apt-get", *arguments],
+                log=log,
+                env={"DEBIAN_FRONTEND": "noninteractive"},
+                hint="see that the distribution's package mirror can be reached, then run this again",
+            )
+        step.says(f"{', '.join(names)}, from the distribution")

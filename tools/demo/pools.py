@@ -1,0 +1,185 @@
+"""Pools and backends for the tests: what to apply, and what should then be true."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from tools.cluster import image
+from tools.cluster.kubectl import Kubectl, eventually
+
+PORT = 50051
+LABELS = {"run": "greetserver"}
+LOOKASIDES = "app.kubernetes.io/name=backendpool-lookaside"
+"""Selects the pods of lookasides."""
+
+
+def pool(namespace: str, name: str = "greetserver", **spec: Any) -> dict[str, Any]:
+    """A GrpcBackendPool over :func:`backends`."""
+    return {
+        "apiVersion": "backendpool.io/v1alpha1",
+        "kind": "GrpcBackendPool",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"selector": LABELS, "port": PORT, **spec},
+    }
+
+
+def backends(namespace: str, replicas: int = 3, name: str = "greetserver") -> dict[str, Any]:
+    """A Deployment of greet servers, as manifests/greet has it, small."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": LABELS},
+            "template": {"metadata": {"labels": LABELS}, "spec": _pod_spec()},
+        },
+    }
+
+
+def _probe(period: int) -> dict[str, Any]:
+    return {"grpc": {"port": PORT}, "periodSeconds": period, "timeoutSeconds": 3}
+
+
+def _pod_spec() -> dict[str, Any]:
+    return {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 15,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            {
+                "name": "server",
+                "image": image("greet"),
+                "imagePullPolicy": "IfNotPresent",
+                "args": ["server"],
+                "env": [
+                    # What is tested here is the list, not the drain: it need not take its time.
+                    {"name": "DRAIN_SECONDS", "value": "1"},
+                    {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                    {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                ],
+                "ports": [{"name": "grpc", "containerPort": PORT}],
+                "startupProbe": _probe(1) | {"failureThreshold": 60},
+                "readinessProbe": _probe(5),
+                "resources": {"requests": {"cpu": "10m", "memory": "48Mi"}},
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+            }
+        ],
+    }
+
+
+def read(kubectl: Kubectl, namespace: str, name: str = "greetserver") -> dict[str, Any]:
+    """The pool as it is now."""
+    return kubectl.reader.pool(namespace, name)
+
+
+def condition(obj: dict[str, Any], kind: str) -> dict[str, Any]:
+    """One of the pool's conditions, empty where it is not there."""
+    conditions = obj.get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c["type"] == kind), {})
+
+
+def ready_addresses(obj: dict[str, Any]) -> set[str]:
+    """What the status says may take calls."""
+    return {e["address"] for e in obj.get("status", {}).get("endpoints", []) if e["state"] == "Ready"}
+
+
+def ready_pods(kubectl: Kubectl, namespace: str) -> set[str]:
+    """What is so: addresses of pods that are ready and not being deleted."""
+    return set(ready_pods_by_name(kubectl, namespace).values())
+
+
+def ready_pods_by_name(kubectl: Kubectl, namespace: str) -> dict[str, str]:
+    """The same, by the names of the pods."""
+    return {
+        pod["metadata"]["name"]: pod["status"]["podIP"]
+        for pod in _pods(kubectl, namespace)
+        if "deletionTimestamp" not in pod["metadata"]
+        and any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
+    }
+
+
+def ready_at(kubectl: Kubectl, namespace: str) -> dict[str, float]:
+    """Since when each backend is ready (unix time, which Kubernetes notes in whole seconds, cut off), by its name."""
+    return {
+        pod["metadata"]["name"]: datetime.fromisoformat(condition["lastTransitionTime"]).timestamp()
+        for pod in _pods(kubectl, namespace)
+        for condition in pod["status"].get("conditions", ())
+        if condition["type"] == "Ready" and condition["status"] == "True"
+    }
+
+
+def _pods(kubectl: Kubectl, namespace: str) -> list[dict[str, Any]]:
+    """All backends, those that are ending as well."""
+    return kubectl.reader.pods(namespace, ",".join(f"{k}={v}" for k, v in LABELS.items()))
+
+
+def wait_ready(kubectl: Kubectl, namespace: str, name: str = "greetserver", timeout: int = 120) -> None:
+    """As a user would: kubectl wait."""
+    kubectl("wait", "--for=condition=Ready", f"gbp/{name}", f"--namespace={namespace}", f"--timeout={timeout}s")
+
+
+def wait_for_count(kubectl: Kubectl, namespace: str, count: int, timeout: float = 120) -> None:
+    """Until the status lists exactly the pods that are ready, ``count`` of them, and none draining."""
+
+    def settled() -> bool:
+        there, obj = ready_pods(kubectl, namespace), read(kubectl, namespace)
+        assert len(there) == count, f"{len(there)} pods are ready"
+        assert ready_addresses(obj) == there, f"the status lists {ready_addresses(obj)}, ready are {there}"
+        assert obj["status"]["total"] == count, f"the status counts {obj['status']['total']}"
+        return True
+
+    eventually(f"{count} ready endpoints in the status", settled, timeout=timeout)
+
+
+def scale(kubectl: Kubectl, namespace: str, count: int, name: str = "greetserver") -> None:
+    kubectl("scale", f"deployment/{name}", f"--replicas={count}", f"--namespace={namespace}")
+
+
+def come_and_go(kubectl: Kubectl, namespace: str) -> None:
+    """Three backends more, three less, and three others in the place of those that are left: nine in all."""
+    for count in (6, 3):
+        scale(kubectl, namespace, count)
+        wait_for_count(kubectl, namespace, count)
+        time.sleep(3)  # calls for those that came last, who are the first to go
+    kubectl("rollout", "restart", "deployment/greetserver", f"--namespace={namespace}")
+    kubectl.rollout(namespace, "deployment/greetserver")
+    wait_for_pods(kubectl, namespace, 3)
+
+
+@contextmanager
+def scaled(kubectl: Kubectl, namespace: str, count: int, back: int) -> Iterator[None]:
+    """Run with ``count`` backends that are ready, and leave ``back`` of them, the others gone.
+
+    A test that came after would else see pods that are on their way out.
+    """
+    scale(kubectl, namespace, count)
+    try:
+        wait_for_pods(kubectl, namespace, count)
+        yield
+    finally:
+        scale(kubectl, namespace, back)
+        wait_for_pods(kubectl, namespace, back)
+
+
+def wait_for_pods(kubectl: Kubectl, namespace: str, count: int) -> None:
+    """Until there are ``count`` backends, each ready, and none that is ending."""
+
+    def settled() -> bool:
+        there, ready = _pods(kubectl, namespace), ready_pods(kubectl, namespace)
+        assert len(there) == len(ready) == count, f"{len(there)} pods are there, {len(ready)} of them ready"
+        return True
+
+    eventually(f"{count} pods in {namespace}", settled, timeout=120)
