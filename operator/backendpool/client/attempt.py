@@ -21,6 +21,7 @@ class Attempt:
     _request: Any
     _options: Options
     _call: Any  # a Native, and None while there is none
+    _deadline: float | None  # by time.monotonic()
 
     # Attributes that few calls need stand here, so that the others need not be given them.
     _backend: Backend | None = None
@@ -29,11 +30,16 @@ class Attempt:
     _watched: Watched | None = None
 
     def _begin(self, backend: Backend, timeout: float | None) -> Native:
-        """Send it to ``backend``, whose silence is noticed when half of the time is over (docs/adr/0005)."""
+        """Send it to ``backend``, whose silence is noticed when half of the time is over (docs/adr/0005).
+
+        The first attempt's ``timeout`` is that of the call, and sets its deadline.
+        """
         self._backend = backend
         backend.picked += 1
         self._begun = now = monotonic()
         if timeout is not None:
+            if self._deadline is None:
+                self._deadline = now + timeout
             self._watched = self._method.dispatcher.silence.watch(self, now, patience(timeout))
         return self._method.start(backend, self._request, timeout, self._options)
 

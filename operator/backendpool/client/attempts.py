@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 from grpc import StatusCode
@@ -20,6 +21,7 @@ from backendpool.client.channels import Backend
 from backendpool.client.ended import CUT, LOCALLY_CANCELLED, EndedCall, is_cut
 from backendpool.client.method import Method, Options
 from backendpool.client.outcome import error_of
+from backendpool.client.reasons import PickTimeout
 from backendpool.client.requests import Requests
 from backendpool.client.retry import Again
 from backendpool.errors import NoBackendError
@@ -44,7 +46,6 @@ class Attempts(Attempt):
     # Attributes that few calls need stand here, so that the others need not be given them.
     _attempts = 1
     _cancelled = False
-    _deadline: float | None = None
     _seeking: asyncio.Task[None] | None = None
     _settled = False
     _tried: tuple[Backend, ...] = ()
@@ -56,11 +57,14 @@ class Attempts(Attempt):
         self._request = request
         self._options = options
         self._wait_for_ready = wait_for_ready
+        self._deadline = None  # until the first attempt begins; given here, as a late attribute is a slow one
         backend = method.dispatcher.pick_now(self._key)
         if backend is not None:
             self._call = self._begin(backend, timeout)
         else:
-            self._seek(timeout)
+            if timeout is not None:
+                self._deadline = monotonic() + timeout
+            self._seek()
 
     def cancel(self) -> bool:
         self._settled = self._cancelled = True
@@ -77,6 +81,10 @@ class Attempts(Attempt):
             self._call.add_done_callback(partial(self._call_ended, callback))
         else:
             self._callbacks.append(callback)
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the deadline of the call, which all its attempts share; None where it has none."""
+        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
 
     async def wait(self) -> None:
         """Until a backend has it, or it has ended."""
@@ -163,14 +171,14 @@ class Attempts(Attempt):
                 self._stop_waiting()
             else:
                 self._heard()
-        again, left = self._again(error), call.time_remaining()
+        again, left = self._again(error), self.time_remaining()
         # An attempt for which no time is left could only hide why the last one failed.
         if again is None or (left is not None and left <= again.pause):
             self._settled = True
             return False
         if not again.elsewhere:
             self._attempts += 1
-        self._seek(left, again, call)
+        self._seek(again, call)
         return True
 
     def _again(self, error: AioRpcError) -> Again | None:
@@ -178,28 +186,26 @@ class Attempts(Attempt):
             return None
         return self._method.again(error, self._backend, self._attempts)
 
-    def _seek(self, timeout: float | None, again: Again = _FIRST, failed: Native | None = None) -> None:
-        """Look for a backend, for at most ``timeout`` seconds; where there is none, ``failed`` was the last call."""
-        loop = asyncio.get_running_loop()
-        self._deadline = None if timeout is None else loop.time() + timeout
+    def _seek(self, again: Again = _FIRST, failed: Native | None = None) -> None:
+        """Look for a backend until the deadline; where there is none, ``failed`` was the last call."""
         self._call = None
         self._callbacks: list[Callable[[Any], None]] = []
         if self._backend is not None:
             self._tried = (*self._tried, self._backend)
         waiting = self._method.dispatcher.waiting
         waiting.add(self)
-        self._seeking = loop.create_task(self._sought(again, failed))
+        self._seeking = asyncio.get_running_loop().create_task(self._sought(again, failed))
         self._seeking.add_done_callback(lambda _: waiting.discard(self))
 
     async def _sought(self, again: Again, failed: Native | None) -> None:
         try:
             backend = await self._found(again)
         except NoBackendError as error:
-            code = StatusCode.DEADLINE_EXCEEDED if self._left() == 0.0 else StatusCode.UNAVAILABLE
+            code = StatusCode.DEADLINE_EXCEEDED if isinstance(error, PickTimeout) else StatusCode.UNAVAILABLE
             self._settled = True
             self._take(failed or EndedCall(code, str(error)))
         else:
-            self._take(self._begin(backend, self._left()))
+            self._take(self._begin(backend, self.time_remaining()))
 
     async def _found(self, again: Again) -> Backend:
         """The next backend; raises :class:`NoBackendError` where only some are left that could not be reached."""
@@ -216,17 +222,12 @@ class Attempts(Attempt):
     async def _pick(self) -> Backend:
         wait = bool(self._wait_for_ready)
         balancer = self._method.dispatcher.balancer
-        return await balancer.pick(self._left(), self._tried, self._key, wait_for_ready=wait)
+        return await balancer.pick(self.time_remaining(), self._tried, self._key, wait_for_ready=wait)
 
     def _key(self) -> bytes | None:
         """By which a backend is chosen."""
         key_of = self._method.dispatcher.balancer.key_of
         return key_of(self._method.name, self._options[0]) if key_of is not None else None
-
-    def _left(self) -> float | None:
-        if self._deadline is None:
-            return None
-        return max(0.0, self._deadline - asyncio.get_running_loop().time())
 
     def _take(self, call: Native) -> None:
         """Go on with ``call``."""

@@ -23,7 +23,7 @@ from backendpool.client.keys import KeyOf
 from backendpool.client.options import DEFAULT, Options
 from backendpool.client.policies.candidate import Identity
 from backendpool.client.policies.subsetting import subset
-from backendpool.client.reasons import absent, empty, unreachable
+from backendpool.client.reasons import PickTimeout, absent, empty, unreachable
 from backendpool.client.retiring import Retiring
 from backendpool.client.selection import PERIOD, Selection
 from backendpool.client.spreading import delays
@@ -120,8 +120,9 @@ class Balancer:
     ) -> Backend:
         """As :meth:`pick_now`, and waits for a backend while the pool is not known yet or a connection is being made.
 
-        For ``timeout`` seconds at most. Raises :class:`NoBackendError` then, and without ``wait_for_ready`` as soon as
-        it is clear that there is none. One of ``avoid`` is picked only where there is no other.
+        Raises :class:`PickTimeout` after ``timeout`` seconds, and without ``wait_for_ready``
+        :class:`~backendpool.errors.NoBackendError` as soon as it is clear that there is none. One of ``avoid`` is
+        picked only where there is no other.
         """
         selection = self._selection
         try:
@@ -132,7 +133,7 @@ class Balancer:
                     await self.change()
         except TimeoutError:
             waited = "connecting to its backends" if self._known else "without a list of its endpoints"
-            raise NoBackendError(f"the pool {self.pool}: still {waited} after {timeout:.3g} s") from None
+            raise PickTimeout(f"the pool {self.pool}: still {waited} after {timeout:.3g} s") from None
         return selection.pick(avoid, key())
 
     @property

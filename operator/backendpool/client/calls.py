@@ -28,12 +28,6 @@ class PoolCall(Attempts):
         call = self._call
         return call is not None and bool(call.done()) and not self._is_repeated(call)
 
-    def time_remaining(self) -> float | None:
-        if self._call is not None:
-            left: float | None = self._call.time_remaining()
-            return left
-        return self._left()
-
     async def initial_metadata(self) -> Metadata:
         metadata: Metadata = await (await self._answer(_begun)).initial_metadata()
         return metadata

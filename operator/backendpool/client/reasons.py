@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backendpool.api.endpoints import Endpoint
+from backendpool.errors import NoBackendError
+
+
+class PickTimeout(NoBackendError):
+    """No backend took calls before the deadline."""
 
 
 def unreachable(pool: str, endpoints: Sequence[Endpoint]) -> str:
