@@ -7,11 +7,15 @@ from time import monotonic
 from typing import Any
 
 from backendpool.client.channels import Backend
+from backendpool.client.intercepted import InterceptedCall
 from backendpool.client.method import Method, Options
 from backendpool.client.silence import Watched, patience
 
 Native = Any
-"""A call of grpc.aio's, or an :class:`~.ended.EndedCall`. What it can do depends on its form, in no type."""
+"""A call of grpc.aio's, an :class:`~.intercepted.InterceptedCall` or an :class:`~.ended.EndedCall`.
+
+What it can do depends on its form, in no type.
+"""
 
 
 class Attempt:
@@ -50,6 +54,8 @@ class Attempt:
     def suspect(self) -> None:
         """Have no more calls go to a backend that has answered nobody since this one was sent; it may still be."""
         call, backend = self._call, self._backend
+        if isinstance(call, InterceptedCall):
+            call = call.sent  # the time that interceptors take is no silence of the backend
         if call is not None and backend is not None and backend.heard_at < self._begun and not call.done():
             self._method.dispatcher.balancer.reconnect(backend)
             callback, self._on_silence = self._on_silence, None

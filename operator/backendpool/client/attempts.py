@@ -18,7 +18,8 @@ from grpc.aio import AioRpcError
 
 from backendpool.client.attempt import Attempt, Native
 from backendpool.client.channels import Backend
-from backendpool.client.ended import CUT, LOCALLY_CANCELLED, EndedCall, is_cut
+from backendpool.client.ended import CANCELLED, CUT, EndedCall, is_cut
+from backendpool.client.intercepted import InterceptedCall
 from backendpool.client.method import Method, Options
 from backendpool.client.outcome import error_of
 from backendpool.client.reasons import PickTimeout
@@ -57,7 +58,7 @@ class Attempts(Attempt):
         self._request = request
         self._options = options
         self._wait_for_ready = wait_for_ready
-        self._deadline = None  # until the first attempt begins; given here, as a late attribute is a slow one
+        self._deadline = None  # set here, though the first attempt sets it: CPython is slow to add a late attribute
         backend = method.dispatcher.pick_now(self._key)
         if backend is not None:
             self._call = self._begin(backend, timeout)
@@ -73,7 +74,7 @@ class Attempts(Attempt):
             return bool(self._call.cancel())
         if self._seeking is not None:
             self._seeking.cancel()
-        self._take(EndedCall(StatusCode.CANCELLED, LOCALLY_CANCELLED))
+        self._take(CANCELLED)
         return True
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
@@ -194,7 +195,9 @@ class Attempts(Attempt):
             self._tried = (*self._tried, self._backend)
         waiting = self._method.dispatcher.waiting
         waiting.add(self)
-        self._seeking = asyncio.get_running_loop().create_task(self._sought(again, failed))
+        # Interceptors run in the context of the call for each attempt, so that all spans have the same parent.
+        context = failed.context if isinstance(failed, InterceptedCall) else None
+        self._seeking = asyncio.get_running_loop().create_task(self._sought(again, failed), context=context)
         self._seeking.add_done_callback(lambda _: waiting.discard(self))
 
     async def _sought(self, again: Again, failed: Native | None) -> None:

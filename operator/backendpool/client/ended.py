@@ -1,4 +1,4 @@
-"""A call that ended before any backend had it."""
+"""Calls that end without grpc.aio: no backend took them, or an interceptor raised an error."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from backendpool.client.channels import Backend
 from backendpool.client.outcome import now
 from backendpool.errors import NoBackendError
 
+# grpc.aio's own words.
 LOCALLY_CANCELLED: Final = "Locally cancelled by application!"
-"""grpc.aio's own words."""
+ALREADY_FINISHED: Final = "RPC already finished."
+HALF_CLOSED: Final = 'RPC is half closed after calling "done_writing".'
+STYLES_MIXED: Final = "The iterator and read/write APIs may not be mixed on a single RPC."
 
 
 class NoBackend(AioRpcError, NoBackendError):
@@ -25,7 +28,7 @@ class NoBackend(AioRpcError, NoBackendError):
 
 
 class EndedCall:
-    """Behaves as grpc.aio's calls of all four forms do once they have failed."""
+    """Behaves as grpc.aio's calls of all four forms do after they ended with ``code`` and no response."""
 
     __slots__ = ("_code", "_details")
 
@@ -64,13 +67,14 @@ class EndedCall:
         return self._details
 
     async def wait_for_connection(self) -> None:
-        self._fail()
+        if self._code is not StatusCode.OK:
+            self._fail()
 
     async def read(self) -> NoReturn:
         self._fail()
 
     async def write(self, _request: object) -> None:
-        raise asyncio.InvalidStateError("RPC already finished.")
+        raise asyncio.InvalidStateError(ALREADY_FINISHED)
 
     async def done_writing(self) -> None:
         """Nothing is written to it any more."""
@@ -93,6 +97,51 @@ class EndedCall:
             raise asyncio.CancelledError
         raise self.error()
 
+
+class RaisedCall(EndedCall):
+    """A call whose interceptors raised ``error``, an :class:`~grpc.aio.AioRpcError` or any other."""
+
+    __slots__ = ("_error",)
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(StatusCode.UNKNOWN, "")
+        self._error = error
+
+    def cancelled(self) -> bool:
+        return isinstance(self._error, AioRpcError) and self._error.code() is StatusCode.CANCELLED
+
+    async def initial_metadata(self) -> Metadata:
+        return self._status().initial_metadata()
+
+    async def trailing_metadata(self) -> Metadata:
+        return self._status().trailing_metadata()
+
+    async def code(self) -> StatusCode:
+        return self._status().code()
+
+    async def details(self) -> str:
+        return self._status().details() or ""
+
+    async def debug_error_string(self) -> str:
+        return self._status().debug_error_string() or ""
+
+    async def write(self, _request: object) -> None:
+        self._status()
+        raise asyncio.InvalidStateError(ALREADY_FINISHED)
+
+    def error(self) -> AioRpcError:
+        return self._status()
+
+    def _status(self) -> AioRpcError:
+        if isinstance(self._error, AioRpcError):
+            return self._error
+        raise self._error
+
+    def _fail(self) -> NoReturn:
+        raise self._error
+
+
+CANCELLED: Final = EndedCall(StatusCode.CANCELLED, LOCALLY_CANCELLED)
 
 CUT: Final = EndedCall(StatusCode.UNAVAILABLE, "the backend left before it answered")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Literal
 
 from grpc import CallCredentials, Compression
@@ -10,6 +11,8 @@ from grpc.aio import AioRpcError, Metadata
 
 from backendpool.client.channels import Backend, target_uri
 from backendpool.client.dispatcher import Dispatcher
+from backendpool.client.intercepted import InterceptedCall
+from backendpool.client.intercepted_method import InterceptedMethod, take_interceptors
 from backendpool.client.retry import Again, Budget, RetryPolicy, never_left, pause
 
 Form = Literal["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
@@ -62,14 +65,15 @@ class Method:
         self._natives: dict[Backend, Any] = {}
 
     def start(self, backend: Backend, request: Any, timeout: float | None, options: Options) -> Any:
-        """Call ``backend``; the call is grpc.aio's own."""
+        """Call ``backend``; returns grpc.aio's own call, unless the channel of the backend has interceptors."""
         native = self._natives.get(backend)
         if native is None:
             native = self._bind(backend)
         metadata, credentials, compression = options
         # Waiting for ready is waiting for a backend: not for this one, while there are others.
         call = native(request, timeout=timeout, metadata=metadata, credentials=credentials, compression=compression)
-        if backend.observer is not None:
+        # An intercepted call counts itself when it is sent.
+        if backend.observer is not None and not isinstance(call, InterceptedCall):
             backend.begun(call)
         return call
 
@@ -87,8 +91,15 @@ class Method:
         current = self.dispatcher.balancer.backends
         if len(self._natives) > 2 * len(current) + _SPARE:
             self._natives = {one: self._natives[one] for one in current if one in self._natives}
-        make = getattr(backend.channel, self.form)
-        native = self._natives[backend] = make(
-            self.name, self._serializer, self._deserializer, _registered_method=self._registered
-        )
+        native = self._callable(backend, self.name)
+        interceptors = take_interceptors(native)
+        if interceptors:
+            bind, waiting = partial(self._callable, backend), self.dispatcher.waiting
+            intercepted = InterceptedMethod(backend, self.form, self.name, interceptors, bind, waiting)
+            native = partial(InterceptedCall, intercepted)
+        self._natives[backend] = native
         return native
+
+    def _callable(self, backend: Backend, name: str) -> Any:
+        make = getattr(backend.channel, self.form)
+        return make(name, self._serializer, self._deserializer, _registered_method=self._registered)

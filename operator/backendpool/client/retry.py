@@ -81,13 +81,17 @@ class Budget:
         return self._tokens > self._maximum / 2
 
 
+def unsent(target: str) -> str:
+    """The details of a call whose backend left while interceptors still held the call."""
+    return f"the backend {target} left before the call was sent"
+
+
 def never_left(error: AioRpcError, target: str) -> bool:
     """Whether ``error`` proves that its call was not sent to ``target``, given as gRPC writes an address."""
     details = error.details() or ""
-    return (
-        error.code() is StatusCode.UNAVAILABLE
-        and details.startswith("failed to connect to all addresses")
-        and f" {target}: " in details
+    return error.code() is StatusCode.UNAVAILABLE and (
+        (details.startswith("failed to connect to all addresses") and f" {target}: " in details)
+        or details == unsent(target)
     )
 
 

@@ -1,10 +1,19 @@
 """What tests of calls share."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.unit.client.instrumentation import Instrumentation, instrumented
 from tests.unit.client.pods import FailingPod
+
+
+@pytest.fixture(params=list(Instrumentation))
+def instrumentation(request: pytest.FixtureRequest) -> Iterator[Instrumentation]:
+    """The test runs with each of them, and with none."""
+    by: Instrumentation = request.param
+    with instrumented(by):
+        yield by
 
 
 @pytest.fixture

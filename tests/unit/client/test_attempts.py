@@ -24,6 +24,8 @@ from tests.unit.client.pods import (
     unary_stream,
 )
 
+pytestmark = pytest.mark.usefixtures("instrumentation")
+
 
 def retries(**policy: Any) -> str:
     default = {

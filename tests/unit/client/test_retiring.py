@@ -16,6 +16,8 @@ from backendpool.errors import NoBackendError
 from backendpool.testing import FakePool
 from tests.unit.client.pods import METHOD, Pod, pods
 
+pytestmark = pytest.mark.usefixtures("instrumentation")
+
 
 @pytest.fixture
 async def held() -> AsyncIterator[Pod]:

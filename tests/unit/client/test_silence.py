@@ -17,6 +17,8 @@ from tests.unit.client.pods import METHOD, Pod, pods
 PATIENT = 2.0
 """Seconds of a call's time, half of which it waits before it takes silence for what it is."""
 
+pytestmark = pytest.mark.usefixtures("instrumentation")
+
 
 @pytest.fixture
 async def silent() -> AsyncIterator[Pod]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from greet.greet_pb2 import GreetingResponse
 from greet.greet_pb2_grpc import GreetServiceServicer
 from greet.settings import GatewaySettings
 from tests.fakes import pools
+from tests.unit.client.instrumentation import Instrumentation, instrumented
 from tests.unit.greet.servers import REQUEST, Refusing, free_port, greet_servers, pod_of, serving
 from tests.unit.k8s.scripted import ScriptedServer, Watch, answer, line, page, refuse, until
 
@@ -43,6 +44,13 @@ def published(hosts: Iterable[str], port: int, version: int = 41, **spec: Any) -
     endpoints = EndpointSet.of(Endpoint(host, port, pod_uid=f"uid-{host}", pod_name=host) for host in hosts)
     status = build_status(parse_pool(document), endpoints, ChildrenView(applied=True), NOW)
     return {**document, "status": status}
+
+
+@pytest.fixture(params=[Instrumentation.NONE, Instrumentation.OPENTELEMETRY, Instrumentation.SENTRY])
+def traced(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The test runs with the interceptors of tracing agents as well."""
+    with instrumented(request.param):
+        yield
 
 
 @pytest_asyncio.fixture
@@ -167,6 +175,7 @@ async def test_stays_ready_without_backends(server: ScriptedServer) -> None:
             assert greeter.unready() is None
 
 
+@pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
 async def test_backend_that_leaves_is_hidden_by_another(server: ScriptedServer, code: grpc.StatusCode) -> None:
     """A backend that says UNAVAILABLE, or stops while a call reaches it, costs no greeting if there is another."""
@@ -180,6 +189,7 @@ async def test_backend_that_leaves_is_hidden_by_another(server: ScriptedServer, 
     assert refusing.calls
 
 
+@pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("backends", [1, 2])
 async def test_unavailable_is_tried_three_times(server: ScriptedServer, backends: int) -> None:
     """Where all are UNAVAILABLE, a call does not multiply."""
@@ -192,6 +202,7 @@ async def test_unavailable_is_tried_three_times(server: ScriptedServer, backends
     assert one.calls + two.calls == 3
 
 
+@pytest.mark.usefixtures("traced")
 async def test_other_failures_are_not_tried_again(server: ScriptedServer) -> None:
     """What the server meant as an answer is the answer."""
     refusing = Refusing(grpc.StatusCode.INTERNAL)
@@ -209,6 +220,7 @@ async def code_of_a_call(greeter: Greeter) -> grpc.StatusCode:
     return caught.value.code()
 
 
+@pytest.mark.usefixtures("traced")
 async def test_call_that_outlives_its_backend_is_an_error_not_a_cancellation(server: ScriptedServer) -> None:
     """A call that is cut after the grace fails as one that may be tried again, and its task lives on."""
     registry = CollectorRegistry()
@@ -226,6 +238,7 @@ async def test_call_that_outlives_its_backend_is_an_error_not_a_cancellation(ser
     assert called(registry) == {"UNAVAILABLE": 1}
 
 
+@pytest.mark.usefixtures("traced")
 async def test_silent_backends_cost_no_greeting(server: ScriptedServer) -> None:
     """Backends that freeze, as with their node, cost the calls that they have some time, and none its answer."""
     async with greet_servers(HOSTS[2]) as port, frozen_later(HOSTS[:2], port, HOSTS[2]) as freeze:
