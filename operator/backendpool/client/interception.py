@@ -3,7 +3,7 @@
 Each callable has a channel of grpc.aio's that never connects: its last interceptor hands the call to the pool instead.
 So interceptors see, and may do, what they see and do in grpc.aio, and run once for a call, whatever becomes of it: an
 interceptor that counts, signs or logs calls does so for calls, and not for attempts, as in gRPC's other languages.
-Interceptors in each backend's channel would run for attempts.
+Interceptors in each backend's channel run for attempts (:mod:`intercepted`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,16 @@ Make = Callable[[str], Any]
 
 _NOWHERE = "ipv4:0.0.0.0:0"
 
+# Tracing agents replace grpc.aio.insecure_channel by a function that adds their interceptors. These run once per
+# attempt, on the channels of backends. On this channel, which never connects, they would trace each call again.
+_insecure_channel: Any = getattr(grpc.aio, "_channel", grpc.aio).insecure_channel
+
 
 def intercepting(interceptors: Sequence[ClientInterceptor], make: Make) -> grpc.aio.Channel:
     """A channel whose calls of any form pass through ``interceptors``, and then are made by ``make``'s callable."""
     last = [kind(make) for kind in (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)]
-    return grpc.aio.insecure_channel(_NOWHERE, interceptors=[*interceptors, *last])
+    channel: grpc.aio.Channel = _insecure_channel(_NOWHERE, interceptors=[*interceptors, *last])
+    return channel
 
 
 class _Last:
