@@ -24,6 +24,7 @@ from backendpool.proto.v1.endpoints_pb2 import EndpointSet
 from tests.fakes.api_server import ApiServer
 from tests.fakes.certificates import Authority, write
 from tests.fakes.pools import document
+from tests.unit.client.instrumentation import Instrumentation
 from tests.unit.client.resolvers.following import following, pool_at
 from tests.unit.client.resolvers.lookasides import (
     HEARTBEAT,
@@ -44,6 +45,17 @@ from tests.unit.lookaside.slices import endpoint_slice
 
 ONE, TWO = pool_at("192.0.2.1"), pool_at("192.0.2.1", "192.0.2.2")
 QUICK = LookasideTiming(backoff=0.01, longest_backoff=0.01)
+
+pytestmark = pytest.mark.parametrize(
+    "instrumentation",
+    [Instrumentation.NONE, Instrumentation.OPENTELEMETRY, Instrumentation.SENTRY],
+    indirect=True,
+)
+
+
+@pytest.fixture(autouse=True)
+def _instrumented(instrumentation: Instrumentation) -> None:
+    """Each test runs with the interceptors of tracing agents as well."""
 
 
 def source(
