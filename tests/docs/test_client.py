@@ -83,6 +83,14 @@ SHOWN_BY = {
 }
 
 
+TRACED_BY = {
+    "Each attempt at a call then has one span": "test_span_per_attempt",
+    "Errors and retries are the same as without an agent": "test_error_is_that_of_the_call",
+    "For one span per call, however often it is retried, pass the interceptors to `connect`": "test_span_per_call",
+    "With both, the spans of the attempts are children of the span of the call": "test_span_per_call_and_per_attempt",
+}
+
+
 def run(program: str, **names: Any) -> dict[str, Any]:
     """The names of a fragment that was run among ``names``."""
     exec(compile(program, CLIENT.name, "exec", flags=0, dont_inherit=True), names)
@@ -223,6 +231,18 @@ def test_what_happens_is_shown() -> None:
     assert [row["what"] for row in rows] == list(SHOWN_BY)
     for file, name in SHOWN_BY.values():
         assert f"def {name}(" in (REPOSITORY / "tests" / "unit" / file).read_text(), name
+
+
+async def test_tracing_is_shown() -> None:
+    """Each statement has a test that shows it, and the fragment gives interceptors of each form to a channel."""
+    text = section(CLIENT, "Tracing")
+    tests = (REPOSITORY / "tests" / "unit" / "client" / "test_agents.py").read_text()
+    for statement, name in TRACED_BY.items():
+        assert statement in " ".join(text.split())
+        assert f"def {name}(" in tests
+    channel = run(block(text, "python"), connect=connect, target=FakePool())["channel"]
+    async with channel:
+        assert len(channel._interceptors) == 4
 
 
 def test_status_is_described() -> None:
