@@ -12,12 +12,15 @@ RUN /build/bin/pip install --quiet --require-hashes -r requirements/build.txt \
  && /build/bin/pip --python /venv/bin/python install --quiet --no-compile --require-hashes -r requirements/image.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
-COPY greet greet
 # Byte code is made here, for the root file system is read-only where it runs; not of the Kubernetes client's
 # thousand generated models, which are not imported and would be a fifth of the image. Their packages' __init__ are.
 RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /dist . \
  && /build/bin/pip --python /venv/bin/python install --quiet --no-compile --no-deps /dist/*.whl \
  && /venv/bin/python -m compileall -q -j 0 -x '/kubernetes/.*/(models|api)/[^_]' /venv/lib
+
+FROM build AS example
+COPY greet /opt/greet/greet
+RUN /venv/bin/python -m compileall -q /opt/greet
 
 FROM ${BASE} AS runtime
 # Python's official images have no byte code of the standard library (docker-library/python#615): each start would
@@ -29,6 +32,9 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 
 FROM runtime AS greet
+# The example is no part of the library.
+ENV PYTHONPATH=/opt/greet
+COPY --from=example /opt/greet /opt/greet
 ENTRYPOINT ["python", "-m", "greet"]
 
 FROM runtime AS operator

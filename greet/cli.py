@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from backendpool.runtime import cli_flags
 from backendpool.runtime.cli_flags import add_flag, add_log_flags, set_up_log
 from backendpool.runtime.extras import extra
 from greet.settings import GatewaySettings, Mode, ServerSettings
+
+CLONE: Final = "run make venv in a clone, which installs what greet needs"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +71,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 
 def _server(args: argparse.Namespace, env: dict[str, str]) -> None:
-    with extra("greet"):
+    with extra("lookaside", CLONE):
         from greet import server
 
         set_up_log(env)
@@ -76,7 +79,7 @@ def _server(args: argparse.Namespace, env: dict[str, str]) -> None:
 
 
 def _gateway(args: argparse.Namespace, env: dict[str, str]) -> None:
-    with extra("greet"):
+    with extra("lookaside", CLONE):
         from greet.gateway import server
 
         set_up_log(env)
@@ -84,7 +87,7 @@ def _gateway(args: argparse.Namespace, env: dict[str, str]) -> None:
 
 
 def _load(args: argparse.Namespace, env: dict[str, str]) -> None:
-    with extra("greet"):
+    with extra("lookaside", CLONE):
         from greet import load
 
     settings = load.LoadSettings(args.url, args.rate, args.calls, args.seconds, args.timeout, args.interval, args.wait)

@@ -10,12 +10,15 @@ from backendpool.errors import SettingsError
 
 
 @contextmanager
-def extra(name: str) -> Iterator[None]:
-    """Imports that need the extra ``name``: the base install is the light client, and has none of them."""
+def extra(name: str, advice: str = "") -> Iterator[None]:
+    """Imports that need the extra ``name``: the base install is the light client, and has none of them.
+
+    ``advice`` says how to install what is missing, by default the extra.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
-        raise SettingsError(_advice(error.name, name)) from error
+        raise SettingsError(_advice(error.name, name, advice)) from error
 
 
 def require(name: str, *packages: str) -> None:
@@ -28,5 +31,6 @@ def require(name: str, *packages: str) -> None:
             raise SettingsError(_advice(package, name))
 
 
-def _advice(package: str | None, name: str) -> str:
-    return f"{package} is not installed: pip install 'backendpool[{name}]'"
+def _advice(package: str | None, name: str, advice: str = "") -> str:
+    how = advice or f"pip install 'backendpool[{name}]'"
+    return f"{package} is not installed: {how}"

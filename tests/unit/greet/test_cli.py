@@ -70,4 +70,4 @@ def test_missing_extra_is_named(part: str, monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     assert main([part]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"greet {part}: aiohttp is not installed: pip install 'backendpool[greet]'"
+    assert line == f"greet {part}: aiohttp is not installed: run make venv in a clone, which installs what greet needs"
