@@ -129,7 +129,8 @@ sys.modules.update(dict.fromkeys(("kopf", "prometheus_client", "grpc_health", "g
 
 async def test_python_example_runs(tmp_path: Path) -> None:
     """The README's program, as it stands, greets by way of each backend, with no more installed than it says."""
-    program = WITHOUT_OTHER_EXTRAS + block(section(README, "Use it"), "python")
+    # The first call waits for the Kubernetes client to be imported, which takes seconds on a busy machine.
+    program = WITHOUT_OTHER_EXTRAS + block(section(README, "Use it"), "python").replace("timeout=5", "timeout=25")
     server = ScriptedServer()
     async with greet_servers(*HOSTS) as port, server.serving():
         document = pools.document()
