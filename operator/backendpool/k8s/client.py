@@ -1,7 +1,7 @@
 """Requests to the API server, in and out as plain JSON documents.
 
-The Kubernetes client finds the server, the certificates and the token; its generated models are not used,
-since parsing thousands of EndpointSlices into them costs more time and memory than all else together.
+They are sent by aiohttp. The Kubernetes client only loads kubeconfigs; its generated models are not used, since parsing
+thousands of EndpointSlices into them costs more time and memory than all else together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import aiohttp
 from backendpool import __version__
 from backendpool.api.constants import FIELD_MANAGER
 from backendpool.errors import NotFound, Stalled
-from backendpool.k8s.credentials import Access, Credentials
+from backendpool.k8s.access import Access
+from backendpool.k8s.credentials import Credentials
 from backendpool.k8s.request import APPLY, JSON, MERGE, METADATA, METADATA_LIST, Call, Document, object_path, selection
 from backendpool.k8s.resources import Resource
 from backendpool.k8s.shape import list_in, names_in, object_in

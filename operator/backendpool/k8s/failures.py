@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import aiohttp
-from kubernetes.aio.config import ConfigException
 
 from backendpool.errors import (
     ApiError,
@@ -21,6 +20,7 @@ from backendpool.errors import (
     Unauthorized,
     Unreachable,
 )
+from backendpool.k8s.access import CredentialsError
 from backendpool.k8s.shape import document_in
 
 _BY_STATUS: Mapping[int, type[ApiError]] = {
@@ -47,8 +47,7 @@ def translated(what: str) -> Iterator[None]:
         raise type(error)(f"{what}: {error}") from error
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise unreachable(what, error) from error
-    except ConfigException as error:
-        # The client reads the token's file again while it builds a request.
+    except CredentialsError as error:
         raise Unreachable(f"{what}: the credentials cannot be read: {error}") from error
 
 

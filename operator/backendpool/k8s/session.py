@@ -6,7 +6,6 @@ ends, it lists or watches again at once; so it is made to pause here.
 
 from __future__ import annotations
 
-import ssl
 from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from backendpool.errors import ClusterError, Unreachable
-from backendpool.k8s.credentials import Access
+from backendpool.k8s.access import Access
 from backendpool.k8s.failures import refusal, unreachable
 from backendpool.k8s.reflector import ReflectorTiming
 from backendpool.k8s.request import verb_of
@@ -35,23 +34,11 @@ def observed_session(
 ) -> aiohttp.ClientSession:
     """To be closed by whoever has it opened; tells what it does in the thread that it is used in."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=_tls(access)),
+        connector=aiohttp.TCPConnector(limit=0, ssl=access.tls()),
         headers={"User-Agent": user_agent} | ({"Authorization": access.authorization} if access.authorization else {}),
         trust_env=bool(getproxies()),
         trace_configs=[_Trace(access.server, sent, failed, watching, timing).config()],
     )
-
-
-def _tls(access: Access) -> ssl.SSLContext:
-    """As strict as our own requests are: see :mod:`backendpool.k8s.credentials`."""
-    context = ssl.create_default_context(cafile=access.ca_path)
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if access.certificate_path:
-        context.load_cert_chain(access.certificate_path, access.private_key_path)
-    if not access.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 class _Trace:

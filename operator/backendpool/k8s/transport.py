@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from typing import Final
+from urllib.request import getproxies
 
 import aiohttp
 
+from backendpool.errors import SettingsError
+from backendpool.k8s.access import Access
 from backendpool.k8s.credentials import Credentials
 from backendpool.k8s.failures import refusal, translated
 from backendpool.k8s.request import Call, Document
 from backendpool.k8s.shape import document_in
+
+_BUFFER: Final = 2**21
+"""Bytes of an answer that are read ahead: events of a watch can be larger than aiohttp's default."""
 
 Fence = Callable[[], AbstractContextManager[object]]
 """Entered before a write is sent, and left with its answer, or by the error that came in place of one."""
@@ -29,13 +37,12 @@ class Transport:
         """Requests sent so far, by verb."""
         self.user_agent = user_agent
         self._credentials = credentials
-        self._client = credentials.client()
-        self._client.user_agent = user_agent
+        self._session = _session(credentials.current())
         self._timeout = timeout
         self._fence = fence
 
     async def close(self) -> None:
-        await self._client.close()
+        await self._session.close()
 
     async def document(self, call: Call, shape: Callable[[Document], Document] = dict) -> Document:
         """The answer to ``call``, whole, as ``shape`` wants it to be."""
@@ -65,15 +72,37 @@ class Transport:
 
     async def _send(self, call: Call, timeout: aiohttp.ClientTimeout) -> tuple[aiohttp.ClientResponse, str | None]:
         """The response, and what was sent as Authorization."""
-        method, url, headers, _, _ = await self._client.param_serialize(
-            call.method,
-            call.path,
-            query_params=dict(call.query),
-            header_params={"Accept": call.accept, "Content-Type": call.content_type},
-            auth_settings=["BearerToken"],
-        )
+        access = self._credentials.current()
+        headers = {"Accept": call.accept, "Content-Type": call.content_type, "User-Agent": self.user_agent}
+        if access.authorization:
+            headers["Authorization"] = access.authorization
         with nullcontext() if call.method == "GET" else self._fence():
             self.requests[call.verb] += 1
-            # Around param_serialize, which walks through all of a body for models and dates that are not there.
-            answer = await self._client.rest_client.request(method, url, headers, call.body, _request_timeout=timeout)
-        return answer.response, headers.get("authorization")
+            response = await self._session.request(
+                call.method,
+                access.server + call.path,
+                params=call.query,
+                headers=headers,
+                data=None if call.body is None else json.dumps(call.body),
+                timeout=timeout,
+                proxy=access.proxy,
+                server_hostname=access.server_name,
+            )
+        return response, access.authorization
+
+
+def _session(access: Access) -> aiohttp.ClientSession:
+    """Raises :class:`SettingsError` where the certificates cannot be used."""
+    try:
+        tls = access.tls()
+    except OSError as error:
+        raise SettingsError(
+            f"the cluster's certificates cannot be used ({error}): see the kubeconfig's certificate entries"
+        ) from error
+    return aiohttp.ClientSession(
+        # Each watch holds a connection for itself, so that a limit would be a deadlock in waiting.
+        connector=aiohttp.TCPConnector(limit=0, ssl=tls),
+        # Asked to look for a proxy and a .netrc, aiohttp hands each request through two threads before it is sent.
+        trust_env=bool(getproxies()),
+        read_bufsize=_BUFFER,
+    )

@@ -1,18 +1,16 @@
 """Finding the cluster, and staying known to it while tokens rotate."""
 
 import asyncio
-import datetime
 import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Self
 
 import pytest
-from kubernetes.aio.config import incluster_config, kube_config
+from kubernetes.aio.config import kube_config
 
 from backendpool.errors import SettingsError, Unauthorized, Unreachable
+from backendpool.k8s import service_account
 from backendpool.k8s.client import Api
 from backendpool.k8s.credentials import Credentials
 from backendpool.k8s.resources import POOLS
@@ -34,8 +32,7 @@ def kubelet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rotate:
     certificate.write_text(
         "".join(ssl.DER_cert_to_PEM_cert(c) for c in ssl.create_default_context().get_ca_certs(True))
     )
-    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
-    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(certificate))
+    monkeypatch.setattr(service_account, "FOLDER", tmp_path)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "198.18.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     return rotate
@@ -43,41 +40,26 @@ def kubelet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rotate:
 
 @pytest.fixture
 def minutes_later(monkeypatch: pytest.MonkeyPatch) -> Wait:
-    """Puts the client's clock, by which it reads the token again, two minutes forward."""
-
-    class Later(datetime.datetime):
-        @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> Self:
-            return super().now(tz) + datetime.timedelta(minutes=2)
-
-    fake = SimpleNamespace(datetime=Later, timedelta=datetime.timedelta)
-    return lambda: monkeypatch.setattr(incluster_config, "datetime", fake)
+    """Makes it so late that the token is due to be read again."""
+    return lambda: monkeypatch.setattr(service_account, "READ_AGAIN", 0.0)
 
 
 @pytest.fixture
-def no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a pod nor a kubeconfig."""
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+def no_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "absent"))
 
 
-async def authorization(credentials: Credentials) -> str | None:
+def authorization(credentials: Credentials) -> str | None:
     """What a request would carry now."""
-    client = credentials.client()
-    try:
-        sent = await client.param_serialize("GET", "/", header_params={"Accept": "*/*"}, auth_settings=["BearerToken"])
-    finally:
-        await client.close()
-    header: str | None = sent[2].get("authorization")
-    return header
+    return credentials.current().authorization
 
 
 @pytest.mark.usefixtures("kubelet")
 async def test_pod_uses_its_service_account() -> None:
     """In a pod, the service account is found without any setting, and before a kubeconfig."""
     credentials = await Credentials.find()
-    assert await authorization(credentials) == "bearer first"
-    assert credentials.client().configuration.host == "https://198.18.0.1:443"
+    assert authorization(credentials) == "Bearer first"
+    assert credentials.current().server == "https://198.18.0.1:443"
 
 
 async def test_pods_own_namespace_is_known(kubelet: Rotate, tmp_path: Path) -> None:
@@ -97,26 +79,45 @@ async def test_contexts_namespace_is_known(server: ScriptedServer, tmp_path: Pat
 async def test_rotated_token_is_read_at_once_when_the_old_one_is_refused(kubelet: Rotate) -> None:
     """kubelet rotates the token in its file; a refusal does not wait for the next regular reading."""
     credentials = await Credentials.find()
-    assert await authorization(credentials) == "bearer first"
+    assert authorization(credentials) == "Bearer first"
     kubelet("second")
-    assert await authorization(credentials) == "bearer first", "it is not read for every request"
-    assert await credentials.renew("bearer first")
-    assert await authorization(credentials) == "bearer second"
+    assert authorization(credentials) == "Bearer first", "it is not read for every request"
+    assert await credentials.renew("Bearer first")
+    assert authorization(credentials) == "Bearer second"
 
 
 async def test_refused_token_without_another_is_not_tried_again(kubelet: Rotate) -> None:
     """As long as the file holds the refused token, or none, there is nothing new to try."""
     credentials = await Credentials.find()
-    assert not await credentials.renew("bearer first")
+    assert not await credentials.renew("Bearer first")
     kubelet("")
-    assert not await credentials.renew("bearer first")
+    assert not await credentials.renew("Bearer first")
+
+
+@pytest.mark.usefixtures("kubelet")
+async def test_address_of_ipv6_is_put_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a URL has it."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "2001:db8::1")
+    assert (await Credentials.find()).current().server == "https://[2001:db8::1]:443"
+
+
+@pytest.mark.usefixtures("kubelet", "no_kubeconfig")
+@pytest.mark.parametrize(
+    ("file", "problem"),
+    [("token", "token: No such file or directory"), ("ca.crt", "ca.crt does not exist")],
+)
+async def test_incomplete_service_account_is_not_used(file: str, problem: str, tmp_path: Path) -> None:
+    """A pod can be without one (automountServiceAccountToken), and the error says what is missing."""
+    (tmp_path / file).unlink()
+    with pytest.raises(SettingsError, match=f"service account: .*{problem}"):
+        await Credentials.find()
 
 
 @pytest.mark.usefixtures("kubelet")
 async def test_named_kubeconfig_goes_before_the_service_account(server: ScriptedServer, tmp_path: Path) -> None:
     """Who names a kubeconfig means it, in a pod too."""
     credentials = await Credentials.find(server.kubeconfig(tmp_path, {"token": "mine"}))
-    assert await authorization(credentials) == "Bearer mine"
+    assert authorization(credentials) == "Bearer mine"
 
 
 async def test_request_is_sent_again_with_the_new_token(server: ScriptedServer, tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ async def test_token_is_read_again_each_minute(kubelet: Rotate, minutes_later: W
     credentials = await Credentials.find()
     kubelet("second")
     minutes_later()
-    assert await authorization(credentials) == "bearer second"
+    assert authorization(credentials) == "Bearer second"
 
 
 async def test_unreadable_token_fails_the_request(kubelet: Rotate, minutes_later: Wait) -> None:
@@ -169,15 +170,17 @@ async def test_unreadable_token_fails_the_request(kubelet: Rotate, minutes_later
     async with await Api.connect() as api:
         kubelet("")
         minutes_later()
-        with pytest.raises(Unreachable, match="credentials cannot be read: Token file exists but empty"):
+        with pytest.raises(Unreachable, match=r"credentials cannot be read: .*token is empty"):
             await api.get(POOLS, "ns", "greet")
 
 
-@pytest.mark.usefixtures("no_cluster")
-async def test_no_cluster_to_be_found() -> None:
+@pytest.mark.usefixtures("no_kubeconfig")
+async def test_no_cluster_to_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a pod and without a kubeconfig, the error says both, and what to set."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(
-        SettingsError, match=r"service account: Service host/port is not set; kubeconfig .*absent: .*set KUBECONFIG"
+        SettingsError,
+        match=r"service account: KUBERNETES_SERVICE_HOST is not set; kubeconfig .*absent: .*set KUBECONFIG",
     ):
         await Api.connect()
 

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from backendpool.errors import ClusterError
-from backendpool.k8s.credentials import Access
+from backendpool.k8s.access import Access
 from backendpool.k8s.reflector import ReflectorTiming
 from backendpool.k8s.session import observed_session
 from tests.unit.k8s.scripted import ScriptedServer, Watch, error, page, refuse

@@ -27,8 +27,8 @@ from backendpool.controller.loop_thread import Aside
 from backendpool.controller.pool_informer.kopf_settings import quiet_settings
 from backendpool.controller.resync import Sweep, SweepTiming, not_installed
 from backendpool.errors import ClusterError, Malformed, Stalled
+from backendpool.k8s.access import Access
 from backendpool.k8s.client import Api
-from backendpool.k8s.credentials import Access
 from backendpool.k8s.resources import POOLS
 from backendpool.k8s.session import observed_session
 from backendpool.k8s.shape import object_in
