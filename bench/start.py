@@ -46,19 +46,19 @@ async def measure(rounds: int, idle: float = 1.0) -> Results:
     """Start each program once a round; memory is read after it was ``idle`` for so many seconds."""
     found: dict[str, list[Start]] = {name: [] for name in (*SERVERS, *CLIENTS)}
     with tempfile.TemporaryDirectory(prefix="backendpool-bench-") as folder:
-        async with start_api.serving(Path(folder)) as kubeconfig:
+        async with start_api.serving(Path(folder)) as pod:
             for number in range(-1, rounds):
                 say(f"round {number + 1} of {rounds}")
                 for name, starts in found.items():
-                    start = await (_server if name in SERVERS else _client)(name, kubeconfig, idle)
+                    start = await (_server if name in SERVERS else _client)(name, pod, idle)
                     if number >= 0:  # the one before makes the byte code
                         starts.append(start)
     return found
 
 
-async def _server(name: str, kubeconfig: Path, idle: float) -> Start:
+async def _server(name: str, pod: Mapping[str, str], idle: float) -> Start:
     port = free_port()
-    async with _process(name, kubeconfig, METRICS_PORT=str(port), LOOKASIDE_PORT=str(free_port())) as process:
+    async with _process(name, pod, METRICS_PORT=str(port), LOOKASIDE_PORT=str(free_port())) as process:
         while not await _ready(port):
             if process.returncode is not None:
                 raise RuntimeError(f"{name} ended with {process.returncode}")
@@ -76,8 +76,8 @@ async def _ready(port: int) -> bool:
         return False
 
 
-async def _client(name: str, kubeconfig: Path, idle: float) -> Start:
-    async with _process(name, kubeconfig) as process:
+async def _client(name: str, pod: Mapping[str, str], idle: float) -> Start:
+    async with _process(name, pod) as process:
         assert process.stdout is not None
         stall = float(await process.stdout.readline())
         cpu = cpu_of(process.pid)
@@ -86,13 +86,13 @@ async def _client(name: str, kubeconfig: Path, idle: float) -> Start:
 
 
 @asynccontextmanager
-async def _process(name: str, kubeconfig: Path, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _process(name: str, pod: Mapping[str, str], **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
     pool = {"POOL_NAMESPACE": start_api.FLEET.namespace, "POOL_NAME": start_api.POOL, "LOG_LEVEL": "warning"}
     # As in an image, where all byte code is there.
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.start_programs", name),
-        env={**inherited, "KUBECONFIG": str(kubeconfig), **pool, **env},
+        env={**inherited, **pod, **pool, **env},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

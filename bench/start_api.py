@@ -1,10 +1,10 @@
-"""The least of an API server that a lookaside and a client start from: one pool, its endpoints, and watches."""
+"""A pod's surroundings on this machine: a service account, and the least of an API server, with one pool."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -14,9 +14,12 @@ from aiohttp import web
 from backendpool.api.constants import API_VERSION, KIND
 from backendpool.k8s.resources import ENDPOINT_SLICES, POOLS
 from bench.fleet import Document, Fleet
+from bench.start_programs import SERVICE_ACCOUNT
+from tests.fakes.certificates import Authority
 
 FLEET: Final = Fleet("bench", pools=1, endpoints=3)
 (POOL,) = FLEET.names()
+_HOST: Final = "localhost"
 _META: Final = {"uid": "u-1", "resourceVersion": "1"}
 
 _POOL: Final[Document] = {
@@ -29,18 +32,36 @@ _POOL: Final[Document] = {
 
 
 @asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[Path]:
-    """Serve on the loopback while the context lasts; yields a kubeconfig in ``folder``."""
+async def serving(folder: Path) -> AsyncIterator[Mapping[str, str]]:
+    """Serve on the loopback while the context lasts; yields the environment of a pod's container."""
+    authority = Authority.make(folder / "authority")
+    account = folder / "serviceaccount"
+    account.mkdir()
+    (account / "token").write_text("unused")
+    (account / "ca.crt").write_bytes(authority.certificate)
     app = web.Application()
     for resource, obj in ((POOLS, _POOL), (ENDPOINT_SLICES, FLEET.slice(POOL))):
         app.router.add_get(resource.path(FLEET.namespace), _collection(obj))
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield _kubeconfig(folder / "kubeconfig", "http://{}:{}".format(*runner.addresses[0]))
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=_tls(folder, authority)).start()
+        yield {
+            "KUBERNETES_SERVICE_HOST": _HOST,
+            "KUBERNETES_SERVICE_PORT": str(runner.addresses[0][1]),
+            SERVICE_ACCOUNT: str(account),
+        }
     finally:
         await runner.cleanup()
+
+
+def _tls(folder: Path, authority: Authority) -> ssl.SSLContext:
+    chain, key = folder / "tls.crt", folder / "tls.key"
+    for path, content in zip((chain, key), authority.issue(_HOST), strict=True):
+        path.write_bytes(content)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    return context
 
 
 def _collection(obj: Document) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -57,14 +78,3 @@ def _collection(obj: Document) -> Callable[[web.Request], Awaitable[web.StreamRe
         return response
 
     return answer
-
-
-def _kubeconfig(path: Path, url: str) -> Path:
-    document = {
-        "current-context": "bench",
-        "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench"}}],
-        "clusters": [{"name": "bench", "cluster": {"server": url}}],
-        "users": [{"name": "bench", "user": {"token": "unused"}}],
-    }
-    path.write_text(json.dumps(document))
-    return path

@@ -12,12 +12,17 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
+
+SERVICE_ACCOUNT: Final = "SERVICE_ACCOUNT_FOLDER"
+"""The variable that names the folder which takes the place of a pod's."""
 
 _TICK: Final = 0.001
 
 
 def _lookaside() -> None:
+    _enter_pod()
     from backendpool.cli import main
 
     raise SystemExit(main(["lookaside"]))
@@ -54,6 +59,7 @@ def _server() -> None:
 
 
 def _client() -> None:
+    _enter_pod()
     from backendpool.client import connect
 
     target = f"pool:///{os.environ['POOL_NAMESPACE']}/{os.environ['POOL_NAME']}"
@@ -76,6 +82,12 @@ def _channel() -> None:
             await _held(longest())
 
     asyncio.run(hold())
+
+
+def _enter_pod() -> None:
+    from backendpool.k8s import service_account
+
+    service_account.FOLDER = Path(os.environ[SERVICE_ACCOUNT])
 
 
 PROGRAMS: Final[Mapping[str, Callable[[], None]]] = {

@@ -12,10 +12,25 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.certificates import Authority
+
 # With settings missing, a command ends when it has imported everything and started nothing.
 COMMAND = "from backendpool.cli import main; assert main(['{command}']) == 2"
 LOOKASIDE, OPERATOR = COMMAND.format(command="lookaside"), COMMAND.format(command="operator")
 CLIENT = "import backendpool.client"
+CONNECTING = """
+import asyncio, os, pathlib
+from backendpool.client.resolvers import pool
+from backendpool.k8s import service_account
+os.environ |= {{"KUBERNETES_SERVICE_HOST": "localhost", "KUBERNETES_SERVICE_PORT": "1"}}
+service_account.FOLDER = pathlib.Path("{folder}")
+async def connect():
+    async with pool.connected("ns", "who", print):
+        pass
+asyncio.run(connect())
+"""
+
+KUBERNETES_CLIENT = ("kubernetes", "requests", "oauthlib", "pydantic", "urllib3", "websocket", "dateutil", "yaml")
 
 DOCKERFILE = Path(__file__).resolve().parents[3] / "Dockerfile"
 
@@ -30,15 +45,22 @@ def imported(program: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("program", "unused"),
     [
-        (LOOKASIDE, ("kopf", "kubernetes.*models.*", "backendpool.controller*")),
+        (LOOKASIDE, (*KUBERNETES_CLIENT, "kopf", "backendpool.controller*")),
         (OPERATOR, ("grpc", "google.protobuf", "envoy", "backendpool.lookaside")),
-        (CLIENT, ("aiohttp", "kubernetes", "yaml", "kopf", "prometheus_client", "envoy", "requests")),
+        (CLIENT, (*KUBERNETES_CLIENT, "aiohttp", "kopf", "prometheus_client", "envoy")),
     ],
     ids=["lookaside", "operator", "client"],
 )
 def test_unused_modules_are_not_imported(program: str, unused: Sequence[str]) -> None:
     """Sixty lookasides may start at once on a small cluster; a client starts with each process of its users."""
     assert not [name for name in imported(program) if any(fnmatch(name, pattern) for pattern in unused)]
+
+
+def test_pod_needs_no_kubernetes_client(tmp_path: Path) -> None:
+    """Its own credentials are files. To import anything of the Kubernetes client is to import all of it."""
+    (tmp_path / "token").write_text("secret")
+    (tmp_path / "ca.crt").write_bytes(Authority.make(tmp_path / "authority").certificate)
+    assert not imported(CONNECTING.format(folder=tmp_path)).keys() & set(KUBERNETES_CLIENT)
 
 
 def test_image_has_byte_code_of_everything_that_a_lookaside_imports() -> None:

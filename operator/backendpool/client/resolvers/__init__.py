@@ -51,8 +51,7 @@ def source_for(
 
 @asynccontextmanager
 async def _status_of(namespace: str, name: str, on_view: OnView) -> AsyncIterator[Source]:
-    # Importing the Kubernetes client takes hundreds of milliseconds: in the event loop, everything else in the process
-    # would wait for it.
+    # Its imports take hundreds of milliseconds: in the event loop, everything else in the process would wait for them.
     connected = await asyncio.to_thread(_importing)
     async with connected(namespace, name, on_view) as source:
         yield source
