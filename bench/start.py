@@ -1,6 +1,6 @@
 """What a lookaside and a client cost to start: `python -m bench.start`, or `make bench-start`.
 
-It needs no cluster: the API server is bench.start_api. Each is a process of its own, beside one that only has the
+It needs no cluster: the API server is bench.start_api. Each runs in its own process, beside one that only has the
 libraries they are made of (bench.start_programs), by turns.
 """
 

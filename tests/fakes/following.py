@@ -7,7 +7,8 @@ from typing import Any
 
 from backendpool.api.endpoint_slices import SETTLE_SECONDS
 from backendpool.api.endpoints import EndpointSet, Slice, parse_slice, union
-from backendpool.controller.cache import Cache, PoolKey
+from backendpool.api.pool import PoolKey
+from backendpool.controller.cache import Cache
 from backendpool.k8s.store import Change, View
 from tests.fakes.timers import Timers
 

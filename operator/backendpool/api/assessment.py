@@ -26,7 +26,7 @@ class ChildrenView:
     """
 
     applied: bool = False
-    """Every child stands in the cluster as desired, but for a rollout that is pending."""
+    """Every child matches its desired state, except for a pending rollout."""
     rollout_pending: bool = False
     """The lookaside's Deployment waits until fewer others are rolled out."""
     conflict: str = ""
@@ -34,7 +34,7 @@ class ChildrenView:
     failure: str = ""
     """Why the last apply failed; it is tried again."""
     error: str = ""
-    """What the operator itself failed of; it is tried again."""
+    """The operator's own error; the reconcile is retried."""
     lookaside_available: int = 0
     """Available replicas of the lookaside Deployment."""
     lookaside_problem: str = ""
@@ -147,15 +147,15 @@ def _lookaside_available(pool: Pool, children: ChildrenView) -> Condition:
     if problem:
         return Condition(kind, False, Reason.LOOKASIDE_UNAVAILABLE, f"No replica is available: {problem}.")
     name = lookaside_name(pool.name)
-    if _was_available(pool.status):
+    if lookaside_was_available(pool.status):
         message = f"No replica is available: see kubectl describe deployment {name} -n {pool.namespace}."
         return Condition(kind, False, Reason.LOOKASIDE_UNAVAILABLE, message)
     message = f"The Deployment {name} has no available replica yet."
     return Condition(kind, False, Reason.LOOKASIDE_STARTING, message)
 
 
-def _was_available(status: Mapping[str, Any]) -> bool:
-    """A lookaside that went away is worth a warning; one that has yet to start is not."""
+def lookaside_was_available(status: Mapping[str, Any]) -> bool:
+    """Whether ``status`` says that a replica was available before."""
     reasons = (Reason.LOOKASIDE_READY, Reason.LOOKASIDE_DEGRADED, Reason.LOOKASIDE_UNAVAILABLE)
     mine = ConditionType.LOOKASIDE_AVAILABLE
     return any(c["type"] == mine and c["reason"] in reasons for c in status.get("conditions") or ())

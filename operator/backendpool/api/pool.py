@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from backendpool.api.constants import lookaside_name
 from backendpool.api.spec import PoolSpec, parse_spec
 from backendpool.errors import SpecError
+
+PoolKey: TypeAlias = tuple[str, str]
+"""Namespace and name of a pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Pool:
     """Deletion has begun, and waits for the children (``--cascade=foreground``): make none anew."""
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> PoolKey:
         """Namespace and name, as caches and queues know it."""
         return (self.namespace, self.name)
 
@@ -79,7 +82,7 @@ def _spec_or_error(spec: object) -> PoolSpec | SpecError:
         return parse_spec(spec)
     except SpecError as error:
         return error
-    # A bug of the parser must not hide the pool: whoever acts on the spec meets it again, by ``unexpected``.
+    # A bug in the parser must not hide the pool: the reconciler raises it from ``unexpected``.
     except Exception as error:  # noqa: BLE001
         unreadable = SpecError("spec", f"cannot be read ({error!r})")
         unreadable.__cause__ = error

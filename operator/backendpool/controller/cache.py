@@ -20,11 +20,9 @@ from typing import Any, Self
 from backendpool.api.constants import POOL_LABEL
 from backendpool.api.endpoint_slices import Later, SettledSlices
 from backendpool.api.endpoints import Slice
-from backendpool.api.pool import Pool
+from backendpool.api.pool import Pool, PoolKey
 from backendpool.k8s.store import is_newer, version_of
 
-PoolKey = tuple[str, str]
-"""Namespace and name of a pool."""
 ChildKey = tuple[str, str]
 """Kind and name of a child."""
 Live = Mapping[str, Any]

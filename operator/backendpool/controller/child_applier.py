@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from backendpool.api.assessment import ChildrenView
+from backendpool.api.assessment import ChildrenView, lookaside_was_available
 from backendpool.api.conditions import ConditionType, Reason
 from backendpool.api.constants import DIGEST_ANNOTATION, lookaside_name
-from backendpool.api.pool import Pool
+from backendpool.api.pool import Pool, PoolKey
 from backendpool.api.spec import PoolSpec
 from backendpool.children.desired import children
 from backendpool.children.drift import Plan, Ref, belongs_to, covers, plan, ref_of
-from backendpool.controller.cache import Cache, Live, PoolKey
+from backendpool.controller.cache import Cache, Live
 from backendpool.controller.child_writer import ChildWriter
 from backendpool.controller.event_recorder import EventRecorder, Notice
 from backendpool.controller.rollouts import RolloutLimiter, is_complete
@@ -89,7 +89,7 @@ class ChildApplier:
                 self._rollouts.resume(pool.key)
             return applied
         finally:
-            # Whatever becomes of a pool, it holds no place that others wait for.
+            # A pool that does not roll out must not hold a slot that others wait for.
             if not pending:
                 self._rollouts.finish(pool.key)
 
@@ -149,12 +149,14 @@ class ChildApplier:
         return done
 
     def _admitted(self, pool: Pool, child: Live, live: Live | None, done: _Done) -> Live | None:
-        """What to apply now of ``child``: all of it, or all but the pods that wait for their turn, or nothing."""
+        """The part of ``child`` to apply now: all of it, all but its pod template, or nothing."""
         if not _starts_pods(pool, child, live) or self._rollouts.admit(pool.key):
             return child
         done.postponed.append(ref_of(child))
-        rest = None if live is None else _with_template_of(live, child)
-        return None if rest is None or live is None or covers(live, rest) else rest
+        if live is None:
+            return None
+        rest = _with_template_of(live, child)
+        return None if covers(live, rest) else rest
 
     async def _put(self, pool: Pool, child: Live, done: _Done) -> None:
         ref = ref_of(child)
@@ -202,16 +204,16 @@ def _notices(pool: Pool, done: _Done, before: Mapping[Ref, Live]) -> Iterator[No
 
 
 def _starts_pods(pool: Pool, child: Live, live: Live | None) -> bool:
-    """Whether to apply ``child`` is a rollout. What somebody else changed or deleted is repaired without waiting."""
+    """Whether applying ``child`` is a rollout. Drift is repaired without waiting."""
     if child["kind"] != "Deployment" or _has_reason(pool, Reason.APPLY_FAILED):
         return False
     if live is None:
-        return not _had_lookaside(pool)
+        return not lookaside_was_available(pool.status)
     return not _has_digest_of(child, live) and not covers(live["spec"]["template"], child["spec"]["template"])
 
 
 def _with_template_of(live: Live, child: Live) -> Live:
-    """``child``, but for the pods, which stay as they are in ``live``, and the digest, which says of which spec."""
+    """``child`` with the pod template and the digest of ``live``."""
     annotations = {**child["metadata"]["annotations"], DIGEST_ANNOTATION: _digest_of(live)}
     spec = {**child["spec"], "template": live["spec"]["template"]}
     return {**child, "metadata": {**child["metadata"], "annotations": annotations}, "spec": spec}
@@ -219,12 +221,6 @@ def _with_template_of(live: Live, child: Live) -> Live:
 
 def _is_rolling_out(child: Live, live: Live | None) -> bool:
     return child["kind"] == "Deployment" and live is not None and _has_digest_of(child, live) and not is_complete(live)
-
-
-def _had_lookaside(pool: Pool) -> bool:
-    """Whether the status says that the lookaside had an available replica before."""
-    reasons = (Reason.LOOKASIDE_READY, Reason.LOOKASIDE_DEGRADED, Reason.LOOKASIDE_UNAVAILABLE)
-    return any(_has_reason(pool, reason) for reason in reasons)
 
 
 def _has_reason(pool: Pool, reason: Reason) -> bool:

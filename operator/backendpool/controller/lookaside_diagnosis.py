@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from backendpool.api.conditions import ConditionType, Reason
-from backendpool.api.pool import Pool
+from backendpool.api.pool import Pool, PoolKey
 from backendpool.api.spec import PoolSpec
 from backendpool.children.lookaside_pod import selector_labels
-from backendpool.controller.cache import PoolKey
 from backendpool.controller.diagnosis import why_unavailable
 from backendpool.errors import ClusterError
 from backendpool.k8s.client import Api

@@ -16,7 +16,8 @@ from itertools import chain
 from typing import Any
 from uuid import uuid4
 
-from backendpool.controller.cache import Cache, PoolKey
+from backendpool.api.pool import PoolKey
+from backendpool.controller.cache import Cache
 from backendpool.controller.child_applier import ChildApplier
 from backendpool.controller.child_writer import ChildWriter
 from backendpool.controller.event_recorder import EventRecorder

@@ -16,10 +16,10 @@ from backendpool.api.assessment import ChildrenView
 from backendpool.api.conditions import transitions
 from backendpool.api.constants import API_VERSION, KIND, lookaside_name
 from backendpool.api.endpoints import EndpointSet, of_service, union
-from backendpool.api.pool import Pool, parse_pool
+from backendpool.api.pool import Pool, PoolKey, parse_pool
 from backendpool.api.status import build_status
 from backendpool.children.drift import belongs_to
-from backendpool.controller.cache import Cache, Live, PoolKey
+from backendpool.controller.cache import Cache, Live
 from backendpool.controller.child_applier import Applied, ChildApplier, children_view
 from backendpool.controller.event_recorder import EventRecorder, Notice
 from backendpool.controller.lookaside_diagnosis import Examiner

@@ -79,7 +79,7 @@ class Sweep:
         begin, end = f"{POOLS.plural} cannot be listed", f"listing {POOLS.plural} again"
         self._outage = Outage(log, begin, end, timing.retry.settled)
         self._awaited: Awaited = {}
-        self._unusable: dict[str, str] = {}  # versions by uid, which are not awaited any more
+        self._unusable: dict[str, str] = {}  # resource version by uid; no longer awaited
         self._heard_at = self._current_at = -math.inf
 
     @property

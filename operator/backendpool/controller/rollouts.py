@@ -13,8 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from backendpool.api.endpoint_slices import Later
-
-PoolKey = tuple[str, str]
+from backendpool.api.pool import PoolKey
 
 ROLLOUT_SECONDS: Final = 60.0
 """How long a rollout counts that does not complete: one that cannot must not hold up the others."""
@@ -45,7 +44,7 @@ class RolloutLimiter:
         return True
 
     def resume(self, key: PoolKey) -> None:
-        """The pool's rollout is under way: it was begun by the operator that led before, or has expired here."""
+        """Count a rollout that another leader began. One that expired here is not counted again."""
         if key not in self._running and key not in self._expired:
             self._waiting.pop(key, None)
             self._begin(key)

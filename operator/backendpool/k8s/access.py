@@ -1,4 +1,4 @@
-"""Where the API server is, and who we are to it."""
+"""The address of the API server, and the credentials for it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Source(Protocol):
 
     @property
     def namespace(self) -> str:
-        """The one that is meant where none is named; empty where the source has none."""
+        """The namespace to use where none is given; empty if the source has none."""
 
     async def load(self) -> None:
         """Read everything again: tokens rotate, and plugins make new ones."""

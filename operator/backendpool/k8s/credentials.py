@@ -71,7 +71,7 @@ class Credentials:
             return self.current().authorization != rejected
 
     async def access(self) -> Access:
-        """What the pod or the kubeconfig says now, read again: whoever asks a second time was refused."""
+        """Read the credentials again and return them, for a caller whose last ones were refused."""
         async with self._renewing:
             await self._reload()
             return self.current()

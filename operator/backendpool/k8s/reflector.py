@@ -90,7 +90,7 @@ class Reflector(Generic[T]):
     """The objects of one kind, as ``parse`` reads them; each difference is told to ``on_change``.
 
     ``on_change`` is called when ``items`` already shows the change, and on a list the whole of it. An object that
-    ``parse`` or ``on_change`` raises on is logged, and stays as it was before.
+    ``parse`` or ``on_change`` raises on is logged and keeps its previous state.
     """
 
     def __init__(

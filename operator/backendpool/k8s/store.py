@@ -28,7 +28,7 @@ class Change(Generic[T]):
 class View(Generic[T]):
     """The objects of one kind as ``parse`` reads them; each difference is told to ``on_change``.
 
-    An object that ``parse`` or ``on_change`` raises on stays as it was before. An event that is not newer than
+    An object that ``parse`` or ``on_change`` raises on keeps its previous state. An event that is not newer than
     ``version``, that of the last list or event, tells of an older time and changes nothing: it was told twice, or by a
     watch of before the list.
     """
@@ -105,9 +105,9 @@ class View(Generic[T]):
             return
         try:
             self._on_change(change)
-        # Nor must it blind us when it comes to be used: it stays as it was, so that the next list tells of it again.
+        # Keep the previous state, so that the next list reports the change again.
         except Exception:
-            log.exception("%s/%s cannot be used, and stays as it was", *change.key)
+            log.exception("%s/%s cannot be used; keeping its previous state", *change.key)
             if change.old is None:
                 self._items.pop(change.key, None)
             else:

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from backendpool.api.endpoint_slices import SETTLE_SECONDS
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState, parse_slice, union
-from backendpool.controller.cache import PoolKey
+from backendpool.api.pool import PoolKey
 from tests.fakes.following import CONDITIONS, SERVICES, Document, Follower, document
 
 Moving = tuple[PoolKey, str]

@@ -92,7 +92,7 @@ def test_conditions_that_are_none_do_not_count() -> None:
 
 
 def test_parser_that_fails_makes_a_bad_spec(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug in reading a spec concerns that pool alone, and is there for whoever acts on the spec."""
+    """A bug in the parser is kept with its pool, for the reconciler to raise."""
 
     def broken(_: object) -> Never:
         raise ZeroDivisionError

@@ -12,8 +12,8 @@ import pytest
 from backendpool.api.constants import POOL_LABEL
 from backendpool.api.endpoint_slices import SETTLE_SECONDS
 from backendpool.api.endpoints import Endpoint, Slice, union
-from backendpool.api.pool import Pool, parse_pool
-from backendpool.controller.cache import Cache, Live, PoolKey
+from backendpool.api.pool import Pool, PoolKey, parse_pool
+from backendpool.controller.cache import Cache, Live
 from tests.fakes.pools import document
 from tests.fakes.timers import Timers
 

@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from backendpool.api.constants import API_VERSION, KIND
-from backendpool.api.pool import Pool, parse_pool
-from backendpool.controller.cache import Cache, Live, PoolKey
+from backendpool.api.pool import Pool, PoolKey, parse_pool
+from backendpool.controller.cache import Cache, Live
 from backendpool.controller.child_applier import Applied, ChildApplier
 from backendpool.controller.child_writer import ChildWriter
 from backendpool.controller.event_recorder import EventRecorder, Notice

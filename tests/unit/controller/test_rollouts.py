@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from backendpool.controller.rollouts import ROLLOUT_SECONDS, PoolKey, RolloutLimiter, is_complete
+from backendpool.api.pool import PoolKey
+from backendpool.controller.rollouts import ROLLOUT_SECONDS, RolloutLimiter, is_complete
 from tests.fakes.timers import Timers
 
 

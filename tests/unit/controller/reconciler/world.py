@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from backendpool.api.constants import API_VERSION, KIND, POOL_LABEL
 from backendpool.api.endpoints import Endpoint, Slice
-from backendpool.api.pool import parse_pool
-from backendpool.controller.cache import Cache, PoolKey
+from backendpool.api.pool import PoolKey, parse_pool
+from backendpool.controller.cache import Cache
 from backendpool.controller.child_applier import ChildApplier
 from backendpool.controller.child_writer import ChildWriter
 from backendpool.controller.event_recorder import EventRecorder
