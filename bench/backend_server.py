@@ -15,10 +15,9 @@ import grpc.aio
 
 from backendpool.api.endpoints import EndpointSet
 from backendpool.api.pool_view import PoolView
-from backendpool.lookaside.resolver import Resolver
-from backendpool.lookaside.service import LookasideServicer
-from backendpool.lookaside.topic import Broadcast
-from backendpool.lookaside.watch_service import Telling, WatchServicer
+from backendpool.lookaside.resolver import LookasideServicer, Resolver
+from backendpool.lookaside.topic import Topic
+from backendpool.lookaside.watch_service import EncodedSnapshot, WatchServicer
 from backendpool.proto.lookaside.lookaside_pb2_grpc import add_LookasideServicer_to_server
 from bench.backends import MESSAGES, NAMESPACE, POOL, SERVICE, endpoints
 from greet.greet_pb2_grpc import add_GreetServiceServicer_to_server
@@ -50,9 +49,9 @@ def _echo(server: grpc.aio.Server) -> None:
 def _lookaside(server: grpc.aio.Server, found: EndpointSet) -> None:
     resolver = Resolver(NAMESPACE, POOL, lambda: found)
     add_LookasideServicer_to_server(LookasideServicer(resolver, lambda _: None), server)
-    tellings: Broadcast[Telling] = Broadcast()
-    tellings.publish(Telling(PoolView(found)))
-    WatchServicer(NAMESPACE, POOL, tellings, lambda: 0.0).register(server)
+    topic: Topic[EncodedSnapshot] = Topic()
+    topic.publish(EncodedSnapshot(PoolView(found)))
+    WatchServicer(NAMESPACE, POOL, topic, lambda: 0.0).register(server)
 
 
 async def _unary(request: bytes, _: object) -> bytes:

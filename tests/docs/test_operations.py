@@ -30,7 +30,7 @@ from backendpool.errors import Gone
 from backendpool.k8s.client import Api
 from backendpool.k8s.metrics import WatchMetrics
 from backendpool.k8s.resources import ENDPOINT_SLICES
-from backendpool.lookaside.informers import EndpointView
+from backendpool.lookaside.informers import EndpointInformer
 from backendpool.lookaside.metrics import LookasideMetrics
 from backendpool.lookaside.settings import LookasideSettings
 from greet.gateway.metrics import GatewayMetrics
@@ -83,10 +83,10 @@ def test_lookasides_metrics_are_documented() -> None:
     """So it is with the lookaside's, once its endpoints are known."""
     registry = CollectorRegistry()
     view = SimpleNamespace(age=lambda: 1.0, endpoints=lambda: EndpointSet.of([Endpoint("127.0.0.1", 1)]))
-    metrics = LookasideMetrics(registry, cast("EndpointView", view), {"ads": []})
-    metrics.resolved(StatusCode.OK)
-    metrics.judged("Cluster", refused=True)
-    metrics.renewed(used=True)
+    metrics = LookasideMetrics(registry, cast("EndpointInformer", view), {"ads": []})
+    metrics.count_resolve(StatusCode.OK)
+    metrics.count_ack("Cluster", nack=True)
+    metrics.count_reload(success=True)
     watch = WatchMetrics(registry)
     watch.listed(ENDPOINT_SLICES, 1, 1)
     watch.event(ENDPOINT_SLICES, "ADDED")

@@ -1,4 +1,4 @@
-"""The lookaside: a small gRPC server for each pool that tells clients which backend to call.
+"""The lookaside: a gRPC server for each pool that serves its endpoints to clients by Resolve, Watch and xDS.
 
-It watches the pool's EndpointSlices itself, so it stays fresh while the operator is away.
+It watches the pool's EndpointSlices itself, so its endpoints are current even while the operator is down.
 """

@@ -1,7 +1,6 @@
-"""TLS by files in a folder, as a Secret of cert-manager's is mounted, and renewed ones without a restart.
+"""TLS from a mounted Secret, as cert-manager lays it out, with reloads and without a fallback to plaintext.
 
-Nothing is ever served without TLS in their place: files that cannot be used end the start with a sentence, and while
-the server runs it goes on with the last ones that could.
+Unusable files stop the start with an error. While the server runs it keeps the last certificate that was usable.
 """
 
 from __future__ import annotations
@@ -25,69 +24,72 @@ KEY: Final = "tls.key"
 CLIENTS_CA: Final = "ca.crt"
 
 _CURRENT: Final = "..data"
-"""kubelet replaces the files of a volume all at once, by this link."""
+"""The symbolic link by which kubelet replaces all files of a volume at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """In PEM: what the server shows, and the CA whose certificates clients must show, None where they need none."""
+    """The server's certificate chain and key, and the CA of the clients' certificates, None without mutual TLS. PEM."""
 
     chain: bytes
     key: bytes
     clients_ca: bytes | None
 
 
-class CertificateFolder:
-    """The certificate in ``folder``; ``renewed`` is told when other files were found, and whether they are used."""
+class CertWatcher:
+    """The certificate in ``folder``, reloaded when a file changes; ``on_reload`` gets whether the reload succeeded.
 
-    def __init__(self, folder: Path, renewed: Callable[[bool], None]) -> None:
+    Raises :class:`SettingsError` if the files cannot be used.
+    """
+
+    def __init__(self, folder: Path, on_reload: Callable[[bool], None]) -> None:
         self._folder = folder
-        self._renewed = renewed
-        self._seen = self._signature()
-        self._certificate = _read(self._current())
+        self._on_reload = on_reload
+        self._last_signature = self._signature()
+        self._certificate = _read(self._resolved_folder())
 
     @property
-    def mutual(self) -> bool:
-        """Whether clients must show a certificate."""
+    def mutual_tls(self) -> bool:
+        """Whether clients must present a certificate."""
         return self._certificate.clients_ca is not None
 
     def credentials(self) -> grpc.ServerCredentials:
-        """For a server's port; the folder is looked at before each handshake."""
+        """Return credentials for a server's port, which check the folder before each handshake."""
         return grpc.dynamic_ssl_server_credentials(
             _configuration(self._certificate),
-            self._renewal,  # type: ignore[arg-type]  # its stub forgets that None leaves all as it was
-            self.mutual,
+            self._reload,  # type: ignore[arg-type]  # the stub does not know that None keeps the configuration
+            self.mutual_tls,
         )
 
-    def _renewal(self) -> grpc.ServerCertificateConfiguration | None:
-        """Called by gRPC, in a thread of its own; None where nothing is new that could be used."""
+    def _reload(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return the changed configuration, None to keep the current one. gRPC calls this in a thread of its core."""
         signature = self._signature()
-        if signature == self._seen:
+        if signature == self._last_signature:
             return None
-        self._seen = signature
+        self._last_signature = signature
         try:
-            certificate = _read(self._current())
-            if (certificate.clients_ca is None) == self.mutual:
+            certificate = _read(self._resolved_folder())
+            if (certificate.clients_ca is None) == self.mutual_tls:
                 raise SettingsError(
-                    f"{CLIENTS_CA} {'went' if self.mutual else 'came'}, and whether clients must show a certificate is "
-                    "settled when the server starts: restart the lookaside if that is meant"
+                    f"{CLIENTS_CA} {'went' if self.mutual_tls else 'came'}, and whether clients must show a "
+                    "certificate is settled when the server starts: restart the lookaside if that is meant"
                 )
         except SettingsError as error:
-            log.warning("going on with the certificate of before: %s", error)
-            self._renewed(False)
+            log.warning("keeping the previous certificate: %s", error)
+            self._on_reload(False)
             return None
         log.info("the certificate was renewed")
         self._certificate = certificate
-        self._renewed(True)
+        self._on_reload(True)
         return _configuration(certificate)
 
-    def _current(self) -> Path:
-        """The folder that the files are in now; they are to be read from one and the same."""
+    def _resolved_folder(self) -> Path:
+        """Follow kubelet's link once, so that all files are of one version."""
         current = self._folder / _CURRENT
         return current.resolve() if current.exists() else self._folder
 
     def _signature(self) -> tuple[object, ...]:
-        """Changes when a file does."""
+        """Return a value that changes when a file does."""
         return tuple(_stamp(self._folder / name) for name in (CERTIFICATE, KEY, CLIENTS_CA))
 
 
@@ -100,30 +102,30 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def _read(folder: Path) -> Certificate:
-    """The files, if they can be used; raises :class:`SettingsError` with what is wrong with which."""
+    """Read the files; raises :class:`SettingsError` with the file and the reason if one cannot be used."""
     chain, key, clients_ca = folder / CERTIFICATE, folder / KEY, folder / CLIENTS_CA
     for path in (chain, key):
         if not path.is_file():
             raise SettingsError(f"there is no {path.name}: put it into the Secret that spec.lookaside.tls names")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with _blaming(f"{CERTIFICATE} and {KEY}", "a certificate chain and its own, unencrypted key"):
+    with _settings_error(f"{CERTIFICATE} and {KEY}", "a certificate chain and its own, unencrypted key"):
         context.load_cert_chain(chain, key, password=_no_password)
     if clients_ca.is_file():
-        with _blaming(CLIENTS_CA, "the certificates of one or more CAs"):
+        with _settings_error(CLIENTS_CA, "the certificates of one or more CAs"):
             context.load_verify_locations(clients_ca)
     return Certificate(chain.read_bytes(), key.read_bytes(), clients_ca.read_bytes() if clients_ca.is_file() else None)
 
 
 @contextmanager
-def _blaming(what: str, wanted: str) -> Iterator[None]:
+def _settings_error(files: str, expected: str) -> Iterator[None]:
     try:
         yield
     except (ssl.SSLError, OSError, ValueError) as error:
-        raise SettingsError(f"{what} cannot be used ({error}): give {wanted}, in PEM") from error
+        raise SettingsError(f"{files} cannot be used ({error}): give {expected}, in PEM") from error
 
 
 def _no_password() -> str:
-    """Else a terminal would be asked for one."""
+    """Without it OpenSSL would ask a terminal for the password of an encrypted key."""
     return ""
 
 

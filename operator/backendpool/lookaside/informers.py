@@ -1,42 +1,44 @@
-"""What the lookaside knows of its pool: the endpoints, and how old that knowledge is."""
+"""The lookaside's informers: a pool's endpoints and its spec, each kept current by a watch.
+
+While the API server is unreachable, both keep what they knew last.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from backendpool.api.constants import BACKENDS, COMPONENT_LABEL, POOL_LABEL, SERVICE_NAME_LABEL
 from backendpool.api.endpoint_slices import SettledSlices
 from backendpool.api.endpoints import EndpointSet, Slice, of_service, parse_slice, union
+from backendpool.api.load_balancing import DEFAULT, Balancing
+from backendpool.api.pool import parse_pool
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import Change, Reflector, ReflectorMetrics
-from backendpool.k8s.resources import ENDPOINT_SLICES
+from backendpool.k8s.resources import ENDPOINT_SLICES, POOLS
 
 
-class EndpointView:
-    """The pool's endpoints, kept current by a watch; ``changed`` is called after each change.
-
-    The last ones stay while the API server is away.
-    """
+class EndpointInformer:
+    """The pool's endpoints, from its EndpointSlices; ``on_change`` is called after each change."""
 
     def __init__(
         self,
         api: Api,
         namespace: str,
         pool: str,
-        changed: Callable[[], None],
+        on_change: Callable[[], None],
         metrics: ReflectorMetrics | None = None,
     ) -> None:
-        self._on_change = changed
-        self._slices = SettledSlices(self._changed, asyncio.get_running_loop().call_later)
+        self._on_change = on_change
+        self._slices = SettledSlices(self._schedule_refresh, asyncio.get_running_loop().call_later)
         self._reflector: Reflector[Slice] = Reflector(
             api,
             ENDPOINT_SLICES,
             parse_slice,
             self._put,
             namespace=namespace,
-            # By the pool's labels as well: a Service of that name that is somebody else's does not lead its clients.
+            # The pool's labels as well: a foreign Service of the same name must not receive the clients' calls.
             label_selector=f"{SERVICE_NAME_LABEL}={pool},{POOL_LABEL}={pool},{COMPONENT_LABEL}={BACKENDS}",
             metrics=metrics,
         )
@@ -46,7 +48,7 @@ class EndpointView:
         self._outdated = True
 
     async def run(self) -> NoReturn:
-        """Follow the API server, for ever."""
+        """Watch until cancelled."""
         await self._reflector.run()
 
     async def wait_synced(self) -> None:
@@ -54,20 +56,20 @@ class EndpointView:
         await self._known.wait()
 
     def endpoints(self) -> EndpointSet | None:
-        """The current endpoints; None before they were first known.
+        """Return the current endpoints; None before they were first known.
 
-        A Service with a selector always has a slice, be it an empty one. Where there is none the Service is yet to be
-        made, or was deleted, and the operator makes it anew: until then the last endpoints stand, if there were any.
+        A Service with a selector always has a slice, even if it is empty. If there is none, the Service does not exist
+        yet, or was deleted and the operator is about to create it again: until then the last endpoints are kept.
         """
         self._refresh()
         return self._endpoints
 
     def age(self) -> float:
-        """Seconds since the endpoints were last known to be current."""
+        """Return the seconds since the endpoints were last known to be current."""
         return self._reflector.age()
 
-    def unready(self) -> str | None:
-        """Why there is nothing to answer with yet; None once the endpoints are known."""
+    def readiness_error(self) -> str | None:
+        """Return why the endpoints are not known yet; None once they are."""
         if self.endpoints() is not None:
             return None
         if self._reflector.synced:
@@ -77,10 +79,10 @@ class EndpointView:
     def _put(self, change: Change[Slice]) -> None:
         self._slices.put(change.key[1], change.new)
 
-    def _changed(self) -> None:
+    def _schedule_refresh(self) -> None:
         self._outdated = True
-        # Soon and not at once: a first list of many slices is many changes and one union. But asked for or not, for
-        # what is known now may be the last that is known.
+        # Not at once: a first list of many slices is many changes, and one union is enough. But also if nobody asks:
+        # the next change may be the deletion of the last slice, and the endpoints before it are to be kept.
         asyncio.get_running_loop().call_soon(self._refresh)
 
     def _refresh(self) -> None:
@@ -90,3 +92,58 @@ class EndpointView:
                 self._endpoints = union(slices)
                 self._known.set()
                 self._on_change()
+
+
+class SpecInformer:
+    """The load balancing of the pool's spec; ``on_change`` is called after each change.
+
+    If the pool is deleted, or its spec is invalid to this version, the last one is kept; if there never was a valid
+    one, the default is used.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        namespace: str,
+        pool: str,
+        on_change: Callable[[], None],
+        metrics: ReflectorMetrics | None = None,
+    ) -> None:
+        self._on_change = on_change
+        self._balancing = DEFAULT
+        self._reflector: Reflector[Balancing] = Reflector(
+            api,
+            POOLS,
+            _parse,
+            self._put,
+            namespace=namespace,
+            field_selector=f"metadata.name={pool}",
+            metrics=metrics,
+        )
+
+    async def run(self) -> NoReturn:
+        """Watch until cancelled."""
+        await self._reflector.run()
+
+    async def wait_synced(self) -> None:
+        """Return once the spec is known."""
+        await self._reflector.wait_synced()
+
+    def balancing(self) -> Balancing | None:
+        """Return the current load balancing; None before it was first known."""
+        return self._balancing if self._reflector.synced else None
+
+    def readiness_error(self) -> str | None:
+        """Return why the spec is not known yet; None once it is."""
+        if self._reflector.synced:
+            return None
+        return f"the pool's spec is not known yet: {self._reflector.problem or 'reading it for the first time'}"
+
+    def _put(self, change: Change[Balancing]) -> None:
+        if change.new is not None:
+            self._balancing = change.new
+            self._on_change()
+
+
+def _parse(obj: dict[str, Any]) -> Balancing:
+    return parse_pool(obj).valid_spec().balancing

@@ -1,4 +1,4 @@
-"""The lookaside's Prometheus metrics. What the view knows is read when it is scraped, and kept nowhere."""
+"""The lookaside's Prometheus metrics. Gauges are read from the informer when they are scraped."""
 
 from __future__ import annotations
 
@@ -10,59 +10,53 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
 from backendpool.api.endpoints import EndpointState
-from backendpool.lookaside.informers import EndpointView
+from backendpool.lookaside.informers import EndpointInformer
 
 
 class LookasideMetrics(Collector):
-    """What to alert on: a view that ages, no endpoints, resolves that fail, clients that refuse what they are told.
+    """Counters of the services, and gauges of ``endpoints`` and of ``streams``, the open ones by protocol."""
 
-    ``streams`` are the open ones by the name of their protocol.
-    """
-
-    def __init__(self, registry: CollectorRegistry, view: EndpointView, streams: Mapping[str, Sized]) -> None:
-        self._view = view
+    def __init__(self, registry: CollectorRegistry, endpoints: EndpointInformer, streams: Mapping[str, Sized]) -> None:
+        self._endpoints = endpoints
         self._streams = streams
         self._resolves = Counter(
             "backendpool_lookaside_resolves", "Resolve calls, by gRPC status code.", ["code"], registry=registry
         )
-        self._verdicts = Counter(
+        self._ads_acks = Counter(
             "backendpool_lookaside_ads_verdicts",
-            "xDS responses that clients took or refused, by type of resource.",
+            "xDS responses that clients acknowledged (ack) or rejected (nack), by type of resource.",
             ["type", "verdict"],
             registry=registry,
         )
-        self._renewals = Counter(
+        self._certificate_reloads = Counter(
             "backendpool_lookaside_certificate_renewals",
-            "Certificates found in place of the one before, by whether they are used.",
+            "Reloads of a changed certificate, by outcome: success or error.",
             ["outcome"],
             registry=registry,
         )
         registry.register(self)
 
-    def resolved(self, code: StatusCode) -> None:
-        """A Resolve was answered with that status."""
+    def count_resolve(self, code: StatusCode) -> None:
         self._resolves.labels(code.name).inc()
 
-    def judged(self, type_name: str, refused: bool) -> None:
-        """An xDS client took or refused a response."""
-        self._verdicts.labels(type_name, "refused" if refused else "taken").inc()
+    def count_ack(self, type_name: str, nack: bool) -> None:
+        self._ads_acks.labels(type_name, "refused" if nack else "taken").inc()
 
-    def renewed(self, used: bool) -> None:
-        """Another certificate was found."""
-        self._renewals.labels("used" if used else "refused").inc()
+    def count_reload(self, success: bool) -> None:
+        self._certificate_reloads.labels("used" if success else "refused").inc()
 
     def collect(self) -> Iterator[GaugeMetricFamily | InfoMetricFamily]:
-        """What the view knows now."""
+        """Yield the gauges as they are now."""
         yield GaugeMetricFamily(
             "backendpool_view_age_seconds",
             "Since the endpoints were last known to be current.",
-            value=self._view.age(),
+            value=self._endpoints.age(),
         )
         streams = GaugeMetricFamily("backendpool_lookaside_streams", "Streams that are open.", labels=["protocol"])
-        for protocol, followers in self._streams.items():
-            streams.add_metric([protocol], len(followers))
+        for protocol, subscribers in self._streams.items():
+            streams.add_metric([protocol], len(subscribers))
         yield streams
-        endpoints = self._view.endpoints()
+        endpoints = self._endpoints.endpoints()
         if endpoints is None:
             return
         by_state = GaugeMetricFamily("backendpool_endpoints", "Endpoints of the pool, by state.", labels=["state"])

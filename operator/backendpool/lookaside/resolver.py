@@ -1,71 +1,114 @@
-"""Which address answers a Resolve, or why none does. Pure but for the turn that it keeps."""
+"""Resolve: return one address for one call."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from grpc import StatusCode
+from grpc.aio import ServicerContext
 
 from backendpool.api.constants import lookaside_name
 from backendpool.api.endpoints import EndpointSet
-from backendpool.lookaside.asked import Refusal, refuse_others
-from backendpool.proto.lookaside.lookaside_pb2 import Request
+from backendpool.proto.lookaside import lookaside_pb2_grpc
+from backendpool.proto.lookaside.lookaside_pb2 import Request, Response
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRequest:
+    """The gRPC status of a request that is not served, and a sentence that says what to do."""
+
+    code: StatusCode
+    details: str
+
+
+def check_request(requested: tuple[str, str], served: tuple[str, str]) -> RejectedRequest | None:
+    """Compare the requested namespace and Service with those served; None if they are the same."""
+    (namespace, service), (served_namespace, served_service) = requested, served
+    if not service:
+        return RejectedRequest(
+            StatusCode.INVALID_ARGUMENT, f"service is empty: give the name of the Service, here {served_service}"
+        )
+    if not namespace:
+        return RejectedRequest(
+            StatusCode.INVALID_ARGUMENT,
+            f"namespace is empty: give the namespace of the Service, here {served_namespace}",
+        )
+    if requested != served:
+        return RejectedRequest(
+            StatusCode.NOT_FOUND,
+            f"this server knows {served_service} in namespace {served_namespace} and no other Service: "
+            "ask the lookaside of the pool that you want",
+        )
+    return None
 
 
 class Resolver:
-    """Picks for one pool. ``endpoints`` gives the current set, None as long as it is not known.
+    """Pick addresses of one pool. ``endpoints`` returns the current set, None before it is known.
 
-    The round robin is exact: over an unchanged set, any run of calls as long as the set gives each address
-    once. It begins anywhere, so that servers which start together do not all send their first call to the
-    same backend.
+    Round robin is exact over all clients: while the set does not change, any run of as many calls as there are
+    addresses returns each address once. It starts at a random address, so that servers that start together do not all
+    send their first call to the same backend.
     """
 
     def __init__(self, namespace: str, pool: str, endpoints: Callable[[], EndpointSet | None]) -> None:
         self._namespace = namespace
         self._pool = pool
         self._endpoints = endpoints
-        self._seen: EndpointSet | None = None
-        self._addresses: tuple[str, ...] = ()
-        self._turn = random.getrandbits(32)
+        self._last_endpoints: EndpointSet | None = None
+        self._hosts: tuple[str, ...] = ()
+        self._picks = random.getrandbits(32)
 
-    def resolve(self, request: Request) -> str | Refusal:
-        """The host, without a port, for one call."""
-        refusal = self._wrong(request)
-        if refusal:
-            return refusal
+    def resolve(self, request: Request) -> str | RejectedRequest:
+        """Return a host, without a port, for one call."""
+        if request.router not in (Request.RANDOM, Request.ROUNDROBIN):
+            return RejectedRequest(
+                StatusCode.INVALID_ARGUMENT, f"router {request.router} is unknown: give RANDOM (0) or ROUNDROBIN (1)"
+            )
+        rejected = check_request((request.namespace, request.service), (self._namespace, self._pool))
+        if rejected:
+            return rejected
         endpoints = self._endpoints()
         if endpoints is None:
-            return Refusal(
+            return RejectedRequest(
                 StatusCode.UNAVAILABLE,
                 f"the endpoints of {self._pool} are not known yet: try again, and if it stays so, "
                 f"see the log of {lookaside_name(self._pool)}",
             )
-        addresses = self._eligible(endpoints)
-        if not addresses:
-            return Refusal(
+        hosts = self._eligible_hosts(endpoints)
+        if not hosts:
+            return RejectedRequest(
                 StatusCode.UNAVAILABLE,
                 f"{self._pool} has no ready endpoint: "
                 f"see `kubectl describe gbp {self._pool} --namespace {self._namespace}`",
             )
-        return self._pick(request.router, addresses)
+        if request.router == Request.RANDOM:
+            return random.choice(hosts)
+        self._picks += 1
+        return hosts[self._picks % len(hosts)]
 
-    def _wrong(self, request: Request) -> Refusal | None:
-        if request.router not in (Request.RANDOM, Request.ROUNDROBIN):
-            return Refusal(
-                StatusCode.INVALID_ARGUMENT, f"router {request.router} is unknown: give RANDOM (0) or ROUNDROBIN (1)"
-            )
-        return refuse_others((request.namespace, request.service), (self._namespace, self._pool))
+    def _eligible_hosts(self, endpoints: EndpointSet) -> tuple[str, ...]:
+        """Return each host that may take a call once, whatever its ports; computed once for each set."""
+        if endpoints is not self._last_endpoints:
+            self._last_endpoints = endpoints
+            self._hosts = tuple(dict.fromkeys(endpoint.address for endpoint in endpoints.eligible))
+        return self._hosts
 
-    def _eligible(self, endpoints: EndpointSet) -> tuple[str, ...]:
-        """Hosts that may take a call, each once; worked out once for each set."""
-        if endpoints is not self._seen:
-            self._seen = endpoints
-            self._addresses = tuple(dict.fromkeys(endpoint.address for endpoint in endpoints.eligible))
-        return self._addresses
 
-    def _pick(self, router: Request.RouterType.ValueType, addresses: tuple[str, ...]) -> str:
-        if router == Request.RANDOM:
-            return random.choice(addresses)
-        self._turn += 1
-        return addresses[self._turn % len(addresses)]
+class LookasideServicer(lookaside_pb2_grpc.LookasideServicer):
+    """Serve Resolve from ``resolver``; ``on_resolved`` gets the status of each answer."""
+
+    def __init__(self, resolver: Resolver, on_resolved: Callable[[StatusCode], None]) -> None:
+        self._resolver = resolver
+        self._on_resolved = on_resolved
+
+    async def Resolve(  # noqa: N802 (the method's name on the wire)
+        self, request: Request, context: ServicerContext[Request, Response]
+    ) -> Response:
+        answer = self._resolver.resolve(request)
+        if isinstance(answer, RejectedRequest):
+            self._on_resolved(answer.code)
+            await context.abort(answer.code, answer.details)
+        self._on_resolved(StatusCode.OK)
+        return Response(address=answer)

@@ -1,7 +1,7 @@
-"""The lookaside's server: its services on a port, beside health and metrics, and their end.
+"""The lookaside's server: services, health and metrics on their ports, and the graceful stop.
 
-It is SERVING once the endpoints are known, and stays so while the API server is away: an answer that was
-right a minute ago beats none.
+It is SERVING once the endpoints are known, and stays so while the API server is unreachable: stale endpoints are better
+than none.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from backendpool.k8s.client import Api
-from backendpool.lookaside.cert_watcher import CertificateFolder
+from backendpool.lookaside.cert_watcher import CertWatcher
 from backendpool.lookaside.services import Lookaside
 from backendpool.lookaside.settings import LookasideSettings
 from backendpool.runtime import observability
@@ -24,23 +24,23 @@ from backendpool.runtime.grpc_server import RpcServer
 log = logging.getLogger(__name__)
 
 CONNECTIONS: Final = (
-    # A client whose node died says nothing: pings find it, and what was kept for it is let go.
+    # Pings detect a client whose node died, so that its streams are freed.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # Clients may ping as often, with a call or without; the default is to hang up on them (gRFC A8).
+    # Clients may ping as often, with or without a call; by default the server closes their connections (gRFC A8).
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Now and then clients come again (gRFC A9), so that they spread over replicas that were added; and nobody who
-    # reads nothing stays for ever.
+    # Clients reconnect from time to time (gRFC A9), so that they spread over replicas that were added, and so that the
+    # connection of a client that reads nothing ends.
     ("grpc.max_connection_age_ms", 30 * 60_000),
     ("grpc.max_connection_age_grace_ms", 60_000),
 )
-"""What a connection with long streams needs; durations in milliseconds."""
+"""Options for connections with long streams; durations in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where a server listens."""
+    """The ports that a server listens on, also where the settings say 0."""
 
     grpc: int
     metrics: int
@@ -52,7 +52,7 @@ def run(settings: LookasideSettings) -> None:
 
 
 async def serve(settings: LookasideSettings) -> None:
-    """Serve until SIGTERM or SIGINT; to be awaited in the main thread, which has the signals."""
+    """Serve until SIGTERM or SIGINT. Must run in the main thread, which handles signals."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -62,50 +62,49 @@ async def serve(settings: LookasideSettings) -> None:
 
 @asynccontextmanager
 async def serving(api: Api, settings: LookasideSettings) -> AsyncIterator[Ports]:
-    """Serve while the context lasts; leaving it is a graceful stop."""
+    """Serve until the body ends, then stop gracefully: drain, close the streams, finish the calls in flight."""
     registry = observability.new_registry()
     lookaside = Lookaside(api, settings.namespace, settings.pool, registry)
     server = RpcServer(lookaside.services, CONNECTIONS)
-    certificate = CertificateFolder(settings.tls_folder, lookaside.renewed) if settings.tls_folder else None
-    credentials = certificate.credentials() if certificate else None
+    cert_watcher = CertWatcher(settings.tls_folder, lookaside.metrics.count_reload) if settings.tls_folder else None
+    credentials = cert_watcher.credentials() if cert_watcher else None
     port = server.listen(settings.host, settings.port, "LOOKASIDE_PORT", credentials)
     stopping = asyncio.Event()
 
-    def unready() -> str | None:
-        return "stopping" if stopping.is_set() else lookaside.unready()
+    def readiness_error() -> str | None:
+        return "stopping" if stopping.is_set() else lookaside.readiness_error()
 
     async with (
         observability.serve(
-            settings.metrics_port, registry, _alive, unready, host=settings.host or None
+            settings.metrics_port, registry, _alive, readiness_error, host=settings.host or None
         ) as metrics_port,
         server.answering(settings.grace_seconds),
-        _beside(lookaside.run(), _announce(lookaside, server)),
+        _beside(lookaside.run(), _report_serving(lookaside, server)),
     ):
-        tls = ("mutual TLS" if certificate.mutual else "TLS") if certificate else "no TLS"
+        tls = ("mutual TLS" if cert_watcher.mutual_tls else "TLS") if cert_watcher else "no TLS"
         log.info("serving %s/%s on port %d, %s", settings.namespace, settings.pool, port, tls)
         try:
             yield Ports(port, metrics_port)
         finally:
             stopping.set()
             await server.drain(settings.drain_seconds)
-            # While the server tells each connection that it is the last time (GOAWAY), so that whoever comes again
-            # comes by another.
-            lookaside.disband(settings.spread_seconds)
+            # Together with the server's GOAWAY, so that clients reconnect to another replica.
+            lookaside.publisher.close_all(settings.spread_seconds)
 
 
-async def _announce(lookaside: Lookaside, server: RpcServer) -> None:
-    await lookaside.wait_known()
+async def _report_serving(lookaside: Lookaside, server: RpcServer) -> None:
+    await lookaside.wait_synced()
     await server.ready()
     log.info("the endpoints are known")
 
 
 def _alive() -> None:
-    """An answer at all is the proof: the loop turns. A watch that fails for good ends the process."""
+    """Always succeed: a response proves that the event loop runs, and a bug in a watch ends the process."""
 
 
 @asynccontextmanager
 async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run ``work`` beside the body, and end it with the body; a failure of either ends both."""
+    """Run ``work`` until the body ends; a failure of either cancels the other."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one) for one in work]
         yield

@@ -1,4 +1,4 @@
-"""The lookaside put together: what it knows of its pool, and the services that tell it."""
+"""One pool's lookaside: informers feed the publisher, and three gRPC services serve what it publishes."""
 
 from __future__ import annotations
 
@@ -9,80 +9,99 @@ from typing import Final, NoReturn
 
 from prometheus_client import CollectorRegistry
 
+from backendpool.api.endpoints import EndpointSet
+from backendpool.api.load_balancing import Balancing, EmptyPolicy
 from backendpool.api.pool_view import PoolView
 from backendpool.k8s.client import Api
 from backendpool.k8s.metrics import WatchMetrics
 from backendpool.lookaside import watch_service
-from backendpool.lookaside.informers import EndpointView
+from backendpool.lookaside.informers import EndpointInformer, SpecInformer
 from backendpool.lookaside.metrics import LookasideMetrics
-from backendpool.lookaside.publisher import Publisher
-from backendpool.lookaside.resolver import Resolver
-from backendpool.lookaside.service import LookasideServicer
-from backendpool.lookaside.spec_view import SpecView
-from backendpool.lookaside.topic import Broadcast
-from backendpool.lookaside.watch_service import Telling, WatchServicer
-from backendpool.lookaside.xds import servicer as ads
+from backendpool.lookaside.resolver import LookasideServicer, Resolver
+from backendpool.lookaside.topic import Topic
+from backendpool.lookaside.watch_service import EncodedSnapshot, WatchServicer
+from backendpool.lookaside.xds import servicer as ads_service
 from backendpool.lookaside.xds.names import PoolName
 from backendpool.lookaside.xds.servicer import AdsServicer
-from backendpool.lookaside.xds.snapshot import Publication
+from backendpool.lookaside.xds.snapshot import SnapshotCache
 from backendpool.proto.lookaside import lookaside_pb2, lookaside_pb2_grpc
 from backendpool.runtime.grpc_server import Register
 
 _LOOKASIDE: Final = lookaside_pb2.DESCRIPTOR.services_by_name["Lookaside"].full_name
 
 
+class SnapshotPublisher:
+    """Publish each change of the pool, to the clients of Watch as it is, and to all others under ``emptyPolicy``.
+
+    Clients of Watch apply ``emptyPolicy`` themselves. For xDS and Resolve, ``KeepLast`` is applied here: they get the
+    last endpoints as long as there are none.
+    """
+
+    def __init__(self, pool: PoolName) -> None:
+        self.watch: Topic[EncodedSnapshot] = Topic()
+        self.ads: Topic[SnapshotCache] = Topic()
+        self._pool = pool
+
+    def endpoints(self) -> EndpointSet | None:
+        """Return the endpoints for Resolve; None before the first publication."""
+        return self.ads.latest.view.endpoints if self.ads.latest else None
+
+    def publish(self, endpoints: EndpointSet | None, balancing: Balancing | None) -> None:
+        """Publish what differs from the last publication; nothing while either half is None, not yet known."""
+        if endpoints is None or balancing is None:
+            return
+        view = PoolView(endpoints, balancing)
+        if self.watch.latest is None or not _is_same(view, self.watch.latest.view):
+            self.watch.publish(EncodedSnapshot(view))
+        last = self.ads.latest.view if self.ads.latest else None
+        if last and not endpoints.endpoints and balancing.empty_policy is EmptyPolicy.KEEP_LAST:
+            view = PoolView(last.endpoints, balancing)
+        if last is None or not _is_same(view, last):
+            self.ads.publish(SnapshotCache(self._pool, view))
+
+    def close_all(self, seconds: float) -> None:
+        """Close all streams within that time; their clients reconnect, to another server."""
+        self.watch.close_all(seconds)
+        self.ads.close_all(seconds)
+
+
+def _is_same(one: PoolView, other: PoolView) -> bool:
+    """Compare by the revision, which is a hash of the endpoints."""
+    return (one.endpoints.revision, one.balancing) == (other.endpoints.revision, other.balancing)
+
+
 class Lookaside:
-    """One pool, followed and told: endpoints and spec come in by watches, and go out by three services."""
+    """The informers and services of one pool; ``services`` are by their full names."""
 
     def __init__(self, api: Api, namespace: str, pool: str, registry: CollectorRegistry) -> None:
         watches = WatchMetrics(registry)
-        self._endpoints = EndpointView(api, namespace, pool, self._refresh, watches)
-        self._spec = SpecView(api, namespace, pool, self._refresh, watches)
-        self._name = PoolName(namespace, pool)
-        self._tellings: Broadcast[Telling] = Broadcast()
-        self._publications: Broadcast[Publication] = Broadcast()
-        self._publisher = Publisher(self._endpoints.endpoints, self._spec.balancing, self._tell, self._publish)
-        streams: dict[str, Sized] = {"ads": self._publications, "watch": self._tellings}
-        self._metrics = metrics = LookasideMetrics(registry, self._endpoints, streams)
-        resolver = Resolver(namespace, pool, self._publisher.kept_endpoints)
-        resolving = LookasideServicer(resolver, metrics.resolved)
-        watching = WatchServicer(namespace, pool, self._tellings, self._endpoints.age)
+        self._endpoints = EndpointInformer(api, namespace, pool, self._publish, watches)
+        self._spec = SpecInformer(api, namespace, pool, self._publish, watches)
+        self.publisher = publisher = SnapshotPublisher(PoolName(namespace, pool))
+        streams: dict[str, Sized] = {"ads": publisher.ads, "watch": publisher.watch}
+        self.metrics = metrics = LookasideMetrics(registry, self._endpoints, streams)
+        resolve = LookasideServicer(Resolver(namespace, pool, publisher.endpoints), metrics.count_resolve)
         self.services: Mapping[str, Register] = {
-            _LOOKASIDE: partial(lookaside_pb2_grpc.add_LookasideServicer_to_server, resolving),
-            watch_service.SERVICE: watching.register,
-            ads.SERVICE: AdsServicer(self._publications, metrics).register,
+            _LOOKASIDE: partial(lookaside_pb2_grpc.add_LookasideServicer_to_server, resolve),
+            watch_service.SERVICE: WatchServicer(namespace, pool, publisher.watch, self._endpoints.age).register,
+            ads_service.SERVICE: AdsServicer(publisher.ads, metrics.count_ack).register,
         }
 
-    def unready(self) -> str | None:
-        """Why there is nothing to tell yet; None once there is."""
-        return self._endpoints.unready() or self._spec.unready()
+    def readiness_error(self) -> str | None:
+        """Return why there is nothing to serve yet; None once there is."""
+        return self._endpoints.readiness_error() or self._spec.readiness_error()
 
-    async def wait_known(self) -> None:
-        """Return once there is something to tell."""
+    async def wait_synced(self) -> None:
+        """Return once endpoints and spec are known and published."""
         await asyncio.gather(self._endpoints.wait_synced(), self._spec.wait_synced())
-        self._refresh()
+        self._publish()
 
     async def run(self) -> NoReturn:
-        """Follow the API server, for ever."""
+        """Run the informers until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._endpoints.run())
             group.create_task(self._spec.run())
-        raise AssertionError("views never return")
+        raise AssertionError("informers never return")
 
-    def renewed(self, used: bool) -> None:
-        """Another certificate was found, and is used from now on or is not."""
-        self._metrics.renewed(used)
-
-    def disband(self, seconds: float) -> None:
-        """End all streams within that time, spread out; their clients come again, to another server."""
-        self._tellings.disband(seconds)
-        self._publications.disband(seconds)
-
-    def _refresh(self) -> None:
-        self._publisher.refresh()
-
-    def _tell(self, view: PoolView) -> None:
-        self._tellings.publish(Telling(view))
-
-    def _publish(self, view: PoolView) -> None:
-        self._publications.publish(Publication(self._name, view))
+    def _publish(self) -> None:
+        self.publisher.publish(self._endpoints.endpoints(), self._spec.balancing())

@@ -1,4 +1,4 @@
-"""The lookaside's settings, from flags and the environment, checked before anything starts."""
+"""The lookaside's settings, from flags and the environment, validated before anything starts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from backendpool.runtime.cli_flags import port_from
 
 @dataclass(frozen=True, slots=True)
 class LookasideSettings:
-    """Whose endpoints to serve, and where.
+    """The pool to serve, the ports, and how to stop.
 
-    ``host`` is the address to listen on, all of both families where empty. ``tls_folder`` holds the certificate (see
-    :mod:`~backendpool.lookaside.cert_watcher`), None where TLS is not wanted. ``drain_seconds``: how long new
-    calls are still taken after a request to stop, while the word of it travels through the cluster.
-    Within ``spread_seconds`` from then on streams are ended. ``grace_seconds``: how long calls under way may go on.
+    ``host`` is the address to listen on; empty for all addresses of both families. ``tls_folder`` holds the certificate
+    (see :mod:`~backendpool.lookaside.cert_watcher`); None for plaintext. A stop accepts new calls for another
+    ``drain_seconds``, until the cluster has removed the pod from its Service, then closes the streams within
+    ``spread_seconds``, and leaves other calls in flight ``grace_seconds`` to finish.
     """
 
     pool: str

@@ -1,7 +1,7 @@
-"""The latest of something, told to many streams: each at its own pace, and none at the cost of another.
+"""Publish the latest of something to many streams, each at its own pace.
 
-A stream that is slow is told the latest when it is ready for it, and misses what is no longer so. Nothing is queued for
-it: what waits on its behalf is the one message that it does not read, and after a while it is given up.
+A slow stream skips to the latest item when it can send again. Nothing is queued for it beyond the one message that its
+client does not read, and after a timeout the stream is aborted, so that no stream costs memory or delays another.
 """
 
 from __future__ import annotations
@@ -20,32 +20,36 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-_PATIENCE: Final = 10.0
+_SEND_TIMEOUT: Final = 10.0
 
 
-class Follower:
-    """One stream; ``leaving`` says that it is to end."""
+class _SendTimeout(Exception):
+    """The client does not read."""
 
-    __slots__ = ("_context", "_patience", "_woken", "leaving")
 
-    def __init__(self, context: ServicerContext[Any, bytes], patience: float) -> None:
-        self.leaving = False
+class Subscriber:
+    """One stream of a topic; ``closing`` says that it is to end."""
+
+    __slots__ = ("_context", "_send_timeout", "_woken", "closing")
+
+    def __init__(self, context: ServicerContext[Any, bytes], send_timeout: float) -> None:
+        self.closing = False
         self._context = context
-        self._patience = patience
+        self._send_timeout = send_timeout
         self._woken = asyncio.Event()
-        self.wake()  # for what there is already
+        self.wake()  # for the item that there is already
 
     def wake(self) -> None:
-        """There is something new."""
+        """End :meth:`wait`, the current one or the next."""
         self._woken.set()
 
-    def leave(self) -> None:
-        """End it, in good order: its client comes again, by another connection."""
-        self.leaving = True
+    def close(self) -> None:
+        """End the stream with status OK; its client reconnects."""
+        self.closing = True
         self.wake()
 
-    async def woken(self, timeout: float | None = None) -> None:
-        """Wait until there is something new, for at most ``timeout`` seconds."""
+    async def wait(self, timeout: float | None = None) -> None:
+        """Return when there is something new, and after ``timeout`` seconds in any case."""
         try:
             async with asyncio.timeout(timeout):
                 await self._woken.wait()
@@ -53,59 +57,54 @@ class Follower:
             return
         self._woken.clear()
 
-    async def tell(self, message: bytes) -> None:
-        """Send ``message``, when the client has made room for it."""
+    async def send(self, message: bytes) -> None:
+        """Send ``message``, once flow control lets it through."""
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._send_timeout):
                 await self._context.write(message)
         except TimeoutError:
-            raise _Stuck from None
+            raise _SendTimeout from None
 
 
-class _Stuck(Exception):
-    """The client does not read."""
+class Topic(Generic[T]):
+    """The ``latest`` item and the streams that get it; None until the first one is published.
 
-
-class Broadcast(Generic[T]):
-    """``latest`` is what followers are to have; None as long as nothing is known.
-
-    A client that reads nothing for ``patience`` seconds, though there is something for it, is given up.
+    A stream whose client reads nothing for ``send_timeout`` seconds is aborted.
     """
 
-    def __init__(self, patience: float = _PATIENCE) -> None:
+    def __init__(self, send_timeout: float = _SEND_TIMEOUT) -> None:
         self.latest: T | None = None
-        self._patience = patience
-        self._followers: set[Follower] = set()
+        self._send_timeout = send_timeout
+        self._subscribers: set[Subscriber] = set()
 
     def __len__(self) -> int:
-        """Streams that are open."""
-        return len(self._followers)
+        """Return the number of open streams."""
+        return len(self._subscribers)
 
     def publish(self, item: T) -> None:
-        """Have all followers told of ``item``, and no more of what was before it."""
+        """Replace the latest item and wake all subscribers."""
         self.latest = item
-        for follower in self._followers:
-            follower.wake()
+        for subscriber in self._subscribers:
+            subscriber.wake()
 
     @asynccontextmanager
-    async def follower(self, context: ServicerContext[Any, bytes]) -> AsyncIterator[Follower]:
-        """The stream of ``context``, a follower as long as it is in the body of this."""
-        follower = Follower(context, self._patience)
-        self._followers.add(follower)
+    async def subscribe(self, context: ServicerContext[Any, bytes]) -> AsyncIterator[Subscriber]:
+        """Subscribe the stream of ``context`` until the body ends."""
+        subscriber = Subscriber(context, self._send_timeout)
+        self._subscribers.add(subscriber)
         try:
-            yield follower
-        except _Stuck:
-            self._followers.discard(follower)
-            log.warning("%s reads nothing: given up after %g s", context.peer(), self._patience)
-            # This waits for the client as well, which hears of it when it reads on, or when its connection ends.
-            advice = f"nothing was read for {self._patience:g} s: read what comes, and call again"
+            yield subscriber
+        except _SendTimeout:
+            self._subscribers.discard(subscriber)
+            log.warning("%s reads nothing: given up after %g s", context.peer(), self._send_timeout)
+            # This waits for the client as well, which sees the status when it reads on, or when its connection ends.
+            advice = f"nothing was read for {self._send_timeout:g} s: read what comes, and call again"
             await context.abort(StatusCode.RESOURCE_EXHAUSTED, advice)
         finally:
-            self._followers.discard(follower)
+            self._subscribers.discard(subscriber)
 
-    def disband(self, seconds: float) -> None:
-        """End all streams within that time, each at a moment of its own, so that their clients do not all come back
-        at once."""
+    def close_all(self, seconds: float) -> None:
+        """Close each stream at a random moment within that time, so that clients do not all reconnect at once."""
         loop = asyncio.get_running_loop()
-        for follower in self._followers:
-            loop.call_later(random.uniform(0.0, seconds), follower.leave)
+        for subscriber in self._subscribers:
+            loop.call_later(random.uniform(0.0, seconds), subscriber.close)

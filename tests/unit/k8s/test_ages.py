@@ -17,7 +17,7 @@ from backendpool.controller.resync import Sweep, SweepTiming
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import Reflector
 from backendpool.k8s.resources import ENDPOINT_SLICES
-from backendpool.lookaside.informers import EndpointView
+from backendpool.lookaside.informers import EndpointInformer
 from tests.fakes.api_server import ApiServer
 from tests.fakes.timers import Timers
 from tests.fakes.wall_clock import HOUR, WallClock
@@ -33,7 +33,7 @@ class View(Protocol):
 
 VIEWS: dict[str, Callable[[Api], View]] = {
     "operator": lambda api: Reflector(api, ENDPOINT_SLICES, dict, lambda change: None, namespace="default"),
-    "lookaside": lambda api: EndpointView(api, "default", "greetserver", lambda: None),
+    "lookaside": lambda api: EndpointInformer(api, "default", "greetserver", lambda: None),
     "client": lambda api: PoolSource(api, "default", "greetserver", lambda view: None),
     "sweep": lambda api: Sweep(
         api, Cache(lambda key: None, Timers().later), None, lambda error: None, lambda stall: None, SweepTiming()

@@ -1,4 +1,4 @@
-"""TLS of the lookaside's port: who is let in, and files that change under way."""
+"""TLS of the lookaside's port: authentication, and files that change while it runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from backendpool.errors import SettingsError
 from backendpool.k8s.client import Api
-from backendpool.lookaside.cert_watcher import CertificateFolder
+from backendpool.lookaside.cert_watcher import CertWatcher
 from backendpool.lookaside.server import Ports, serving
 from backendpool.proto.lookaside.lookaside_pb2_grpc import LookasideStub
 from backendpool.proto.v1.endpoints_pb2 import WatchRequest
@@ -63,7 +63,7 @@ async def ready(ports: Ports) -> None:
 
 
 async def test_server_proves_who_it_is(api: Api, ours: Authority, others: Authority, tmp_path: Path) -> None:
-    """A client that trusts its CA is served without a certificate; one that does not, and one in clear, are not."""
+    """A client that trusts its CA is served; one that does not, or that uses plaintext, is not."""
     write(tmp_path, *ours.issue(NAME))
     async with serving(api, replace(SETTINGS, tls_folder=tmp_path)) as ports:
         await ready(ports)
@@ -75,7 +75,7 @@ async def test_server_proves_who_it_is(api: Api, ours: Authority, others: Author
 
 
 async def test_clients_prove_who_they_are(api: Api, ours: Authority, others: Authority, tmp_path: Path) -> None:
-    """With a ca.crt, only clients that show a certificate of that CA are served."""
+    """With a ca.crt, only clients that present a certificate of that CA are served."""
     write(tmp_path, *ours.issue(NAME), ours.certificate)
     async with serving(api, replace(SETTINGS, tls_folder=tmp_path)) as ports:
         await ready(ports)
@@ -89,10 +89,10 @@ async def test_clients_prove_who_they_are(api: Api, ours: Authority, others: Aut
             assert not await answers(nobody)
 
 
-async def test_renewed_files_are_taken_without_a_lost_stream(
+async def test_certificate_is_reloaded_without_a_lost_stream(
     api: Api, ours: Authority, others: Authority, tmp_path: Path
 ) -> None:
-    """New connections meet the new certificate; a stream of before goes on."""
+    """New connections get the new certificate; open streams continue."""
     write(tmp_path, *ours.issue(NAME))
     async with serving(api, replace(SETTINGS, tls_folder=tmp_path)) as ports:
         await ready(ports)
@@ -110,10 +110,10 @@ async def test_renewed_files_are_taken_without_a_lost_stream(
     assert 'backendpool_lookaside_certificate_renewals_total{outcome="used"} 1.0' in metrics
 
 
-async def test_broken_renewal_changes_nothing(
+async def test_failed_reload_keeps_the_certificate(
     api: Api, ours: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The last good certificate is shown, and what is wrong is said once."""
+    """The last usable certificate is kept, and the error is logged once."""
     chain, key = ours.issue(NAME)
     write(tmp_path, chain, key)
     with caplog.at_level(logging.WARNING):
@@ -124,11 +124,11 @@ async def test_broken_renewal_changes_nothing(
                 async with secure(ports, ours) as channel:
                     assert await answers(channel)
     (said,) = [message for message in caplog.messages if "certificate" in message]
-    assert said.startswith("going on with the certificate of before: tls.crt and tls.key cannot be used")
+    assert said.startswith("keeping the previous certificate: tls.crt and tls.key cannot be used")
 
 
 async def test_mutual_tls_is_never_given_up(api: Api, ours: Authority, tmp_path: Path) -> None:
-    """A renewal without ca.crt is not taken: who must show a certificate must go on showing it."""
+    """A reload without ca.crt fails: clients must still present a certificate."""
     write(tmp_path, *ours.issue(NAME), ours.certificate)
     async with serving(api, replace(SETTINGS, tls_folder=tmp_path)) as ports:
         await ready(ports)
@@ -175,7 +175,7 @@ def _no_ca(folder: Path, ours: Authority, others: Authority) -> None:
 def test_files_that_cannot_be_used_end_the_start(
     spoil: object, sentence: str, ours: Authority, others: Authority, tmp_path: Path
 ) -> None:
-    """With a sentence, and never with a server in clear."""
+    """With an error that names the file, and never with a plaintext server."""
     spoil(tmp_path, ours, others)  # type: ignore[operator]
     with pytest.raises(SettingsError, match=sentence):
-        CertificateFolder(tmp_path, lambda used: None)
+        CertWatcher(tmp_path, lambda success: None)

@@ -12,7 +12,7 @@ import pytest
 
 from backendpool.api import endpoint_slices
 from backendpool.k8s.client import Api
-from backendpool.lookaside.informers import EndpointView
+from backendpool.lookaside.informers import EndpointInformer
 from tests.fakes.api_server import ApiServer
 from tests.unit.lookaside.slices import endpoint_slice
 
@@ -32,8 +32,8 @@ async def api(cluster: ApiServer, tmp_path: Path) -> AsyncIterator[Api]:
 
 
 @asynccontextmanager
-async def viewing(api: Api) -> AsyncIterator[EndpointView]:
-    view = EndpointView(api, "default", "greetserver", lambda: None)
+async def viewing(api: Api) -> AsyncIterator[EndpointInformer]:
+    view = EndpointInformer(api, "default", "greetserver", lambda: None)
     following = asyncio.create_task(view.run())
     try:
         await view.wait_synced()
@@ -43,7 +43,7 @@ async def viewing(api: Api) -> AsyncIterator[EndpointView]:
         await asyncio.wait([following])
 
 
-def addresses(view: EndpointView) -> list[str]:
+def addresses(view: EndpointInformer) -> list[str]:
     found = view.endpoints()
     return [endpoint.address for endpoint in found.endpoints] if found else []
 

@@ -6,8 +6,7 @@ import pytest
 from grpc import StatusCode
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.lookaside.asked import Refusal
-from backendpool.lookaside.resolver import Resolver
+from backendpool.lookaside.resolver import RejectedRequest, Resolver
 from backendpool.proto.lookaside.lookaside_pb2 import Request
 
 ROUND_ROBIN = Request(router=Request.ROUNDROBIN, service="greetserver", namespace="default")
@@ -108,12 +107,12 @@ def test_ipv6_host_has_no_brackets() -> None:
         (
             ready("10.0.0.1"),
             {"router": 7},
-            Refusal(StatusCode.INVALID_ARGUMENT, "router 7 is unknown: give RANDOM (0) or ROUNDROBIN (1)"),
+            RejectedRequest(StatusCode.INVALID_ARGUMENT, "router 7 is unknown: give RANDOM (0) or ROUNDROBIN (1)"),
         ),
         (
             ready("10.0.0.1"),
             {"service": ""},
-            Refusal(
+            RejectedRequest(
                 StatusCode.INVALID_ARGUMENT,
                 "service is empty: give the name of the Service, here greetserver",
             ),
@@ -121,7 +120,7 @@ def test_ipv6_host_has_no_brackets() -> None:
         (
             ready("10.0.0.1"),
             {"namespace": ""},
-            Refusal(
+            RejectedRequest(
                 StatusCode.INVALID_ARGUMENT,
                 "namespace is empty: give the namespace of the Service, here default",
             ),
@@ -129,7 +128,7 @@ def test_ipv6_host_has_no_brackets() -> None:
         (
             ready("10.0.0.1"),
             {"service": "other"},
-            Refusal(
+            RejectedRequest(
                 StatusCode.NOT_FOUND,
                 "this server knows greetserver in namespace default and no other Service: "
                 "ask the lookaside of the pool that you want",
@@ -138,7 +137,7 @@ def test_ipv6_host_has_no_brackets() -> None:
         (
             ready("10.0.0.1"),
             {"namespace": "other"},
-            Refusal(
+            RejectedRequest(
                 StatusCode.NOT_FOUND,
                 "this server knows greetserver in namespace default and no other Service: "
                 "ask the lookaside of the pool that you want",
@@ -147,7 +146,7 @@ def test_ipv6_host_has_no_brackets() -> None:
         (
             [],
             {},
-            Refusal(
+            RejectedRequest(
                 StatusCode.UNAVAILABLE,
                 "greetserver has no ready endpoint: see `kubectl describe gbp greetserver --namespace default`",
             ),
@@ -155,7 +154,7 @@ def test_ipv6_host_has_no_brackets() -> None:
         (
             None,
             {},
-            Refusal(
+            RejectedRequest(
                 StatusCode.UNAVAILABLE,
                 "the endpoints of greetserver are not known yet: try again, and if it stays so, "
                 "see the log of greetserver-lookaside",
@@ -164,7 +163,7 @@ def test_ipv6_host_has_no_brackets() -> None:
     ],
 )
 def test_refusal_says_what_to_do(
-    endpoints: list[Endpoint] | None, change: dict[str, int | str], refusal: Refusal
+    endpoints: list[Endpoint] | None, change: dict[str, int | str], refusal: RejectedRequest
 ) -> None:
     """Each call that gets no address gets the fitting status, and a sentence that helps."""
     request = Request()

@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from backendpool.errors import SettingsError
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import ENDPOINT_SLICES, POOLS
-from backendpool.lookaside.informers import EndpointView
+from backendpool.lookaside.informers import EndpointInformer
 from backendpool.lookaside.server import Ports, serve, serving
 from backendpool.proto.lookaside.lookaside_pb2 import Request
 from tests.fakes.api_server import ApiServer
@@ -264,10 +264,10 @@ async def test_taken_port_is_a_settings_error(api: Api) -> None:
 async def test_bug_in_the_watch_ends_the_server(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """A view that can no longer be kept ends the process, for a restart to heal, rather than age in silence."""
 
-    async def broken(self: EndpointView) -> None:
+    async def broken(self: EndpointInformer) -> None:
         raise RuntimeError("bug")
 
-    monkeypatch.setattr(EndpointView, "run", broken)
+    monkeypatch.setattr(EndpointInformer, "run", broken)
     with pytest.raises(ExceptionGroup) as ended:
         async with serving(api, SETTINGS):
             await asyncio.sleep(5)

@@ -15,8 +15,8 @@ from backendpool.k8s.client import Api
 from backendpool.lookaside import watch_service
 from backendpool.lookaside.server import Ports
 from backendpool.lookaside.server import serving as lookaside_serving
-from backendpool.lookaside.topic import Broadcast
-from backendpool.lookaside.watch_service import Telling, WatchServicer
+from backendpool.lookaside.topic import Topic
+from backendpool.lookaside.watch_service import EncodedSnapshot, WatchServicer
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet, WatchRequest
 from backendpool.proto.v1.endpoints_pb2_grpc import EndpointsStub
 from tests.fakes.api_server import ApiServer
@@ -48,10 +48,10 @@ class Watcher:
 
 
 @asynccontextmanager
-async def serving(tellings: Broadcast[Telling], heartbeat: float = 60) -> AsyncIterator[str]:
+async def serving(topic: Topic[EncodedSnapshot], heartbeat: float = 60) -> AsyncIterator[str]:
     """The service alone; gives its address."""
     server = grpc.aio.server()
-    WatchServicer("default", "greetserver", tellings, lambda: 2.5, heartbeat=heartbeat).register(server)
+    WatchServicer("default", "greetserver", topic, lambda: 2.5, heartbeat=heartbeat).register(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -88,9 +88,9 @@ async def test_changed_policy_is_told(cluster: ApiServer, api: Api) -> None:
 
 async def test_heartbeats_tell_revision_and_age() -> None:
     """They say that nothing changed and how old the view is, and repeat nothing."""
-    tellings: Broadcast[Telling] = Broadcast()
-    tellings.publish(Telling(view("10.0.0.1")))
-    async with serving(tellings, heartbeat=0.02) as address, grpc.aio.insecure_channel(address) as channel:
+    topic: Topic[EncodedSnapshot] = Topic()
+    topic.publish(EncodedSnapshot(view("10.0.0.1")))
+    async with serving(topic, heartbeat=0.02) as address, grpc.aio.insecure_channel(address) as channel:
         stream = Watcher(channel)
         whole, beat = await stream.next(), await stream.next()
     assert (whole.unchanged, len(whole.endpoints)) == (False, 1)
@@ -100,13 +100,13 @@ async def test_heartbeats_tell_revision_and_age() -> None:
 
 async def test_nothing_is_told_before_it_is_known() -> None:
     """Not an empty set, and no heartbeat: the stream waits."""
-    tellings: Broadcast[Telling] = Broadcast()
-    async with serving(tellings, heartbeat=0.01) as address, grpc.aio.insecure_channel(address) as channel:
+    topic: Topic[EncodedSnapshot] = Topic()
+    async with serving(topic, heartbeat=0.01) as address, grpc.aio.insecure_channel(address) as channel:
         stream = Watcher(channel)
         reading = asyncio.create_task(stream.addresses())
         await asyncio.sleep(0.1)
         assert not reading.done()
-        tellings.publish(Telling(view("10.0.0.1")))
+        topic.publish(EncodedSnapshot(view("10.0.0.1")))
         assert await reading == ["10.0.0.1"]
 
 
@@ -120,7 +120,7 @@ async def test_nothing_is_told_before_it_is_known() -> None:
 )
 async def test_other_pools_are_refused(request_: WatchRequest, code: grpc.StatusCode, details: str) -> None:
     """With a sentence that says what to do."""
-    async with serving(Broadcast()) as address, grpc.aio.insecure_channel(address) as channel:
+    async with serving(Topic()) as address, grpc.aio.insecure_channel(address) as channel:
         call = EndpointsStub(channel).Watch(request_)
         assert (await call.code(), (await call.details()).startswith(details)) == (code, True)
 

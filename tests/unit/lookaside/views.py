@@ -8,7 +8,7 @@ from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import DEFAULT, Balancing
 from backendpool.api.pool_view import PoolView
 from backendpool.lookaside.xds.names import PoolName
-from backendpool.lookaside.xds.snapshot import Publication
+from backendpool.lookaside.xds.snapshot import SnapshotCache
 
 POOL = PoolName("default", "greetserver")
 NAME = "greetserver.default"
@@ -34,5 +34,5 @@ def zoned(zones: Mapping[str, str], **balancing: object) -> PoolView:
     return view(*found, balancing=Balancing(**balancing))  # type: ignore[arg-type]
 
 
-def publication(*endpoints: str | Endpoint, balancing: Balancing = DEFAULT) -> Publication:
-    return Publication(POOL, view(*endpoints, balancing=balancing))
+def snapshot_cache(*endpoints: str | Endpoint, balancing: Balancing = DEFAULT) -> SnapshotCache:
+    return SnapshotCache(POOL, view(*endpoints, balancing=balancing))

@@ -1,16 +1,15 @@
-"""The lookaside as a control plane: gRPC clients of every language, and Envoy, follow a pool by xDS.
+"""The xDS control plane of a pool, for gRPC clients of every language and for Envoy.
 
-::
+One way from a request to its response::
 
-    names          what a client may call the pool, and the types of resources
-    policies       spec.policy and spec.outlierDetection, as xDS has them    }
-    resources      a pool's view as Listener, RouteConfiguration, Cluster    } pure
-                   and ClusterLoadAssignment                                 }
-    snapshot       these, serialised once for all streams                    }
-    interest       what a stream asked for, has and lacks, of one type       }
-    sotw, delta    the two variants of the protocol, over interests          }
-    servicer       both, as gRPC calls them
+    servicer       ADS, the gRPC service: reads requests, sends responses
+    stream_state   one stream: SotwStream and DeltaStream, the two variants of the protocol   }
+    subscription   the resources of one type that a stream subscribed to, and has             }
+    snapshot       the resources of the pool at one moment, each encoded once                 } pure
+    resources      the pool as Listener, RouteConfiguration, Cluster, ClusterLoadAssignment   }
+    policies       spec.policy and spec.outlierDetection as parts of the Cluster              }
+    names          resource types, and the names of a pool                                    }
 
-The protocol is https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol; what gRPC's clients take of it is in
-gRFC A27 and those that build on it. docs/xds.md says what they do with it.
+The protocol is https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol; gRFC A27 and those that build on it
+say what gRPC clients support. docs/xds.md says what each client does with it.
 """

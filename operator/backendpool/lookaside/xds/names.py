@@ -1,4 +1,4 @@
-"""What a client may call the pool, and the types of resources that it may ask for. Pure."""
+"""The resource types that are served, and the names under which a client may ask for a pool's resources. Pure."""
 
 from __future__ import annotations
 
@@ -15,35 +15,34 @@ LISTENER: Final = f"{_PREFIX}envoy.config.listener.v3.Listener"
 ROUTES: Final = f"{_PREFIX}envoy.config.route.v3.RouteConfiguration"
 
 TYPES: Final = (CLUSTER, ENDPOINTS, LISTENER, ROUTES)
-"""In the order in which they are best told, so that nothing refers to what is not there yet ("make before break")."""
+"""In make-before-break order: a resource is sent before those that refer to it."""
 
-REFERRED: Final = {CLUSTER: ENDPOINTS, LISTENER: ROUTES}
-"""What a resource refers to. A client that gets a new one waits for that as if it had none of it ("warming"), so it has
-to be sent again."""
+WARMED_BY: Final = {CLUSTER: ENDPOINTS, LISTENER: ROUTES}
+"""A client does not use a new resource before it got the one that this refers to ("warming"), even if it has that
+already, so the second is sent again after the first."""
 
 
-def short(type_url: str) -> str:
-    """The type without its package, for logs and metrics; ``other`` for what no client of ours has to do with."""
+def short_type(type_url: str) -> str:
+    """Return the type without its package, for logs and metrics; ``other`` for types that are not served."""
     return type_url.rpartition(".")[2] if type_url in TYPES else "other"
 
 
 @dataclass(frozen=True, slots=True)
 class PoolName:
-    """The pool by each name that a client may use: ``pool`` or ``pool.namespace``, with or without ``:port``.
+    """The names of a pool in xDS: ``pool`` or ``pool.namespace``, either with or without ``:port``.
 
-    A pool has one port, which a client need not know. One that is there anyway, as in ``xds:///greetserver:50051``,
-    leads to the same.
+    The port is ignored, since a pool has only one: ``xds:///greetserver:50051`` is the same as ``xds:///greetserver``.
     """
 
     namespace: str
     pool: str
 
     def __str__(self) -> str:
-        """The name by which the pool's resources refer to each other."""
+        """Return the name by which the pool's resources refer to each other."""
         return f"{self.pool}.{self.namespace}"
 
-    def is_meant_by(self, name: str) -> bool:
-        """Whether a resource of that name is this pool's."""
+    def matches(self, name: str) -> bool:
+        """Return whether a resource of that name is this pool's."""
         host, colon, port = name.partition(":")
         return host in (self.pool, str(self)) and (not colon or _is_port(port))
 

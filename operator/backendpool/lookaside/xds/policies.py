@@ -1,6 +1,6 @@
-"""How calls are to be spread, as xDS has it (gRFC A52, A50). Pure.
+"""``spec.policy`` and ``spec.outlierDetection`` in xDS (gRFC A52, A50). Pure.
 
-A policy that a client does not have is not an error: the list goes on with one that every client has.
+Clients skip policies that they do not support (gRFC A52), so each list ends with round robin, which all support.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _NEVER: Final = UInt32Value(value=0)
 
 
 def load_balancing_policy(policy: Policy) -> LoadBalancingPolicy:
-    """The policies to try, the one that the pool's author wants first.
+    """List the policies to try, that of the spec first.
 
-    They choose among all endpoints of a priority, whatever their localities, but for the one that gRPC has within
-    localities alone (gRFC A58); Envoy has no other there.
+    Each picks among all endpoints of a priority, whatever their locality. Weighted round robin is the exception: gRPC
+    supports it only within a locality (gRFC A58).
     """
-    return _listed(*_wanted(policy), RoundRobin())
+    return _policy_list(*_preferred(policy), RoundRobin())
 
 
-def _wanted(policy: Policy) -> Iterator[Message]:
+def _preferred(policy: Policy) -> Iterator[Message]:
     match policy:
         case Policy.RANDOM:
             yield Random()
         case Policy.LEAST_REQUEST:
             yield LeastRequest(choice_count=UInt32Value(value=2))
         case Policy.WEIGHTED_ROUND_ROBIN:
-            yield WrrLocality(endpoint_picking_policy=_listed(ClientSideWeightedRoundRobin(), RoundRobin()))
+            yield WrrLocality(endpoint_picking_policy=_policy_list(ClientSideWeightedRoundRobin(), RoundRobin()))
         case Policy.CONSISTENT_HASH:
             yield RingHash(hash_function=RingHash.XX_HASH)
         case Policy.ROUND_ROBIN:
@@ -51,7 +51,7 @@ def _wanted(policy: Policy) -> Iterator[Message]:
 
 
 def outlier_detection(outliers: OutlierDetection) -> XdsOutlierDetection:
-    """All of it said outright: what is left out, Envoy enforces by defaults of its own."""
+    """Set every field: Envoy enforces detection that is left out, by its own defaults."""
     found = XdsOutlierDetection(
         interval=Duration(seconds=outliers.interval),
         base_ejection_time=Duration(seconds=outliers.base_ejection),
@@ -87,7 +87,7 @@ def _failure_percentage(percentage: FailurePercentage) -> XdsOutlierDetection:
     )
 
 
-def _listed(*policies: Message) -> LoadBalancingPolicy:
+def _policy_list(*policies: Message) -> LoadBalancingPolicy:
     listed = LoadBalancingPolicy()
     for policy in policies:
         extension = listed.policies.add().typed_extension_config

@@ -1,7 +1,7 @@
 """A pool as xDS resources: Listener -> RouteConfiguration -> Cluster -> ClusterLoadAssignment. Pure.
 
-Each refers to the next by the pool's full name, whatever name it was asked for by. What gRPC's clients need of each is
-in gRFC A27; Envoy takes the cluster and its endpoints.
+Each refers to the next by the pool's full name, whatever name the client asked for. gRFC A27 says which fields gRPC
+clients use; Envoy uses only the cluster and its endpoints.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ _MANY: Final = UInt32Value(value=2**32 - 1)
 _NO_LIMITS: Final = CircuitBreakers.Thresholds(
     max_connections=_MANY, max_pending_requests=_MANY, max_requests=_MANY, max_retries=_MANY
 )
-"""Left out, every client would fail calls beyond 1,024 at once (gRFC A32)."""
+"""Without these, each client fails calls beyond 1,024 in flight (gRFC A32)."""
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def listener(name: str, routes: str) -> Listener:
-    """What a client of the target ``xds:///name`` asks for first."""
+    """Build the API listener of the target ``xds:///name``, which a gRPC client asks for first."""
     manager = HttpConnectionManager(
         rds=Rds(config_source=_ADS, route_config_name=routes),
         http_filters=[HttpFilter(name="router", typed_config=packed(Router()))],
@@ -60,8 +60,8 @@ def listener(name: str, routes: str) -> Listener:
 
 
 def route_configuration(name: str, cluster: str, balancing: Balancing) -> RouteConfiguration:
-    """Every call goes to the one cluster, by the hash of the header that the pool's author names."""
-    # Without limit of ours; the caller has its deadline, and Envoy would add 15 s of its own.
+    """Route every call to ``cluster``, with the hash policy of ``spec.consistentHash``."""
+    # No timeout: the caller sets its deadline, and Envoy's default would be 15 s.
     action = RouteAction(cluster=cluster, timeout=Duration())
     if balancing.hash_header:
         action.hash_policy.add().header.header_name = balancing.hash_header
@@ -70,9 +70,9 @@ def route_configuration(name: str, cluster: str, balancing: Balancing) -> RouteC
 
 
 def cluster(name: str, balancing: Balancing) -> Cluster:
-    """How calls are spread over the endpoints of the same name.
+    """Build the cluster, whose endpoints are asked for under its own name.
 
-    Not of the pool's full name: of clusters that share endpoints, Envoy waits in vain for the second one's.
+    Not under the pool's full name: if two clusters share a ClusterLoadAssignment, Envoy never warms the second.
     """
     found = Cluster(
         name=name,
@@ -81,7 +81,7 @@ def cluster(name: str, balancing: Balancing) -> Cluster:
         load_balancing_policy=load_balancing_policy(balancing.policy),
         circuit_breakers=CircuitBreakers(thresholds=[_NO_LIMITS]),
     )
-    # Envoy speaks HTTP/1.1 unless told otherwise; gRPC's clients pass over it.
+    # Envoy's default is HTTP/1.1; gRPC clients ignore this.
     http2 = HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions())
     found.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(
         packed(HttpProtocolOptions(explicit_http_config=http2))
@@ -92,10 +92,10 @@ def cluster(name: str, balancing: Balancing) -> Cluster:
 
 
 def load_assignment(name: str, endpoints: EndpointSet, prefer: Preference | None, zone: str) -> ClusterLoadAssignment:
-    """The endpoints, as a client in ``zone`` shall use them.
+    """Build the endpoints for a client in ``zone``.
 
-    One that is Draining is told as such, so that it gets no new calls while those under way finish. Where none is Ready
-    the Draining ones are all that there is, and are told as healthy.
+    Draining endpoints get no new calls, while those in flight finish. If none is Ready, the Draining ones are the best
+    there is, and are sent as HEALTHY.
     """
     eligible = EndpointState.READY if endpoints.ready else EndpointState.DRAINING
     return ClusterLoadAssignment(
@@ -109,7 +109,7 @@ def load_assignment(name: str, endpoints: EndpointSet, prefer: Preference | None
 
 
 def packed(message: Message) -> Any:
-    """As the ``Any`` that holds it."""
+    """Pack ``message`` into an ``Any``, with deterministic bytes, since versions are hashes of them."""
     found = Any()
     found.Pack(message, deterministic=True)
     return found
@@ -121,10 +121,10 @@ _Zoned = tuple[str, list[Endpoint]]
 def _tiers(
     endpoints: Iterable[Endpoint], eligible: EndpointState, prefer: Preference | None, zone: str
 ) -> list[list[_Zoned]]:
-    """Endpoints by zone, the client's own zone before all others.
+    """Group endpoints by priority and zone, the client's own zone first.
 
-    Without a preference all are one locality: a policy that chooses among localities first does so by lot, and shares
-    would be even only in the mean.
+    Without a preference all are one locality: policies choose between localities at random, so several would make
+    the shares of endpoints even only on average.
     """
     if prefer is not Preference.ZONE:
         everywhere = list(endpoints)
@@ -132,14 +132,14 @@ def _tiers(
     zones: dict[str, list[Endpoint]] = defaultdict(list)
     for endpoint in endpoints:
         zones[endpoint.zone].append(endpoint)
-    # A zone where no call can go is not to come first, nor to be a priority of its own.
+    # A zone without an eligible endpoint can take no call, so it is neither the first nor a priority by itself.
     here = [item for item in zones.items() if item[0] == zone and any(e.state is eligible for e in item[1])]
     there = sorted(item for item in zones.items() if item not in here)
     return [tier for tier in (here, there) if tier]
 
 
 def _locality(zone: str, endpoints: list[Endpoint], eligible: EndpointState, priority: int) -> LocalityLbEndpoints:
-    """Weighted by its endpoints; gRPC's clients pass over a locality without a weight."""
+    """Build a locality, weighted by its eligible endpoints; gRPC clients ignore one without a weight."""
     weight = sum(endpoint.state is eligible for endpoint in endpoints)
     found = LocalityLbEndpoints.FromString(
         b"".join(_endpoint(e.address, e.port, e.state is eligible) for e in endpoints)
@@ -153,9 +153,9 @@ def _locality(zone: str, endpoints: list[Endpoint], eligible: EndpointState, pri
 
 @lru_cache(maxsize=20_000)
 def _endpoint(address: str, port: int, eligible: bool) -> bytes:
-    """A locality of this endpoint alone, serialised: put together, they are a locality of them all.
+    """Encode a locality of only this endpoint; concatenated, such are the locality of all of them.
 
-    Of a thousand endpoints one changes, and to make the messages of all anew took most of the time of a change.
+    Cached because in a large pool one endpoint changes at a time, and building all messages took most of that time.
     """
     where = Address(socket_address=SocketAddress(address=address, port_value=port))
     health = HealthStatus.HEALTHY if eligible else HealthStatus.DRAINING

@@ -1,98 +1,92 @@
-"""The aggregated discovery service, as gRPC calls it: both variants, over raw bytes.
+"""The aggregated discovery service (ADS), in both variants of the protocol.
 
-Requests and responses are not parsed and built by gRPC, so that a response is serialised once for all streams.
+gRPC passes requests and responses on as bytes, so that a response is encoded once for all streams.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final
 
 import grpc
 import grpc.aio
 from envoy.service.discovery.v3 import ads_pb2
 from google.protobuf.message import DecodeError
 
-from backendpool.lookaside.topic import Broadcast, Follower
-from backendpool.lookaside.xds.conversation import Conversation, Verdict
-from backendpool.lookaside.xds.delta import DeltaConversation
-from backendpool.lookaside.xds.names import short
-from backendpool.lookaside.xds.snapshot import Publication
-from backendpool.lookaside.xds.sotw import SotwConversation
+from backendpool.lookaside.topic import Subscriber, Topic
+from backendpool.lookaside.xds.names import short_type
+from backendpool.lookaside.xds.snapshot import SnapshotCache
+from backendpool.lookaside.xds.stream_state import Ack, DeltaStream, SotwStream, StreamState
 
 log = logging.getLogger(__name__)
 
 SERVICE: Final = ads_pb2.DESCRIPTOR.services_by_name["AggregatedDiscoveryService"].full_name
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
-_MOST_REFUSALS = 1000
-
-
-class AdsObserver(Protocol):
-    """What the service tells of itself, for metrics."""
-
-    def judged(self, type_name: str, refused: bool) -> None:
-        """A client took or refused a response."""
+_MAX_LOGGED_NACKS = 1000
 
 
 class AdsServicer:
-    """Serves what is published."""
+    """Serve the snapshots of ``topic``.
 
-    def __init__(self, publications: Broadcast[Publication], observer: AdsObserver) -> None:
-        self._publications = publications
-        self._observer = observer
-        self._refusals: set[Verdict] = set()
+    ``on_ack`` is called for each ACK or NACK, with the short type of the resources and whether it was a NACK.
+    """
+
+    def __init__(self, topic: Topic[SnapshotCache], on_ack: Callable[[str, bool], None]) -> None:
+        self._topic = topic
+        self._on_ack = on_ack
+        self._logged_nacks: set[Ack] = set()
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add the service to ``server``."""
         handlers: dict[str, Any] = {
-            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._handler(SotwConversation)),
-            "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._handler(DeltaConversation)),
+            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._stream_sotw),
+            "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._stream_delta),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
-    def _handler(self, begin: Callable[[], Conversation]) -> Callable[[object, _Context], Awaitable[None]]:
-        async def converse(_: object, context: _Context) -> None:
-            await self._converse(begin(), context)
+    async def _stream_sotw(self, _: object, context: _Context) -> None:
+        await self._stream(SotwStream(), context)
 
-        return converse
+    async def _stream_delta(self, _: object, context: _Context) -> None:
+        await self._stream(DeltaStream(), context)
 
-    async def _converse(self, conversation: Conversation, context: _Context) -> None:
-        """Listen and tell at the same time, until the client has said all, or either side goes."""
-        async with self._publications.follower(context) as follower:
-            listening = asyncio.create_task(self._listen(conversation, context, follower))
+    async def _stream(self, state: StreamState, context: _Context) -> None:
+        """Read requests and send responses side by side, until the client half-closes or either side goes."""
+        async with self._topic.subscribe(context) as subscriber:
+            reading = asyncio.create_task(self._read_requests(state, context, subscriber))
             try:
-                await self._tell(conversation, follower, listening)
+                await self._send_responses(state, subscriber, reading)
             except DecodeError as error:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no discovery request: {error}")
             finally:
-                listening.cancel()
+                reading.cancel()
 
-    async def _tell(self, conversation: Conversation, follower: Follower, listening: asyncio.Task[None]) -> None:
-        while not (listening.done() or follower.leaving):
-            await follower.woken()
-            if self._publications.latest is not None:
-                for response in conversation.responses(self._publications.latest):
-                    await follower.tell(response)
-        if listening.done():
-            listening.result()
-
-    async def _listen(self, conversation: Conversation, context: _Context, follower: Follower) -> None:
+    async def _read_requests(self, state: StreamState, context: _Context, subscriber: Subscriber) -> None:
         try:
-            while isinstance(request := await context.read(), bytes):  # else the end of them
-                verdict = conversation.take(request)
-                if verdict:
-                    self._judge(verdict)
-                follower.wake()
+            while isinstance(request := await context.read(), bytes):  # else EOF
+                ack = state.handle_request(request)
+                if ack:
+                    self._note(ack)
+                subscriber.wake()
         finally:
-            follower.wake()
+            subscriber.wake()
 
-    def _judge(self, verdict: Verdict) -> None:
-        """Count it; a refusal is worth one line, however many clients share the opinion."""
-        self._observer.judged(short(verdict.type_url), bool(verdict.problem))
-        if verdict.problem and verdict not in self._refusals:
-            log.warning("a client refused a %s: %s", short(verdict.type_url), verdict.problem)
-            if len(self._refusals) < _MOST_REFUSALS:
-                self._refusals.add(verdict)
+    async def _send_responses(self, state: StreamState, subscriber: Subscriber, reading: asyncio.Task[None]) -> None:
+        while not (reading.done() or subscriber.closing):
+            await subscriber.wait()
+            if self._topic.latest is not None:
+                for response in state.responses(self._topic.latest.snapshot(state.zone)):
+                    await subscriber.send(response)
+        if reading.done():
+            reading.result()
+
+    def _note(self, ack: Ack) -> None:
+        """Count it; equal NACKs, of however many clients, are logged once."""
+        self._on_ack(short_type(ack.type_url), bool(ack.error))
+        if ack.error and ack not in self._logged_nacks:
+            log.warning("a client refused a %s: %s", short_type(ack.type_url), ack.error)
+            if len(self._logged_nacks) < _MAX_LOGGED_NACKS:
+                self._logged_nacks.add(ack)

@@ -1,13 +1,13 @@
-"""The resources of a pool at one moment, serialised once for all streams that they are sent on. Pure.
+"""The resources of a pool at one moment, encoded once for all streams that they are sent on. Pure.
 
-A version names content: replicas of one pool have equal ones, and what a client is sent that it has from another
-replica is no change to it. Responses are put together from bytes: concatenated messages of protobuf are one message.
+A version is a hash of the content, so it is equal on all replicas of a lookaside, and a client that moves to another
+replica sees no change. Responses are concatenated from encoded parts: concatenated protobuf messages are one message.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,12 +19,12 @@ from backendpool.api.pool_view import PoolView
 from backendpool.lookaside.xds.names import CLUSTER, ENDPOINTS, LISTENER, ROUTES, PoolName
 from backendpool.lookaside.xds.resources import cluster, listener, load_assignment, packed, route_configuration
 
-_LONGEST_MEMORY = 100  # entries: clients use a few names each, and none may make us remember at will
+_MAX_CACHED = 100  # entries: each client uses a few names, and none may make the server's memory grow
 
 
 @dataclass(frozen=True)
 class Resource:
-    """One resource, and the ``version`` that names its content."""
+    """A named resource, encoded on first use."""
 
     name: str
     message: Message
@@ -34,99 +34,93 @@ class Resource:
         return _digest([self.message.SerializeToString(deterministic=True)])
 
     @cached_property
-    def whole(self) -> bytes:
-        """As a state-of-the-world response holds it."""
+    def sotw_bytes(self) -> bytes:
+        """A state-of-the-world response that holds only this resource."""
         return DiscoveryResponse(resources=[packed(self.message)]).SerializeToString(deterministic=True)
 
     @cached_property
-    def incremental(self) -> bytes:
-        """As a delta response holds it."""
-        item = DeltaResource(name=self.name, version=self.version, resource=packed(self.message))
-        return DeltaDiscoveryResponse(resources=[item]).SerializeToString(deterministic=True)
+    def delta_bytes(self) -> bytes:
+        """A delta response that holds only this resource."""
+        resource = DeltaResource(name=self.name, version=self.version, resource=packed(self.message))
+        return DeltaDiscoveryResponse(resources=[resource]).SerializeToString(deterministic=True)
 
 
 class Snapshot:
-    """What clients in one ``zone`` are to have; each resource is made when it is first asked for."""
+    """The pool's resources for clients in one ``zone``, each built when it is first asked for."""
 
     def __init__(self, pool: PoolName, view: PoolView, zone: str) -> None:
         self._pool = pool
         self._view = view
         self._zone = zone
         self._resources: dict[tuple[str, str], Resource] = {}
-        self._states: dict[tuple[str, frozenset[str]], bytes] = {}
+        self._sotw_responses: dict[tuple[str, frozenset[str]], bytes] = {}
 
-    def find(self, type_url: str, name: str) -> Resource | None:
-        """The resource, None where there is none of that type and name."""
-        make = _MAKERS.get(type_url)
-        if make is None or not self._pool.is_meant_by(name):
+    def resource(self, type_url: str, name: str) -> Resource | None:
+        """Return the resource, None if there is none of that type and name."""
+        if not self._pool.matches(name):
             return None
-        found = self._resources.get((type_url, name))
-        if found is None:
-            found = Resource(name, make(self, name))
-            if len(self._resources) < _LONGEST_MEMORY:
-                self._resources[type_url, name] = found
-        return found
+        resource = self._resources.get((type_url, name))
+        if resource is None:
+            message = self._build(type_url, name)
+            if message is None:
+                return None
+            resource = Resource(name, message)
+            if len(self._resources) < _MAX_CACHED:
+                self._resources[type_url, name] = resource
+        return resource
 
-    def all_names(self, type_url: str) -> frozenset[str]:
-        """What a client gets that asks for all there is of a type.
+    def wildcard_names(self, type_url: str) -> frozenset[str]:
+        """Return the names that a wildcard subscription matches.
 
-        No listeners: ours are for gRPC's clients, which ask by name, and Envoy would refuse them.
+        It matches no listener: ours are API listeners, which gRPC clients ask for by name and Envoy would NACK.
         """
         return frozenset([str(self._pool)]) if type_url == CLUSTER else frozenset()
 
-    def state(self, type_url: str, names: frozenset[str]) -> bytes:
-        """The response that holds all resources of these names, but for its nonce; its version is of all together."""
+    def sotw_response(self, type_url: str, names: frozenset[str]) -> bytes:
+        """Encode the response with all resources of these names, without its nonce; its version covers all of them."""
         key = (type_url, names)
-        found = self._states.get(key)
-        if found is None:
-            resources = [one for one in (self.find(type_url, name) for name in sorted(names)) if one]
-            version = _digest(part for one in resources for part in (one.name.encode(), one.version.encode()))
+        response = self._sotw_responses.get(key)
+        if response is None:
+            resources = [found for found in (self.resource(type_url, name) for name in sorted(names)) if found]
+            version = _digest(part for found in resources for part in (found.name.encode(), found.version.encode()))
             head = DiscoveryResponse(version_info=version, type_url=type_url).SerializeToString()
-            found = b"".join([head, *(one.whole for one in resources)])
-            if len(self._states) < _LONGEST_MEMORY:
-                self._states[key] = found
-        return found
+            response = b"".join([head, *(found.sotw_bytes for found in resources)])
+            if len(self._sotw_responses) < _MAX_CACHED:
+                self._sotw_responses[key] = response
+        return response
 
-    def _listener(self, name: str) -> Message:
-        return listener(name, str(self._pool))
-
-    def _routes(self, name: str) -> Message:
-        return route_configuration(name, str(self._pool), self._view.balancing)
-
-    def _cluster(self, name: str) -> Message:
-        return cluster(name, self._view.balancing)
-
-    def _endpoints(self, name: str) -> Message:
-        return load_assignment(name, self._view.endpoints, self._view.balancing.prefer, self._zone)
-
-
-_MAKERS: Mapping[str, Callable[[Snapshot, str], Message]] = {
-    LISTENER: Snapshot._listener,
-    ROUTES: Snapshot._routes,
-    CLUSTER: Snapshot._cluster,
-    ENDPOINTS: Snapshot._endpoints,
-}
+    def _build(self, type_url: str, name: str) -> Message | None:
+        balancing = self._view.balancing
+        if type_url == LISTENER:
+            return listener(name, str(self._pool))
+        if type_url == ROUTES:
+            return route_configuration(name, str(self._pool), balancing)
+        if type_url == CLUSTER:
+            return cluster(name, balancing)
+        if type_url == ENDPOINTS:
+            return load_assignment(name, self._view.endpoints, balancing.prefer, self._zone)
+        return None
 
 
-class Publication:
-    """A view of the pool as all clients are to have it, wherever they are."""
+class SnapshotCache:
+    """The snapshots of one published view of the pool, by the client's zone."""
 
     def __init__(self, pool: PoolName, view: PoolView) -> None:
+        self.view = view
         self._pool = pool
-        self._view = view
         self._snapshots: dict[str, Snapshot] = {}
 
     def snapshot(self, zone: str) -> Snapshot:
-        """For clients in that zone; they share one where zones make no difference."""
-        known = self._view.balancing.prefer is not None and zone in self._zones
+        """Return the snapshot for clients in that zone; they share one where zones make no difference."""
+        known = self.view.balancing.prefer is not None and zone in self._zones
         key = zone if known else ""
         if key not in self._snapshots:
-            self._snapshots[key] = Snapshot(self._pool, self._view, key)
+            self._snapshots[key] = Snapshot(self._pool, self.view, key)
         return self._snapshots[key]
 
     @cached_property
     def _zones(self) -> frozenset[str]:
-        return frozenset(endpoint.zone for endpoint in self._view.endpoints.endpoints)
+        return frozenset(endpoint.zone for endpoint in self.view.endpoints.endpoints)
 
 
 def _digest(parts: Iterable[bytes]) -> str:

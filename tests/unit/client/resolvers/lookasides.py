@@ -14,8 +14,8 @@ import grpc.aio
 from backendpool.api.pool_view import PoolView
 from backendpool.api.protobuf import message_of
 from backendpool.client.target import LookasideTarget
-from backendpool.lookaside.topic import Broadcast
-from backendpool.lookaside.watch_service import SERVICE, Telling, WatchServicer
+from backendpool.lookaside.topic import Topic
+from backendpool.lookaside.watch_service import SERVICE, EncodedSnapshot, WatchServicer
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet
 from tests.fakes.certificates import Authority
 
@@ -94,14 +94,14 @@ class Replica:
     """The real service, without an API server behind it; ``age`` is what it says of its view, in seconds."""
 
     def __init__(self, view: PoolView, *, heartbeat: float = 60.0) -> None:
-        self.tellings: Broadcast[Telling] = Broadcast()
+        self.topic: Topic[EncodedSnapshot] = Topic()
         self.age = 0.0
         self.publish(view)
-        self._servicer = WatchServicer("ns", "who", self.tellings, lambda: self.age, heartbeat=heartbeat)
+        self._servicer = WatchServicer("ns", "who", self.topic, lambda: self.age, heartbeat=heartbeat)
         self._server: grpc.aio.Server | None = None
 
     def publish(self, view: PoolView) -> None:
-        self.tellings.publish(Telling(view))
+        self.topic.publish(EncodedSnapshot(view))
 
     async def start(self, port: int = 0) -> int:
         """Listen, and give the port."""
@@ -113,7 +113,7 @@ class Replica:
 
     async def drain(self) -> None:
         """Stop as the lookaside does: GOAWAY, and streams that end in good order."""
-        self.tellings.disband(0.0)
+        self.topic.close_all(0.0)
         await self.stop(5.0)
 
     async def stop(self, grace: float | None = None) -> None:

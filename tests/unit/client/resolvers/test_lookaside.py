@@ -245,9 +245,9 @@ async def test_goes_on_at_another_replica() -> None:
     """A replica that stops is left without a word to the client; what the other one tells then is followed."""
     async with replicated(ONE) as (lookaside, *replicas), following(source(lookaside)) as told:
         await told.count(1)
-        ours, other = sorted(replicas, key=lambda replica: len(replica.tellings), reverse=True)
+        ours, other = sorted(replicas, key=lambda replica: len(replica.topic), reverse=True)
         await ours.drain()
-        await until(lambda: len(other.tellings) == 1)
+        await until(lambda: len(other.topic) == 1)
         assert told.views == [ONE]
         other.publish(TWO)
         assert await told.count(2) == [ONE, TWO]
@@ -260,7 +260,7 @@ async def test_clients_spread_over_replicas() -> None:
         for _ in range(24):
             told = await stack.enter_async_context(following(source(lookaside)))
             await told.count(1)
-        assert all(len(replica.tellings) for replica in replicas)
+        assert all(len(replica.topic) for replica in replicas)
 
 
 async def test_unknown_policy_does_not_hide_the_endpoints(caplog: pytest.LogCaptureFixture) -> None:

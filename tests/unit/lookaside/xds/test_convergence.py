@@ -1,4 +1,4 @@
-"""Whatever a client asks, and whatever changes meanwhile, it ends with just what it wants, as it is now."""
+"""Whatever clients subscribe to and whatever changes, they end with exactly the current resources of their names."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from backendpool.api.load_balancing import Balancing, Policy
 from backendpool.lookaside.xds.names import TYPES
-from backendpool.lookaside.xds.snapshot import Publication
-from tests.unit.lookaside.views import publication
-from tests.unit.lookaside.xds.talk import Delta, Sotw, Told
+from backendpool.lookaside.xds.snapshot import SnapshotCache
+from tests.unit.lookaside.views import snapshot_cache
+from tests.unit.lookaside.xds.ads_clients import DeltaClient, Response, SotwClient
 
 NAMES = st.frozensets(st.sampled_from(["greetserver", "greetserver.default", "greetserver:80", "nobody"]), min_size=1)
 ADDRESSES = st.sets(st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3"]))
@@ -21,52 +21,54 @@ ADDRESSES = st.sets(st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3"]))
 class Client(Protocol):
     held: dict[str, dict[str, bytes]]
 
-    def told(self, publication: Publication) -> list[Told]: ...
+    def receive(self, cache: SnapshotCache) -> list[Response]: ...
 
 
-class Conversing(RuleBasedStateMachine):
-    """Two clients, one of each variant, that want the same and hold what they are told."""
+class Convergence(RuleBasedStateMachine):
+    """Two clients, one of each variant, with equal subscriptions."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = publication()
-        self.sotw, self.delta = Sotw(), Delta()
+        self.now = snapshot_cache()
+        self.sotw, self.delta = SotwClient(), DeltaClient()
         self.wanted: dict[str, frozenset[str]] = {}
 
     @rule(addresses=ADDRESSES, policy=st.sampled_from(Policy))
     def change(self, addresses: set[str], policy: Policy) -> None:
-        self.now = publication(*addresses, balancing=Balancing(policy))
+        self.now = snapshot_cache(*addresses, balancing=Balancing(policy))
 
     @rule(type_url=st.sampled_from(TYPES), names=NAMES)
     def want(self, type_url: str, names: frozenset[str]) -> None:
         before = self.wanted.get(type_url, frozenset())
-        self.sotw.ask(type_url, *names)
-        self.delta.ask(type_url, *(names - before), leave=tuple(before - names))
+        self.sotw.request(type_url, *names)
+        self.delta.request(type_url, *(names - before), leave=tuple(before - names))
         self.wanted[type_url] = names
 
-    @rule(type_url=st.sampled_from(TYPES), refused=st.booleans())
-    def judge(self, type_url: str, refused: bool) -> None:
-        problem = "no" if refused else ""
+    @rule(type_url=st.sampled_from(TYPES), nack=st.booleans())
+    def answer(self, type_url: str, nack: bool) -> None:
+        error = "no" if nack else ""
         if type_url in self.sotw.last:
-            self.sotw.ask(type_url, *self.wanted[type_url], problem=problem)
+            self.sotw.request(type_url, *self.wanted[type_url], error=error)
         if type_url in self.delta.last:
-            self.delta.ask(type_url, problem=problem, ack=True)
+            self.delta.request(type_url, error=error, ack=True)
 
     @rule()
-    def listen(self) -> None:
-        """Each is told what it lacks, and then nothing more."""
+    def receive(self) -> None:
+        """Each is sent what it lacks, and then nothing more."""
         for client in (self.sotw, self.delta):
-            self._listen(client)
+            self._check(client)
 
-    def _listen(self, client: Client) -> None:
-        client.told(self.now)
-        assert client.told(self.now) == []
+    def _check(self, client: Client) -> None:
+        client.receive(self.now)
+        assert client.receive(self.now) == []
         snapshot = self.now.snapshot("")
         for type_url, names in self.wanted.items():
-            there = {name: found for name in names if (found := snapshot.find(type_url, name))}
+            there = {name: found for name in names if (found := snapshot.resource(type_url, name))}
             held = {name: raw for name, raw in client.held[type_url].items() if name in names}
-            assert held == {name: found.message.SerializeToString(deterministic=True) for name, found in there.items()}
+            assert held == {
+                name: resource.message.SerializeToString(deterministic=True) for name, resource in there.items()
+            }
 
 
-Conversing.TestCase.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)
-TestConversing = Conversing.TestCase
+Convergence.TestCase.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)
+TestConvergence = Convergence.TestCase

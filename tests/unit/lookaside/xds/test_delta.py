@@ -3,105 +3,105 @@
 from __future__ import annotations
 
 from backendpool.api.load_balancing import Balancing, Policy
-from backendpool.lookaside.xds.conversation import Verdict
-from tests.unit.lookaside.views import NAME, publication
-from tests.unit.lookaside.xds.talk import CLUSTER, ENDPOINTS, LISTENER, Delta, Told
+from backendpool.lookaside.xds.stream_state import Ack
+from tests.unit.lookaside.views import NAME, snapshot_cache
+from tests.unit.lookaside.xds.ads_clients import CLUSTER, ENDPOINTS, LISTENER, DeltaClient, Response
 
-ONE = publication("10.0.0.1")
-TWO = publication("10.0.0.1", "10.0.0.2")
-OTHER_POLICY = publication("10.0.0.1", balancing=Balancing(Policy.LEAST_REQUEST))
+ONE = snapshot_cache("10.0.0.1")
+TWO = snapshot_cache("10.0.0.1", "10.0.0.2")
+OTHER_POLICY = snapshot_cache("10.0.0.1", balancing=Balancing(Policy.LEAST_REQUEST))
 
 
 def test_only_what_is_lacking_is_sent() -> None:
     """One more name, one more resource: the one that the client has is not sent again."""
-    client = Delta()
-    client.ask(CLUSTER, "greetserver")
-    assert client.told(ONE) == [Told("Cluster", ("greetserver",))]
-    client.ask(CLUSTER, NAME)
-    assert client.told(ONE) == [Told("Cluster", (NAME,))]
-    assert client.told(ONE) == []
+    client = DeltaClient()
+    client.request(CLUSTER, "greetserver")
+    assert client.receive(ONE) == [Response("Cluster", ("greetserver",))]
+    client.request(CLUSTER, NAME)
+    assert client.receive(ONE) == [Response("Cluster", (NAME,))]
+    assert client.receive(ONE) == []
 
 
 def test_change_is_sent() -> None:
     """An acknowledgement wants nothing; a change is told."""
-    client = Delta()
-    client.ask(ENDPOINTS, NAME)
-    client.told(ONE)
-    assert client.ask(ENDPOINTS, ack=True) == Verdict(ENDPOINTS, "")
-    assert client.told(ONE) == []
-    assert client.told(TWO) == [Told("ClusterLoadAssignment", (NAME,))]
+    client = DeltaClient()
+    client.request(ENDPOINTS, NAME)
+    client.receive(ONE)
+    assert client.request(ENDPOINTS, ack=True) == Ack(ENDPOINTS, "")
+    assert client.receive(ONE) == []
+    assert client.receive(TWO) == [Response("ClusterLoadAssignment", (NAME,))]
 
 
 def test_refusal_is_a_verdict() -> None:
     """A NACK says why, and is not answered until there is something else to say."""
-    client = Delta()
-    client.ask(ENDPOINTS, NAME)
-    client.told(ONE)
-    assert client.ask(ENDPOINTS, problem="no") == Verdict(ENDPOINTS, "no")
-    assert client.told(ONE) == []
+    client = DeltaClient()
+    client.request(ENDPOINTS, NAME)
+    client.receive(ONE)
+    assert client.request(ENDPOINTS, error="no") == Ack(ENDPOINTS, "no")
+    assert client.receive(ONE) == []
 
 
 def test_unknown_name_is_told_to_be_absent_once() -> None:
     """Of any type, for here a response can say it."""
-    client = Delta()
-    client.ask(ENDPOINTS, "nobody")
-    assert client.told(ONE) == [Told("ClusterLoadAssignment", (), ("nobody",))]
-    assert client.told(TWO) == []
+    client = DeltaClient()
+    client.request(ENDPOINTS, "nobody")
+    assert client.receive(ONE) == [Response("ClusterLoadAssignment", (), ("nobody",))]
+    assert client.receive(TWO) == []
 
 
 def test_resubscribed_is_sent_again() -> None:
     """Also without having been unsubscribed: who asks again has lost it."""
-    client = Delta()
-    client.ask(ENDPOINTS, NAME)
-    client.told(ONE)
-    client.ask(ENDPOINTS, NAME)
-    assert client.told(ONE) == [Told("ClusterLoadAssignment", (NAME,))]
-    client.ask(ENDPOINTS, leave=(NAME,))
-    assert client.told(TWO) == []
-    client.ask(ENDPOINTS, NAME)
-    assert client.told(TWO) == [Told("ClusterLoadAssignment", (NAME,))]
+    client = DeltaClient()
+    client.request(ENDPOINTS, NAME)
+    client.receive(ONE)
+    client.request(ENDPOINTS, NAME)
+    assert client.receive(ONE) == [Response("ClusterLoadAssignment", (NAME,))]
+    client.request(ENDPOINTS, leave=(NAME,))
+    assert client.receive(TWO) == []
+    client.request(ENDPOINTS, NAME)
+    assert client.receive(TWO) == [Response("ClusterLoadAssignment", (NAME,))]
 
 
 def test_wildcard_has_all_clusters() -> None:
     """Without a name, or by the star; a listener there is none, and that is said."""
-    bare, star = Delta(), Delta()
-    bare.ask(CLUSTER)
-    star.ask(CLUSTER, "*")
+    bare, star = DeltaClient(), DeltaClient()
+    bare.request(CLUSTER)
+    star.request(CLUSTER, "*")
     for client in (bare, star):
-        assert client.told(ONE) == [Told("Cluster", (NAME,))]
-        assert client.told(OTHER_POLICY) == [Told("Cluster", (NAME,))]
-    star.ask(LISTENER)
-    assert star.told(OTHER_POLICY) == [Told("Listener", ())]
-    star.ask(CLUSTER, leave=("*",))
-    assert star.told(ONE) == []
+        assert client.receive(ONE) == [Response("Cluster", (NAME,))]
+        assert client.receive(OTHER_POLICY) == [Response("Cluster", (NAME,))]
+    star.request(LISTENER)
+    assert star.receive(OTHER_POLICY) == [Response("Listener", ())]
+    star.request(CLUSTER, leave=("*",))
+    assert star.receive(ONE) == []
 
 
 def test_name_unsubscribed_under_a_wildcard_is_sent_again() -> None:
     """The client has let go of it, and still wants all there is."""
-    client = Delta()
-    client.ask(CLUSTER, "*", NAME)
-    client.told(ONE)
-    client.ask(CLUSTER, leave=(NAME,))
-    assert client.told(ONE) == [Told("Cluster", (NAME,))]
+    client = DeltaClient()
+    client.request(CLUSTER, "*", NAME)
+    client.receive(ONE)
+    client.request(CLUSTER, leave=(NAME,))
+    assert client.receive(ONE) == [Response("Cluster", (NAME,))]
 
 
 def test_reconnecting_client_is_sent_what_it_lacks() -> None:
     """What it says that it has is compared: the same is not sent, another is, and what is gone is said to be."""
-    before = Delta()
-    before.ask(CLUSTER, NAME)
-    before.ask(ENDPOINTS, NAME)
-    before.told(ONE)
+    before = DeltaClient()
+    before.request(CLUSTER, NAME)
+    before.request(ENDPOINTS, NAME)
+    before.receive(ONE)
     has = {NAME: before.last[CLUSTER].resources[0].version}
-    client = Delta()
-    client.ask(CLUSTER, NAME, "gone", has=has | {"gone": "1"})
-    client.ask(ENDPOINTS, NAME, has={NAME: before.last[ENDPOINTS].resources[0].version})
-    assert client.told(TWO) == [Told("Cluster", (), ("gone",)), Told("ClusterLoadAssignment", (NAME,))]
+    client = DeltaClient()
+    client.request(CLUSTER, NAME, "gone", has=has | {"gone": "1"})
+    client.request(ENDPOINTS, NAME, has={NAME: before.last[ENDPOINTS].resources[0].version})
+    assert client.receive(TWO) == [Response("Cluster", (), ("gone",)), Response("ClusterLoadAssignment", (NAME,))]
 
 
 def test_new_cluster_is_followed_by_its_endpoints() -> None:
     """As in the other variant: a changed cluster waits for endpoints."""
-    client = Delta()
-    client.ask(CLUSTER, NAME)
-    client.ask(ENDPOINTS, NAME)
-    client.told(ONE)
-    assert [told.type for told in client.told(OTHER_POLICY)] == ["Cluster", "ClusterLoadAssignment"]
+    client = DeltaClient()
+    client.request(CLUSTER, NAME)
+    client.request(ENDPOINTS, NAME)
+    client.receive(ONE)
+    assert [told.type for told in client.receive(OTHER_POLICY)] == ["Cluster", "ClusterLoadAssignment"]

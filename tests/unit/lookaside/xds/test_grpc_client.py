@@ -22,8 +22,8 @@ from tests.fakes.pools import document
 from tests.unit.greet.servers import REQUEST, greet_servers, pod_of
 from tests.unit.lookaside.peers import Client, started, until
 from tests.unit.lookaside.slices import endpoint_slice
-from tests.unit.lookaside.views import publication
-from tests.unit.lookaside.xds.ads import Server
+from tests.unit.lookaside.views import snapshot_cache
+from tests.unit.lookaside.xds.ads_server import AdsServer
 
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 POOL = "GrpcBackendPool"
@@ -65,7 +65,7 @@ async def until_refused(greeter: Greeter) -> str:
                 return error.details() or ""
 
 
-async def refused(peer: Client) -> bool:
+async def nacked(peer: Client) -> bool:
     return 'verdict="refused"' in (await peer.http("/metrics"))[1]
 
 
@@ -85,7 +85,7 @@ async def test_calls_are_spread_and_changes_followed(
             await until_shares(greeter, set(HOSTS))
             cluster.put(endpoint_slice(port=port))
             assert "greetserver.default" in await until_refused(greeter)
-            assert not await refused(peer)
+            assert not await nacked(peer)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ async def test_every_policy_is_taken(
         async with started(api) as peer, calling(peer.ports.grpc, monkeypatch) as greeter:
             await until(peer.ready)
             await until_shares(greeter, set(HOSTS))
-            assert not await refused(peer)
+            assert not await nacked(peer)
 
 
 async def test_own_zone_is_called_and_left(cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,17 +146,17 @@ async def test_calls_go_on_while_the_lookaside_is_away(
 
 async def test_refused_update_leaves_all_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the client refuses changes nothing for its calls; the next good one is taken."""
-    server = Server()
+    server = AdsServer()
     async with greet_servers(*HOSTS) as port, server.serving() as control:
         good, fewer = ([Endpoint(host, port) for host in hosts] for hosts in (HOSTS, HOSTS[:2]))
-        server.publications.publish(publication(*good))
+        server.topic.publish(snapshot_cache(*good))
         async with calling(control, monkeypatch) as greeter:
             await until_shares(greeter, set(HOSTS))
-            server.publications.publish(publication(*good, Endpoint("no-address", port)))
+            server.topic.publish(snapshot_cache(*good, Endpoint("no-address", port)))
             async with asyncio.timeout(10):
-                while ("ClusterLoadAssignment", True) not in server.observer.verdicts:
+                while ("ClusterLoadAssignment", True) not in server.acks:
                     await asyncio.sleep(0.01)
             assert await shares(greeter, 30) == dict.fromkeys(HOSTS, 10)
-            server.publications.publish(publication(*fewer))
+            server.topic.publish(snapshot_cache(*fewer))
             await until_shares(greeter, set(HOSTS[:2]))
-    assert server.observer.verdicts.count(("ClusterLoadAssignment", True)) == 1
+    assert server.acks.count(("ClusterLoadAssignment", True)) == 1

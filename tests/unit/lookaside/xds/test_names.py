@@ -2,7 +2,7 @@
 
 import pytest
 
-from backendpool.lookaside.xds.names import CLUSTER, short
+from backendpool.lookaside.xds.names import CLUSTER, short_type
 from tests.unit.lookaside.views import POOL
 
 
@@ -11,7 +11,7 @@ from tests.unit.lookaside.views import POOL
 )
 def test_each_name_of_the_pool_is_known(name: str) -> None:
     """Short or full, with or without a port."""
-    assert POOL.is_meant_by(name)
+    assert POOL.matches(name)
 
 
 @pytest.mark.parametrize(
@@ -23,10 +23,10 @@ def test_each_name_of_the_pool_is_known(name: str) -> None:
 )
 def test_other_names_are_not(name: str) -> None:
     """What is not the pool's is not answered for, however near it comes."""
-    assert not POOL.is_meant_by(name)
+    assert not POOL.matches(name)
 
 
 def test_types_are_short_in_logs() -> None:
     """A client cannot have us write what it likes into logs and metrics."""
-    assert short(CLUSTER) == "Cluster"
-    assert short("type.googleapis.com/evil.Type") == "other"
+    assert short_type(CLUSTER) == "Cluster"
+    assert short_type("type.googleapis.com/evil.Type") == "other"

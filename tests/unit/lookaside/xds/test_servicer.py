@@ -16,9 +16,9 @@ from backendpool.lookaside.xds.servicer import SERVICE
 from tests.fakes.api_server import ApiServer
 from tests.unit.lookaside.peers import started, until
 from tests.unit.lookaside.slices import endpoint_slice
-from tests.unit.lookaside.views import NAME, publication
-from tests.unit.lookaside.xds.ads import Server
-from tests.unit.lookaside.xds.talk import ENDPOINTS
+from tests.unit.lookaside.views import NAME, snapshot_cache
+from tests.unit.lookaside.xds.ads_clients import ENDPOINTS
+from tests.unit.lookaside.xds.ads_server import AdsServer
 
 
 async def test_endpoints_are_followed_from_the_cluster_to_the_stream(cluster: ApiServer, api: Api) -> None:
@@ -39,21 +39,21 @@ async def test_endpoints_are_followed_from_the_cluster_to_the_stream(cluster: Ap
 
 async def test_nothing_is_told_before_it_is_known() -> None:
     """Not even to whom asks for something: an empty answer would take away what clients have."""
-    server = Server()
+    server = AdsServer()
     async with server.channel() as channel:
         stream = AggregatedDiscoveryServiceStub(channel).StreamAggregatedResources()
         await stream.write(DiscoveryRequest(type_url=ENDPOINTS, resource_names=[NAME]))
         async with asyncio.timeout(5):
-            while not len(server.publications):
+            while not len(server.topic):
                 await asyncio.sleep(0.01)
-        server.publications.publish(publication("10.0.0.1"))
+        server.topic.publish(snapshot_cache("10.0.0.1"))
         assert b"10.0.0.1" in (await stream.read()).resources[0].value
 
 
 async def test_refusal_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     """A thousand clients that refuse the same are one line with the message of the first."""
-    server = Server()
-    server.publications.publish(publication("10.0.0.1"))
+    server = AdsServer()
+    server.topic.publish(snapshot_cache("10.0.0.1"))
     with caplog.at_level(logging.WARNING):
         async with server.channel() as channel:
             for _ in range(3):
@@ -68,25 +68,25 @@ async def test_refusal_is_logged_once_and_counted(caplog: pytest.LogCaptureFixtu
                 )
                 await stream.done_writing()
                 assert await stream.read() is grpc.aio.EOF
-    assert server.observer.verdicts == [("ClusterLoadAssignment", True)] * 3
+    assert server.acks == [("ClusterLoadAssignment", True)] * 3
     assert caplog.messages == ["a client refused a ClusterLoadAssignment: no locality like that"]
 
 
 async def test_client_that_has_said_all_ends_the_stream() -> None:
     """A half-closed stream ends in good order, and is followed no more."""
-    server = Server()
-    server.publications.publish(publication("10.0.0.1"))
+    server = AdsServer()
+    server.topic.publish(snapshot_cache("10.0.0.1"))
     async with server.channel() as channel:
         stream = AggregatedDiscoveryServiceStub(channel).StreamAggregatedResources()
         await stream.done_writing()
         assert await stream.read() is grpc.aio.EOF
         assert await stream.code() is grpc.StatusCode.OK
-        assert len(server.publications) == 0
+        assert len(server.topic) == 0
 
 
 async def test_garbage_is_refused() -> None:
     """Bytes that are no request end the stream with a sentence."""
-    server = Server()
+    server = AdsServer()
     async with server.channel() as channel:
         call: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
             f"/{SERVICE}/StreamAggregatedResources"

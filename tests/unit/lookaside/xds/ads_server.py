@@ -7,33 +7,23 @@ from contextlib import asynccontextmanager
 
 import grpc.aio
 
-from backendpool.lookaside.topic import Broadcast
+from backendpool.lookaside.topic import Topic
 from backendpool.lookaside.xds.servicer import AdsServicer
-from backendpool.lookaside.xds.snapshot import Publication
+from backendpool.lookaside.xds.snapshot import SnapshotCache
 
 
-class Observer:
-    """Notes what is told of clients' verdicts."""
-
-    def __init__(self) -> None:
-        self.verdicts: list[tuple[str, bool]] = []
-
-    def judged(self, type_name: str, refused: bool) -> None:
-        self.verdicts.append((type_name, refused))
-
-
-class Server:
-    """Serves ``publications``."""
+class AdsServer:
+    """Serves ``topic``, and records the type of each ACK and NACK, and whether it was a NACK."""
 
     def __init__(self) -> None:
-        self.observer = Observer()
-        self.publications: Broadcast[Publication] = Broadcast()
+        self.topic: Topic[SnapshotCache] = Topic()
+        self.acks: list[tuple[str, bool]] = []
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[int]:
-        """Gives the port."""
+        """Serve on a free port, which is yielded."""
         server = grpc.aio.server()
-        AdsServicer(self.publications, self.observer).register(server)
+        AdsServicer(self.topic, self._on_ack).register(server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         try:
@@ -43,6 +33,9 @@ class Server:
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[grpc.aio.Channel]:
-        """A client's, to the service."""
+        """A channel to the service."""
         async with self.serving() as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield channel
+
+    def _on_ack(self, type_name: str, nack: bool) -> None:
+        self.acks.append((type_name, nack))

@@ -1,4 +1,4 @@
-"""The client's side of a conversation, for tests of ours."""
+"""ADS clients of both variants, over a stream's state and without gRPC."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ from envoy.service.discovery.v3.discovery_pb2 import (
 )
 from google.rpc.status_pb2 import Status
 
-from backendpool.lookaside.xds.conversation import Verdict
-from backendpool.lookaside.xds.delta import DeltaConversation
-from backendpool.lookaside.xds.names import CLUSTER, ENDPOINTS, LISTENER, ROUTES, TYPES, short
-from backendpool.lookaside.xds.snapshot import Publication
-from backendpool.lookaside.xds.sotw import SotwConversation
+from backendpool.lookaside.xds.names import CLUSTER, ENDPOINTS, LISTENER, ROUTES, TYPES, short_type
+from backendpool.lookaside.xds.snapshot import SnapshotCache
+from backendpool.lookaside.xds.stream_state import Ack, DeltaStream, SotwStream
 
-__all__ = ["CLUSTER", "ENDPOINTS", "LISTENER", "ROUTES", "Delta", "Sotw", "Told"]
+__all__ = ["CLUSTER", "ENDPOINTS", "LISTENER", "ROUTES", "DeltaClient", "Response", "SotwClient"]
 
 _MESSAGES = {
     CLUSTER: cluster_pb2.Cluster,
@@ -33,27 +31,27 @@ _MESSAGES = {
 }
 
 
-class Told(NamedTuple):
-    """What a response said: the short type, names of resources, and of resources that are not there."""
+class Response(NamedTuple):
+    """A response: the short type, the names of its resources, and of those that it says do not exist."""
 
     type: str
     names: tuple[str, ...]
-    absent: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
 
-class Sotw:
-    """A client of StreamAggregatedResources, which keeps versions and nonces as the protocol wants."""
+class SotwClient:
+    """A client of StreamAggregatedResources, with versions and nonces as the protocol requires."""
 
     def __init__(self, zone: str = "") -> None:
         self.last: dict[str, DiscoveryResponse] = {}
         self.held: dict[str, dict[str, bytes]] = {type_url: {} for type_url in TYPES}
-        self._conversation = SotwConversation()
+        self._state = SotwStream()
         self._node: Node | None = Node(locality=Locality(zone=zone))
 
-    def ask(
-        self, type_url: str, *names: str, problem: str = "", nonce: str | None = None, version: str | None = None
-    ) -> Verdict | None:
-        """Want these; where there was a response, take it, or refuse it with ``problem``."""
+    def request(
+        self, type_url: str, *names: str, error: str = "", nonce: str | None = None, version: str | None = None
+    ) -> Ack | None:
+        """Subscribe to exactly these; ACK the last response, or NACK it with ``error``."""
         last = self.last.get(type_url, DiscoveryResponse())
         request = DiscoveryRequest(
             type_url=type_url,
@@ -61,43 +59,43 @@ class Sotw:
             node=self._node,
             response_nonce=last.nonce if nonce is None else nonce,
             version_info=last.version_info if version is None else version,
-            error_detail=Status(message=problem) if problem else None,
+            error_detail=Status(message=error) if error else None,
         )
         self._node = None
-        return self._conversation.take(request.SerializeToString())
+        return self._state.handle_request(request.SerializeToString())
 
-    def told(self, publication: Publication) -> list[Told]:
-        """What we say now."""
-        return [self._read(response) for response in self._conversation.responses(publication)]
+    def receive(self, cache: SnapshotCache) -> list[Response]:
+        """Return the responses that the server sends now."""
+        return [self._read(response) for response in self._state.responses(cache.snapshot(self._state.zone))]
 
-    def _read(self, raw: bytes) -> Told:
+    def _read(self, raw: bytes) -> Response:
         response = DiscoveryResponse.FromString(raw)
         self.last[response.type_url] = response
         found = {_name(response.type_url, one.value): one.value for one in response.resources}
         if response.type_url in (LISTENER, CLUSTER):
-            self.held[response.type_url].clear()  # what a complete response leaves out is gone
+            self.held[response.type_url].clear()  # a complete response removes what it leaves out
         self.held[response.type_url] |= found
-        return Told(short(response.type_url), tuple(found))
+        return Response(short_type(response.type_url), tuple(found))
 
 
-class Delta:
+class DeltaClient:
     """A client of DeltaAggregatedResources."""
 
     def __init__(self) -> None:
         self.last: dict[str, DeltaDiscoveryResponse] = {}
         self.held: dict[str, dict[str, bytes]] = {type_url: {} for type_url in TYPES}
-        self._conversation = DeltaConversation()
+        self._state = DeltaStream()
 
-    def ask(
+    def request(
         self,
         type_url: str,
         *names: str,
         leave: tuple[str, ...] = (),
         has: dict[str, str] | None = None,
-        problem: str = "",
+        error: str = "",
         ack: bool = False,
-    ) -> Verdict | None:
-        """Want these as well, and ``leave`` no more; ``ack`` or ``problem`` is about the last response."""
+    ) -> Ack | None:
+        """Subscribe to these as well, unsubscribe from ``leave``; ACK the last response, or NACK it with ``error``."""
         last = self.last.get(type_url, DeltaDiscoveryResponse())
         for name in leave:
             self.held[type_url].pop(name, None)
@@ -106,16 +104,16 @@ class Delta:
             resource_names_subscribe=names,
             resource_names_unsubscribe=leave,
             initial_resource_versions=has or {},
-            response_nonce=last.nonce if ack or problem else "",
-            error_detail=Status(message=problem) if problem else None,
+            response_nonce=last.nonce if ack or error else "",
+            error_detail=Status(message=error) if error else None,
         )
-        return self._conversation.take(request.SerializeToString())
+        return self._state.handle_request(request.SerializeToString())
 
-    def told(self, publication: Publication) -> list[Told]:
-        """What we say now."""
-        return [self._read(response) for response in self._conversation.responses(publication)]
+    def receive(self, cache: SnapshotCache) -> list[Response]:
+        """Return the responses that the server sends now."""
+        return [self._read(response) for response in self._state.responses(cache.snapshot(self._state.zone))]
 
-    def _read(self, raw: bytes) -> Told:
+    def _read(self, raw: bytes) -> Response:
         response = DeltaDiscoveryResponse.FromString(raw)
         self.last[response.type_url] = response
         found = {one.name: one.resource.value for one in response.resources}
@@ -123,7 +121,7 @@ class Delta:
         self.held[response.type_url] |= found
         for name in response.removed_resources:
             self.held[response.type_url].pop(name, None)
-        return Told(short(response.type_url), tuple(found), tuple(response.removed_resources))
+        return Response(short_type(response.type_url), tuple(found), tuple(response.removed_resources))
 
 
 def _name(type_url: str, raw: bytes) -> str:

@@ -1,0 +1,76 @@
+"""What the publisher publishes, and when."""
+
+from __future__ import annotations
+
+from backendpool.api.endpoints import EndpointSet
+from backendpool.api.load_balancing import DEFAULT, Balancing, EmptyPolicy, Policy
+from backendpool.api.pool_view import PoolView
+from backendpool.lookaside.services import SnapshotPublisher
+from tests.unit.lookaside.views import POOL, view
+
+KEEP = Balancing(empty_policy=EmptyPolicy.KEEP_LAST)
+
+
+class Published:
+    """A publisher, and the views that it published."""
+
+    def __init__(self) -> None:
+        self.publisher = SnapshotPublisher(POOL)
+        self.watch: list[PoolView] = []
+        self.ads: list[PoolView] = []
+        self._seen: tuple[object, object] = (None, None)
+
+    def now(self, *addresses: str, balancing: Balancing = DEFAULT) -> None:
+        self.publisher.publish(view(*addresses).endpoints, balancing)
+        watch, ads = self.publisher.watch.latest, self.publisher.ads.latest
+        if watch and watch is not self._seen[0]:
+            self.watch.append(watch.view)
+        if ads and ads is not self._seen[1]:
+            self.ads.append(ads.view)
+        self._seen = (watch, ads)
+
+
+def test_nothing_is_published_before_both_halves_are_known() -> None:
+    """Endpoints without load balancing, or load balancing without endpoints, are not published."""
+    publisher = SnapshotPublisher(POOL)
+    publisher.publish(view("10.0.0.1").endpoints, None)
+    publisher.publish(None, Balancing())
+    assert (publisher.watch.latest, publisher.ads.latest, publisher.endpoints()) == (None, None, None)
+
+
+def test_equal_view_is_published_once() -> None:
+    """A relist that changes nothing is not published; a change of either half is."""
+    published = Published()
+    published.now("10.0.0.1")
+    published.now("10.0.0.1")
+    assert published.watch == published.ads == [view("10.0.0.1")]
+    published.now("10.0.0.1", balancing=Balancing(Policy.RANDOM))
+    published.now("10.0.0.2", balancing=Balancing(Policy.RANDOM))
+    assert len(published.watch) == len(published.ads) == 3
+
+
+def test_keep_last_is_applied_for_xds_and_resolve() -> None:
+    """They keep the last endpoints; clients of Watch get the empty set, and keep the last ones themselves."""
+    published = Published()
+    published.now("10.0.0.1", balancing=KEEP)
+    published.now(balancing=KEEP)
+    assert [len(one.endpoints.endpoints) for one in published.watch] == [1, 0]
+    assert published.ads == [view("10.0.0.1", balancing=KEEP)]
+    assert published.publisher.endpoints() == view("10.0.0.1").endpoints
+    published.now("10.0.0.2", balancing=KEEP)
+    assert published.publisher.endpoints() == view("10.0.0.2").endpoints
+
+
+def test_fail_is_empty_for_all() -> None:
+    """With emptyPolicy Fail, an empty set is published to all."""
+    published = Published()
+    published.now("10.0.0.1")
+    published.now()
+    assert published.publisher.endpoints() == EndpointSet.of(())
+
+
+def test_keep_last_without_last_endpoints_is_empty() -> None:
+    """KeepLast has nothing to keep if the first set is empty."""
+    published = Published()
+    published.now(balancing=KEEP)
+    assert published.publisher.endpoints() == EndpointSet.of(())
