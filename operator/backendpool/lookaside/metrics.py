@@ -23,13 +23,13 @@ class LookasideMetrics(Collector):
             "backendpool_lookaside_resolves", "Resolve calls, by gRPC status code.", ["code"], registry=registry
         )
         self._ads_acks = Counter(
-            "backendpool_lookaside_ads_verdicts",
+            "backendpool_lookaside_ads_acks",
             "xDS responses that clients acknowledged (ack) or rejected (nack), by type of resource.",
-            ["type", "verdict"],
+            ["type", "outcome"],
             registry=registry,
         )
         self._certificate_reloads = Counter(
-            "backendpool_lookaside_certificate_renewals",
+            "backendpool_lookaside_certificate_reloads",
             "Reloads of a changed certificate, by outcome: success or error.",
             ["outcome"],
             registry=registry,
@@ -40,10 +40,10 @@ class LookasideMetrics(Collector):
         self._resolves.labels(code.name).inc()
 
     def count_ack(self, type_name: str, nack: bool) -> None:
-        self._ads_acks.labels(type_name, "refused" if nack else "taken").inc()
+        self._ads_acks.labels(type_name, "nack" if nack else "ack").inc()
 
     def count_reload(self, success: bool) -> None:
-        self._certificate_reloads.labels("used" if success else "refused").inc()
+        self._certificate_reloads.labels("success" if success else "error").inc()
 
     def collect(self) -> Iterator[GaugeMetricFamily | InfoMetricFamily]:
         """Yield the gauges as they are now."""

@@ -107,7 +107,7 @@ async def test_certificate_is_reloaded_without_a_lost_stream(
             assert await answers(before)
             assert not stream.done()
             _, metrics = await http(ports, "/metrics")
-    assert 'backendpool_lookaside_certificate_renewals_total{outcome="used"} 1.0' in metrics
+    assert 'backendpool_lookaside_certificate_reloads_total{outcome="success"} 1.0' in metrics
 
 
 async def test_failed_reload_keeps_the_certificate(

@@ -66,7 +66,7 @@ async def until_refused(greeter: Greeter) -> str:
 
 
 async def nacked(peer: Client) -> bool:
-    return 'verdict="refused"' in (await peer.http("/metrics"))[1]
+    return 'outcome="nack"' in (await peer.http("/metrics"))[1]
 
 
 async def test_calls_are_spread_and_changes_followed(
