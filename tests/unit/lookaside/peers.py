@@ -1,4 +1,4 @@
-"""A lookaside on loopback, and what a client can ask it."""
+"""A lookaside on loopback, and a client of it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROUND_ROBIN = Request(router=Request.ROUNDROBIN, service="greetserver", namespac
 
 
 class Client:
-    """What a client of the server can ask."""
+    """A client of the server."""
 
     def __init__(self, channel: grpc.aio.Channel, ports: Ports) -> None:
         self.channel = channel
@@ -58,7 +58,7 @@ class Client:
 
 
 async def http(ports: Ports, path: str) -> tuple[int, str]:
-    """Status and text of the server's HTTP side."""
+    """Return status and text of a page of the metrics port."""
     url = f"http://127.0.0.1:{ports.metrics}{path}"
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         return response.status, await response.text()
@@ -73,7 +73,7 @@ async def client(ports: Ports) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def started(api: Api, settings: LookasideSettings = SETTINGS) -> AsyncIterator[Client]:
-    """A server and its client; not yet synced where the API server is away."""
+    """A server and its client; synced only if the API server is reachable."""
     async with serving(api, settings) as ports, client(ports) as found:
         yield found
 
@@ -84,7 +84,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def refusal(call: Awaitable[str]) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
+async def rpc_error(call: Awaitable[str]) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call
-    return refused.value.code(), refused.value.details() or ""
+    return raised.value.code(), raised.value.details() or ""

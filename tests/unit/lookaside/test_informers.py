@@ -1,4 +1,4 @@
-"""What the lookaside answers from, between an API server and nobody who asks."""
+"""The endpoints that the informer knows, read from an API server."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ async def api(cluster: ApiServer, tmp_path: Path) -> AsyncIterator[Api]:
 
 
 @asynccontextmanager
-async def viewing(api: Api) -> AsyncIterator[EndpointInformer]:
-    view = EndpointInformer(api, "default", "greetserver", lambda: None)
-    following = asyncio.create_task(view.run())
+async def informer_of(api: Api) -> AsyncIterator[EndpointInformer]:
+    informer = EndpointInformer(api, "default", "greetserver", lambda: None)
+    running = asyncio.create_task(informer.run())
     try:
-        await view.wait_synced()
-        yield view
+        await informer.wait_synced()
+        yield informer
     finally:
-        following.cancel()
-        await asyncio.wait([following])
+        running.cancel()
+        await asyncio.wait([running])
 
 
-def addresses(view: EndpointInformer) -> list[str]:
-    found = view.endpoints()
+def addresses(informer: EndpointInformer) -> list[str]:
+    found = informer.endpoints()
     return [endpoint.address for endpoint in found.endpoints] if found else []
 
 
@@ -56,39 +56,39 @@ async def until(condition: Callable[[], bool], always: Callable[[], bool] = lamb
 
 
 async def test_endpoint_that_moves_stays_listed(cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Told first that it left its slice, then that it joined another, the view never answers without it."""
+    """It stays listed if the watch reports that it left one slice before it reports that it joined another."""
     monkeypatch.setattr(endpoint_slices, "SETTLE_SECONDS", 60.0)
-    async with viewing(api) as view:
+    async with informer_of(api) as informer:
         cluster.put(endpoint_slice("10.0.0.2", "10.0.0.8", name="one"))
-        await until(lambda: "10.0.0.8" in addresses(view), always=lambda: "10.0.0.1" in addresses(view))
-        assert addresses(view) == ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.8"]
+        await until(lambda: "10.0.0.8" in addresses(informer), always=lambda: "10.0.0.1" in addresses(informer))
+        assert addresses(informer) == ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.8"]
         cluster.put(endpoint_slice("10.0.0.1", "10.0.0.3", "10.0.0.9", name="two"))
-        await until(lambda: "10.0.0.9" in addresses(view), always=lambda: "10.0.0.1" in addresses(view))
-        assert addresses(view) == ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.8", "10.0.0.9"]
+        await until(lambda: "10.0.0.9" in addresses(informer), always=lambda: "10.0.0.1" in addresses(informer))
+        assert addresses(informer) == ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.8", "10.0.0.9"]
 
 
-async def test_endpoint_that_is_gone_leaves_unasked(cluster: ApiServer, api: Api) -> None:
-    """With nothing else happening, one that vanished outright is listed no more, moments later."""
-    async with viewing(api) as view:
-        assert addresses(view) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+async def test_vanished_endpoint_is_removed_without_another_event(cluster: ApiServer, api: Api) -> None:
+    """The removal grace ends by its own timer."""
+    async with informer_of(api) as informer:
+        assert addresses(informer) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
         cluster.put(endpoint_slice("10.0.0.2", name="one"))
-        await until(lambda: addresses(view) == ["10.0.0.2", "10.0.0.3"])
+        await until(lambda: addresses(informer) == ["10.0.0.2", "10.0.0.3"])
 
 
-async def test_last_endpoints_are_those_of_the_end(cluster: ApiServer, api: Api) -> None:
-    """When the Service is deleted the last endpoints stand, and not those that somebody asked for last."""
-    async with viewing(api) as view:
-        assert addresses(view) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+async def test_last_endpoints_are_the_current_ones(cluster: ApiServer, api: Api) -> None:
+    """If the Service is deleted, those before the deletion are kept, even if they were never asked for."""
+    async with informer_of(api) as informer:
+        assert addresses(informer) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
         cluster.put(endpoint_slice("10.0.0.7", name="one"))
         await asyncio.sleep(0.2)
         for name in ("one", "two"):
             cluster.remove("EndpointSlice", "default", name)
         await asyncio.sleep(0.2)
-        assert addresses(view) == ["10.0.0.3", "10.0.0.7"]
+        assert addresses(informer) == ["10.0.0.3", "10.0.0.7"]
 
 
-async def test_slices_of_a_deleted_service_do_not_count(cluster: ApiServer, api: Api) -> None:
-    """What is left of the Service before is nobody's, as it is to the operator."""
+async def test_slices_of_a_deleted_service_are_ignored(cluster: ApiServer, api: Api) -> None:
+    """As in the operator, slices of an earlier Service of the same name do not count."""
 
     def made_for(uid: str, second: int, address: str) -> dict[str, Any]:
         made = endpoint_slice(address, name=f"of-{uid}")
@@ -96,9 +96,9 @@ async def test_slices_of_a_deleted_service_do_not_count(cluster: ApiServer, api:
         made["metadata"]["creationTimestamp"] = f"2026-01-01T00:00:0{second}Z"
         return made
 
-    async with viewing(api) as view:
+    async with informer_of(api) as informer:
         cluster.put(made_for("old", 1, "10.0.0.7"))
-        await until(lambda: "10.0.0.7" in addresses(view))
+        await until(lambda: "10.0.0.7" in addresses(informer))
         cluster.put(made_for("new", 2, "10.0.0.8"))
-        await until(lambda: "10.0.0.8" in addresses(view))
-        assert addresses(view) == ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.8"]
+        await until(lambda: "10.0.0.8" in addresses(informer))
+        assert addresses(informer) == ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.8"]

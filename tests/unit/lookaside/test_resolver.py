@@ -1,4 +1,4 @@
-"""The pick."""
+"""Resolve: which address is picked."""
 
 from collections import Counter
 
@@ -79,7 +79,7 @@ def test_changed_set_is_used_by_the_next_call() -> None:
 
 
 def test_draining_is_passed_over_while_one_is_ready() -> None:
-    """A pod that is going gets no new calls."""
+    """A terminating pod gets no new calls."""
     subject = resolver(ready("10.0.0.1") + draining("10.0.0.2"))
     assert {subject.resolve(ROUND_ROBIN) for _ in range(4)} == {"10.0.0.1"}
 
@@ -97,12 +97,12 @@ def test_address_with_two_ports_has_one_share() -> None:
 
 
 def test_ipv6_host_has_no_brackets() -> None:
-    """The host stands as it is; brackets belong to host and port."""
+    """Brackets belong to host and port."""
     assert resolver(ready("fd00::1")).resolve(ROUND_ROBIN) == "fd00::1"
 
 
 @pytest.mark.parametrize(
-    ("endpoints", "change", "refusal"),
+    ("endpoints", "change", "rejected"),
     [
         (
             ready("10.0.0.1"),
@@ -162,12 +162,12 @@ def test_ipv6_host_has_no_brackets() -> None:
         ),
     ],
 )
-def test_refusal_says_what_to_do(
-    endpoints: list[Endpoint] | None, change: dict[str, int | str], refusal: RejectedRequest
+def test_rejection_says_what_to_do(
+    endpoints: list[Endpoint] | None, change: dict[str, int | str], rejected: RejectedRequest
 ) -> None:
-    """Each call that gets no address gets the fitting status, and a sentence that helps."""
+    """Each rejected request gets a status, and details that say what to do."""
     request = Request()
     request.CopyFrom(ROUND_ROBIN)
     for field, value in change.items():
         setattr(request, field, value)
-    assert resolver(endpoints).resolve(request) == refusal
+    assert resolver(endpoints).resolve(request) == rejected

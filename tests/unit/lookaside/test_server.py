@@ -19,14 +19,14 @@ from backendpool.lookaside.informers import EndpointInformer
 from backendpool.lookaside.server import Ports, serve, serving
 from backendpool.proto.lookaside.lookaside_pb2 import Request
 from tests.fakes.api_server import ApiServer
-from tests.unit.lookaside.peers import NOT_SERVING, SERVING, SETTINGS, Client, client, refusal, started, until
+from tests.unit.lookaside.peers import NOT_SERVING, SERVING, SETTINGS, Client, client, rpc_error, started, until
 from tests.unit.lookaside.slices import endpoint_slice
 
 LIST_SERVICES = reflection_pb2.ServerReflectionRequest(list_services="")
 
 
 async def test_wire_format_is_the_one_of_existing_clients(cluster: ApiServer, api: Api) -> None:
-    """Path, field numbers, types and enum values are those that clients were generated from elsewhere."""
+    """Path, field numbers, types and enum values are those of clients that were generated elsewhere."""
     cluster.put(endpoint_slice("10.0.0.9"))
     async with started(api) as peer:
         await until(peer.ready)
@@ -45,7 +45,7 @@ async def test_round_robin_is_exact_for_all_clients_together(api: Api) -> None:
 
 
 async def test_only_what_is_the_pools_is_asked_for(cluster: ApiServer, api: Api) -> None:
-    """The API server selects, so that a big cluster costs nothing; a Service of that name alone is no pool."""
+    """The API server selects by the pool's labels, so that other Services cost nothing and do not count."""
     async with started(api) as peer:
         await until(peer.ready)
     selector = "kubernetes.io/service-name=greetserver,backendpool.io/pool=greetserver,"
@@ -54,7 +54,7 @@ async def test_only_what_is_the_pools_is_asked_for(cluster: ApiServer, api: Api)
 
 
 async def test_changes_are_followed(cluster: ApiServer, api: Api) -> None:
-    """Backends that come, drain and go are seen within moments, over all slices together."""
+    """Added, draining and removed backends of all slices are seen within moments."""
     async with started(api) as peer:
         await until(peer.ready)
         cluster.put(endpoint_slice("10.0.0.4", name="greetserver-2"))
@@ -73,25 +73,25 @@ async def equal(found: Awaitable[object], wanted: object) -> bool:
     return await found == wanted
 
 
-async def test_refusals_reach_the_client(cluster: ApiServer, api: Api) -> None:
-    """Status and sentence travel over the wire, one status for each sort of problem."""
+async def test_rejections_reach_the_client(cluster: ApiServer, api: Api) -> None:
+    """Each kind of problem has its status, and details."""
     other = Request(service="other", namespace="default")
     cluster.put(endpoint_slice())
     async with started(api) as peer:
         await until(peer.ready)
-        code, details = await refusal(peer.resolve(other))
+        code, details = await rpc_error(peer.resolve(other))
         assert code is grpc.StatusCode.NOT_FOUND
         assert details.startswith("this server knows greetserver")
-        assert (await refusal(peer.resolve(Request())))[0] is grpc.StatusCode.INVALID_ARGUMENT
-        assert (await refusal(peer.resolve()))[0] is grpc.StatusCode.UNAVAILABLE
+        assert (await rpc_error(peer.resolve(Request())))[0] is grpc.StatusCode.INVALID_ARGUMENT
+        assert (await rpc_error(peer.resolve()))[0] is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_not_serving_before_the_first_sync(cluster: ApiServer, api: Api) -> None:
-    """Until the endpoints are known, health, readiness and Resolve say so; liveness is fine."""
+    """Until the endpoints are known, health, readiness and Resolve say so; liveness succeeds."""
     cluster.away = True
     async with started(api) as peer:
         assert [await peer.status(name) for name in ("", "lookaside.Lookaside")] == [NOT_SERVING] * 2
-        code, details = await refusal(peer.resolve())
+        code, details = await rpc_error(peer.resolve())
         assert code is grpc.StatusCode.UNAVAILABLE
         assert details.startswith("the endpoints of greetserver are not known yet")
         status, text = await peer.http("/readyz")
@@ -105,24 +105,24 @@ async def test_not_serving_before_the_first_sync(cluster: ApiServer, api: Api) -
 
 
 async def test_not_serving_before_there_is_a_slice(cluster: ApiServer, api: Api) -> None:
-    """A server that begins while the Service is made anew does not tell its clients that there is nobody."""
+    """A server that starts while the Service is recreated does not report an empty pool to its clients."""
     cluster.remove("EndpointSlice", "default", "greetserver-1")
     async with started(api) as peer:
-        await until(lambda: told(peer, "/readyz", "the Service greetserver has no EndpointSlice"))
+        await until(lambda: shows(peer, "/readyz", "the Service greetserver has no EndpointSlice"))
         assert [await peer.status(name) for name in ("", "lookaside.Lookaside")] == [NOT_SERVING] * 2
-        assert (await refusal(peer.resolve()))[1].startswith("the endpoints of greetserver are not known yet")
+        assert (await rpc_error(peer.resolve()))[1].startswith("the endpoints of greetserver are not known yet")
         assert "backendpool_endpoints{" not in (await peer.http("/metrics"))[1]
         cluster.put(endpoint_slice())
         await until(peer.ready)
-        assert (await refusal(peer.resolve()))[1].startswith("greetserver has no ready endpoint")
+        assert (await rpc_error(peer.resolve()))[1].startswith("greetserver has no ready endpoint")
 
 
-async def told(peer: Client, path: str, text: str) -> bool:
+async def shows(peer: Client, path: str, text: str) -> bool:
     return text in (await peer.http(path))[1]
 
 
-async def test_last_endpoints_are_kept_while_the_api_server_is_away(cluster: ApiServer, api: Api) -> None:
-    """An outage changes no answer and no health, and afterwards the news are caught up with."""
+async def test_last_endpoints_are_kept_while_the_api_server_is_unreachable(cluster: ApiServer, api: Api) -> None:
+    """An outage changes neither answers nor health; changes are seen once it is over."""
     async with started(api) as peer:
         await until(peer.ready)
         cluster.go_away()
@@ -137,8 +137,8 @@ async def test_last_endpoints_are_kept_while_the_api_server_is_away(cluster: Api
         await until(lambda: equal(peer.resolve(), "10.0.0.7"))
 
 
-async def test_last_endpoints_stand_while_the_service_is_made_anew(cluster: ApiServer, api: Api) -> None:
-    """No slice at all means that the Service was deleted, not that its pods are gone; an empty slice does."""
+async def test_last_endpoints_are_kept_while_the_service_is_recreated(cluster: ApiServer, api: Api) -> None:
+    """Without any slice the Service was deleted; only an empty slice means that its pods are gone."""
     async with started(api) as peer:
         await until(peer.ready)
         assert await peer.resolve()
@@ -152,16 +152,16 @@ async def test_last_endpoints_stand_while_the_service_is_made_anew(cluster: ApiS
         async with asyncio.timeout(5):
             while (await peer.http("/metrics"))[1].count('backendpool_endpoints{state="Ready"} 0.0') == 0:
                 await asyncio.sleep(0.005)
-        assert (await refusal(peer.resolve()))[0] is grpc.StatusCode.UNAVAILABLE
+        assert (await rpc_error(peer.resolve()))[0] is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_metrics_tell_of_view_and_answers(cluster: ApiServer, api: Api) -> None:
-    """Scraped are the answers by code, the endpoints by state, the view's age and the list's revision."""
+async def test_metrics_of_endpoints_and_answers(cluster: ApiServer, api: Api) -> None:
+    """Answers by code, endpoints by state, their age and revision."""
     cluster.put(endpoint_slice("10.0.0.1", draining=["10.0.0.2", "10.0.0.3"]))
     async with started(api) as peer:
         await until(peer.ready)
         await peer.resolve()
-        await refusal(peer.resolve(Request()))
+        await rpc_error(peer.resolve(Request()))
         _, text = await peer.http("/metrics")
     samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert samples['backendpool_lookaside_resolves_total{code="OK"}'] == "1.0"
@@ -172,21 +172,21 @@ async def test_metrics_tell_of_view_and_answers(cluster: ApiServer, api: Api) ->
     assert any(name.startswith("backendpool_endpoints_revision_info{revision=") for name in samples)
 
 
-async def test_metrics_tell_of_the_watch(cluster: ApiServer, api: Api) -> None:
+async def test_metrics_of_the_watch(cluster: ApiServer, api: Api) -> None:
     """Lists, events and failures are counted as the operator's are."""
     async with started(api) as peer:
         await until(peer.ready)
         cluster.put(endpoint_slice("10.0.0.4", name="greetserver-2"))
-        await until(lambda: told(peer, "/metrics", 'backendpool_endpoints{state="Ready"} 4.0'))
+        await until(lambda: shows(peer, "/metrics", 'backendpool_endpoints{state="Ready"} 4.0'))
         cluster.go_away()
-        await until(lambda: told(peer, "/metrics", 'watch_failures_total{error="ApiError",resource="endpointslices"}'))
+        await until(lambda: shows(peer, "/metrics", 'watch_failures_total{error="ApiError",resource="endpointslices"}'))
         _, text = await peer.http("/metrics")
     assert 'backendpool_lists_total{resource="endpointslices"} 1.0' in text
     assert 'backendpool_watch_events_total{kind="ADDED",resource="endpointslices"} 1.0' in text
 
 
 async def test_metrics_before_the_first_sync(cluster: ApiServer, api: Api) -> None:
-    """An age without end and no endpoint counts: what is not known is not shown as zero."""
+    """The age is infinite and endpoints are left out: unknown is not zero."""
     cluster.away = True
     async with started(api) as peer:
         _, text = await peer.http("/metrics")
@@ -215,8 +215,8 @@ async def test_reflection_lists_and_describes_the_services(api: Api) -> None:
     assert b"backendpool/proto/lookaside/lookaside.proto" in files[0]
 
 
-async def test_stop_lets_a_call_under_way_finish(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On SIGTERM: NOT_SERVING, calls still answered for the drain time, and open ones to their end."""
+async def test_stop_lets_calls_in_flight_finish(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On SIGTERM: NOT_SERVING, new calls are accepted for the drain time, and those in flight finish."""
     monkeypatch.setattr(Api, "connect", lambda program: asyncio.sleep(0, api))
     ports = Ports(free_port(), free_port())
     settings = replace(SETTINGS, port=ports.grpc, metrics_port=ports.metrics, drain_seconds=0.3, grace_seconds=30)
@@ -233,7 +233,7 @@ async def test_stop_lets_a_call_under_way_finish(api: Api, monkeypatch: pytest.M
         await until(lambda: equal(peer.status(), NOT_SERVING))
         assert await peer.http("/readyz") == (503, "stopping\n")
         assert await peer.resolve() in {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
-        await until(lambda: refused(peer))
+        await until(lambda: stopped(peer))
         assert not served.done()
         await stream.write(LIST_SERVICES)
         assert len((await stream.read()).list_services_response.service) == 5
@@ -242,8 +242,8 @@ async def test_stop_lets_a_call_under_way_finish(api: Api, monkeypatch: pytest.M
             await served
 
 
-async def refused(peer: Client) -> bool:
-    """Whether new calls are no longer taken."""
+async def stopped(peer: Client) -> bool:
+    """Return whether new calls fail."""
     async with client(peer.ports) as late:
         try:
             await late.resolve()
@@ -252,8 +252,8 @@ async def refused(peer: Client) -> bool:
     return False
 
 
-async def test_taken_port_is_a_settings_error(api: Api) -> None:
-    """A port that another program holds is reported by its variable."""
+async def test_port_in_use_is_a_settings_error(api: Api) -> None:
+    """The error names the variable of the port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"LOOKASIDE_PORT {port} cannot be listened on: give a free port"):
@@ -262,7 +262,7 @@ async def test_taken_port_is_a_settings_error(api: Api) -> None:
 
 
 async def test_bug_in_the_watch_ends_the_server(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A view that can no longer be kept ends the process, for a restart to heal, rather than age in silence."""
+    """The process exits, so that it is restarted, instead of serving endpoints that become stale."""
 
     async def broken(self: EndpointInformer) -> None:
         raise RuntimeError("bug")

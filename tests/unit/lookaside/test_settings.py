@@ -9,7 +9,7 @@ LEAST = {"POOL_NAME": "greetserver", "POOL_NAMESPACE": "default"}
 
 
 def test_ports_have_defaults() -> None:
-    """A pod needs to be told its pool only."""
+    """Only the pool and its namespace are required."""
     assert LookasideSettings.from_env(LEAST) == LookasideSettings("greetserver", "default", 50055, 9090)
 
 
@@ -29,8 +29,8 @@ def test_ports_come_from_the_environment() -> None:
         ({"METRICS_PORT": "65536"}, "METRICS_PORT is '65536': give a port"),
     ],
 )
-def test_unusable_settings_are_refused(change: dict[str, str], sentence: str) -> None:
-    """The refusal names the variable and says what to give."""
-    with pytest.raises(SettingsError) as refused:
+def test_invalid_settings_are_errors(change: dict[str, str], sentence: str) -> None:
+    """The error names the variable and what to set."""
+    with pytest.raises(SettingsError) as raised:
         LookasideSettings.from_env(LEAST | change)
-    assert sentence in str(refused.value)
+    assert sentence in str(raised.value)

@@ -41,7 +41,7 @@ class Watcher:
         return message
 
     async def addresses(self) -> list[str]:
-        """Of the next message that tells any."""
+        """Return those of the next message that is no heartbeat."""
         while (message := await self.next()).unchanged:
             pass
         return [endpoint.address for endpoint in message.endpoints]
@@ -49,7 +49,7 @@ class Watcher:
 
 @asynccontextmanager
 async def serving(topic: Topic[EncodedSnapshot], heartbeat: float = 60) -> AsyncIterator[str]:
-    """The service alone; gives its address."""
+    """The service alone; yields its address."""
     server = grpc.aio.server()
     WatchServicer("default", "greetserver", topic, lambda: 2.5, heartbeat=heartbeat).register(server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -61,20 +61,20 @@ async def serving(topic: Topic[EncodedSnapshot], heartbeat: float = 60) -> Async
 
 
 async def test_whole_set_at_once_and_on_each_change(cluster: ApiServer, api: Api) -> None:
-    """Addresses, ports, states, and how to use them, as the cluster has them."""
+    """Addresses, ports, states and load balancing, as they are in the cluster."""
     cluster.put({**document(policy="Random", emptyPolicy="KeepLast"), "kind": "GrpcBackendPool"})
     async with started(api) as peer:
         await until(peer.ready)
         stream = Watcher(peer.channel)
-        told = view_of(await stream.next())
-        assert [endpoint.target for endpoint in told.endpoints.endpoints] == [f"10.0.0.{n}:50051" for n in (1, 2, 3)]
-        assert told.balancing == Balancing(Policy.RANDOM, EmptyPolicy.KEEP_LAST)
+        got = view_of(await stream.next())
+        assert [endpoint.target for endpoint in got.endpoints.endpoints] == [f"10.0.0.{n}:50051" for n in (1, 2, 3)]
+        assert got.balancing == Balancing(Policy.RANDOM, EmptyPolicy.KEEP_LAST)
         cluster.put(endpoint_slice("10.0.0.1", draining=["10.0.0.2"]))
         assert len(view_of(await stream.next()).endpoints.draining) == 1
 
 
-async def test_changed_policy_is_told(cluster: ApiServer, api: Api) -> None:
-    """The spec is followed as the endpoints are."""
+async def test_changed_policy_is_sent(cluster: ApiServer, api: Api) -> None:
+    """A changed spec is sent as changed endpoints are."""
     cluster.put({**document(), "kind": "GrpcBackendPool"})
     async with started(api) as peer:
         await until(peer.ready)
@@ -86,8 +86,8 @@ async def test_changed_policy_is_told(cluster: ApiServer, api: Api) -> None:
     assert before.revision == after.revision
 
 
-async def test_heartbeats_tell_revision_and_age() -> None:
-    """They say that nothing changed and how old the view is, and repeat nothing."""
+async def test_heartbeats_have_revision_and_age() -> None:
+    """They do not repeat the endpoints."""
     topic: Topic[EncodedSnapshot] = Topic()
     topic.publish(EncodedSnapshot(view("10.0.0.1")))
     async with serving(topic, heartbeat=0.02) as address, grpc.aio.insecure_channel(address) as channel:
@@ -98,8 +98,8 @@ async def test_heartbeats_tell_revision_and_age() -> None:
     assert [message.age.ToTimedelta().total_seconds() for message in (whole, beat)] == [2.5, 2.5]
 
 
-async def test_nothing_is_told_before_it_is_known() -> None:
-    """Not an empty set, and no heartbeat: the stream waits."""
+async def test_nothing_is_sent_before_the_first_snapshot() -> None:
+    """Neither an empty set nor a heartbeat."""
     topic: Topic[EncodedSnapshot] = Topic()
     async with serving(topic, heartbeat=0.01) as address, grpc.aio.insecure_channel(address) as channel:
         stream = Watcher(channel)
@@ -118,15 +118,15 @@ async def test_nothing_is_told_before_it_is_known() -> None:
         (WatchRequest(namespace="x", service="greetserver"), grpc.StatusCode.NOT_FOUND, "this server knows"),
     ],
 )
-async def test_other_pools_are_refused(request_: WatchRequest, code: grpc.StatusCode, details: str) -> None:
-    """With a sentence that says what to do."""
+async def test_other_pools_are_rejected(request_: WatchRequest, code: grpc.StatusCode, details: str) -> None:
+    """With a status, and details that say what to do."""
     async with serving(Topic()) as address, grpc.aio.insecure_channel(address) as channel:
         call = EndpointsStub(channel).Watch(request_)
         assert (await call.code(), (await call.details()).startswith(details)) == (code, True)
 
 
-async def test_stopping_server_sends_its_clients_away(api: Api) -> None:
-    """A stop ends the streams within their time, and not by cancelling them at the end of the grace."""
+async def test_stopping_server_closes_its_streams(api: Api) -> None:
+    """With status OK, before the grace period would cancel them."""
     stopping = asyncio.Event()
     serving_at: asyncio.Future[Ports] = asyncio.get_running_loop().create_future()
 
@@ -146,8 +146,8 @@ async def test_stopping_server_sends_its_clients_away(api: Api) -> None:
     await served
 
 
-async def test_service_is_known_by_its_full_name(api: Api) -> None:
-    """Health and reflection speak of it as the proto does."""
+async def test_service_has_the_full_name_of_the_proto(api: Api) -> None:
+    """Health and reflection use it too."""
     assert watch_service.SERVICE == "backendpool.v1.Endpoints"
     async with started(api) as peer:
         await until(lambda: _serves(peer))

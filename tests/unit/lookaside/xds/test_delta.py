@@ -1,4 +1,4 @@
-"""Delta: what a stream is told, and when."""
+"""Delta: what a stream is sent, and when."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OTHER_POLICY = snapshot_cache("10.0.0.1", balancing=Balancing(Policy.LEAST_REQUE
 
 
 def test_only_what_is_lacking_is_sent() -> None:
-    """One more name, one more resource: the one that the client has is not sent again."""
+    """A new name adds one resource; those that the client has are not sent again."""
     client = DeltaClient()
     client.request(CLUSTER, "greetserver")
     assert client.receive(ONE) == [Response("Cluster", ("greetserver",))]
@@ -23,7 +23,7 @@ def test_only_what_is_lacking_is_sent() -> None:
 
 
 def test_change_is_sent() -> None:
-    """An acknowledgement wants nothing; a change is told."""
+    """An ACK changes no subscription; a changed resource is sent."""
     client = DeltaClient()
     client.request(ENDPOINTS, NAME)
     client.receive(ONE)
@@ -32,8 +32,8 @@ def test_change_is_sent() -> None:
     assert client.receive(TWO) == [Response("ClusterLoadAssignment", (NAME,))]
 
 
-def test_refusal_is_a_verdict() -> None:
-    """A NACK says why, and is not answered until there is something else to say."""
+def test_nack_has_an_error() -> None:
+    """A NACK gives the reason, and nothing is sent again until it changes."""
     client = DeltaClient()
     client.request(ENDPOINTS, NAME)
     client.receive(ONE)
@@ -41,8 +41,8 @@ def test_refusal_is_a_verdict() -> None:
     assert client.receive(ONE) == []
 
 
-def test_unknown_name_is_told_to_be_absent_once() -> None:
-    """Of any type, for here a response can say it."""
+def test_unknown_name_is_removed_once() -> None:
+    """A delta response of any type can say that a resource does not exist."""
     client = DeltaClient()
     client.request(ENDPOINTS, "nobody")
     assert client.receive(ONE) == [Response("ClusterLoadAssignment", (), ("nobody",))]
@@ -50,7 +50,7 @@ def test_unknown_name_is_told_to_be_absent_once() -> None:
 
 
 def test_resubscribed_is_sent_again() -> None:
-    """Also without having been unsubscribed: who asks again has lost it."""
+    """Even if it was not unsubscribed: a client that subscribes again has dropped it."""
     client = DeltaClient()
     client.request(ENDPOINTS, NAME)
     client.receive(ONE)
@@ -63,7 +63,7 @@ def test_resubscribed_is_sent_again() -> None:
 
 
 def test_wildcard_has_all_clusters() -> None:
-    """Without a name, or by the star; a listener there is none, and that is said."""
+    """Without a name, or by the star; it matches no listener, and the response is empty."""
     bare, star = DeltaClient(), DeltaClient()
     bare.request(CLUSTER)
     star.request(CLUSTER, "*")
@@ -77,7 +77,7 @@ def test_wildcard_has_all_clusters() -> None:
 
 
 def test_name_unsubscribed_under_a_wildcard_is_sent_again() -> None:
-    """The client has let go of it, and still wants all there is."""
+    """The client has dropped it, and is still subscribed to all."""
     client = DeltaClient()
     client.request(CLUSTER, "*", NAME)
     client.receive(ONE)
@@ -86,7 +86,7 @@ def test_name_unsubscribed_under_a_wildcard_is_sent_again() -> None:
 
 
 def test_reconnecting_client_is_sent_what_it_lacks() -> None:
-    """What it says that it has is compared: the same is not sent, another is, and what is gone is said to be."""
+    """Initial versions count: equal resources are not sent, changed ones are, and missing ones are removed."""
     before = DeltaClient()
     before.request(CLUSTER, NAME)
     before.request(ENDPOINTS, NAME)
@@ -99,9 +99,9 @@ def test_reconnecting_client_is_sent_what_it_lacks() -> None:
 
 
 def test_new_cluster_is_followed_by_its_endpoints() -> None:
-    """As in the other variant: a changed cluster waits for endpoints."""
+    """As in the other variant, a changed cluster is warmed by its endpoints."""
     client = DeltaClient()
     client.request(CLUSTER, NAME)
     client.request(ENDPOINTS, NAME)
     client.receive(ONE)
-    assert [told.type for told in client.receive(OTHER_POLICY)] == ["Cluster", "ClusterLoadAssignment"]
+    assert [response.type for response in client.receive(OTHER_POLICY)] == ["Cluster", "ClusterLoadAssignment"]

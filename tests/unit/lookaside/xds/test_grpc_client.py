@@ -1,4 +1,4 @@
-"""gRPC's own xDS client over a lookaside: from slices in the cluster to calls that are spread."""
+"""gRPC's own xDS client with a lookaside: from EndpointSlices to balanced calls."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ POOL = "GrpcBackendPool"
 
 @asynccontextmanager
 async def calling(port: int, monkeypatch: pytest.MonkeyPatch, zone: str = "") -> AsyncIterator[Greeter]:
-    """A greeter whose client follows the control plane at that port."""
+    """A greeter whose client uses the control plane at that port."""
     server = {"server_uri": f"127.0.0.1:{port}", "channel_creds": [{"type": "insecure"}]}
     config = {"xds_servers": [server], "node": {"id": "test", "locality": {"zone": zone}}}
     monkeypatch.delenv("GRPC_XDS_BOOTSTRAP", raising=False)
@@ -55,8 +55,8 @@ async def until_shares(greeter: Greeter, hosts: set[str]) -> None:
                 await asyncio.sleep(0.05)
 
 
-async def until_refused(greeter: Greeter) -> str:
-    """What a call says that finds no backend."""
+async def until_unavailable(greeter: Greeter) -> str:
+    """Return the details of the first call that fails."""
     async with asyncio.timeout(10):
         while True:
             try:
@@ -72,7 +72,7 @@ async def nacked(peer: Client) -> bool:
 async def test_calls_are_spread_and_changes_followed(
     cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even shares; a backend that drains gets no more, one that comes is used; none, and calls say why."""
+    """Backends get equal shares, draining ones none, new ones their share; without backends, calls say why."""
     async with greet_servers(*HOSTS) as port:
         cluster.put(endpoint_slice(*HOSTS, port=port))
         async with started(api) as peer, calling(peer.ports.grpc, monkeypatch) as greeter:
@@ -84,7 +84,7 @@ async def test_calls_are_spread_and_changes_followed(
             cluster.put(endpoint_slice(*HOSTS, port=port))
             await until_shares(greeter, set(HOSTS))
             cluster.put(endpoint_slice(port=port))
-            assert "greetserver.default" in await until_refused(greeter)
+            assert "greetserver.default" in await until_unavailable(greeter)
             assert not await nacked(peer)
 
 
@@ -100,10 +100,10 @@ async def test_calls_are_spread_and_changes_followed(
     ],
     ids=lambda spec: next(iter(spec.values())),
 )
-async def test_every_policy_is_taken(
+async def test_every_policy_is_acknowledged(
     spec: dict[str, Any], cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a pool's author asks for, the client finds nothing to refuse, and all backends are called."""
+    """The client ACKs every policy, and calls all backends."""
     cluster.put({**document(**spec), "kind": POOL})
     async with greet_servers(*HOSTS) as port:
         cluster.put(endpoint_slice(*HOSTS, port=port))
@@ -113,8 +113,8 @@ async def test_every_policy_is_taken(
             assert not await nacked(peer)
 
 
-async def test_own_zone_is_called_and_left(cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With locality.prefer, calls stay in the client's zone; when nobody is left there they go elsewhere."""
+async def test_own_zone_is_preferred(cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With locality.prefer, calls stay in the client's zone as long as it has a ready endpoint."""
     cluster.put({**document(locality={"prefer": "Zone"}), "kind": POOL})
     async with greet_servers(*HOSTS) as port:
         slices = endpoint_slice(*HOSTS, port=port)
@@ -132,7 +132,7 @@ async def test_own_zone_is_called_and_left(cluster: ApiServer, api: Api, monkeyp
 async def test_calls_go_on_while_the_lookaside_is_away(
     cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client keeps what it was told last."""
+    """The client keeps its last endpoints."""
     async with greet_servers(*HOSTS) as port:
         cluster.put(endpoint_slice(*HOSTS, port=port))
         async with started(api) as peer:
@@ -144,8 +144,8 @@ async def test_calls_go_on_while_the_lookaside_is_away(
         await calls.__aexit__(None, None, None)
 
 
-async def test_refused_update_leaves_all_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the client refuses changes nothing for its calls; the next good one is taken."""
+async def test_nacked_update_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls continue after a NACK, and the next valid update is used."""
     server = AdsServer()
     async with greet_servers(*HOSTS) as port, server.serving() as control:
         good, fewer = ([Endpoint(host, port) for host in hosts] for hosts in (HOSTS, HOSTS[:2]))

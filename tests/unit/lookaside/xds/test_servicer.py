@@ -22,7 +22,7 @@ from tests.unit.lookaside.xds.ads_server import AdsServer
 
 
 async def test_endpoints_are_followed_from_the_cluster_to_the_stream(cluster: ApiServer, api: Api) -> None:
-    """A slice changes, and the stream is told, by either variant."""
+    """A changed slice is sent to the streams of both variants."""
     async with started(api) as peer:
         await until(peer.ready)
         stub = AggregatedDiscoveryServiceStub(peer.channel)
@@ -37,8 +37,8 @@ async def test_endpoints_are_followed_from_the_cluster_to_the_stream(cluster: Ap
         assert b"10.0.0.9" in (await delta.read()).resources[0].resource.value
 
 
-async def test_nothing_is_told_before_it_is_known() -> None:
-    """Not even to whom asks for something: an empty answer would take away what clients have."""
+async def test_nothing_is_sent_before_the_first_snapshot() -> None:
+    """Not even an empty response: it would remove what clients have."""
     server = AdsServer()
     async with server.channel() as channel:
         stream = AggregatedDiscoveryServiceStub(channel).StreamAggregatedResources()
@@ -50,8 +50,8 @@ async def test_nothing_is_told_before_it_is_known() -> None:
         assert b"10.0.0.1" in (await stream.read()).resources[0].value
 
 
-async def test_refusal_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    """A thousand clients that refuse the same are one line with the message of the first."""
+async def test_nack_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """Equal NACKs of many clients are one log line."""
     server = AdsServer()
     server.topic.publish(snapshot_cache("10.0.0.1"))
     with caplog.at_level(logging.WARNING):
@@ -72,8 +72,8 @@ async def test_refusal_is_logged_once_and_counted(caplog: pytest.LogCaptureFixtu
     assert caplog.messages == ["a client refused a ClusterLoadAssignment: no locality like that"]
 
 
-async def test_client_that_has_said_all_ends_the_stream() -> None:
-    """A half-closed stream ends in good order, and is followed no more."""
+async def test_half_closed_stream_ends() -> None:
+    """It ends with status OK and unsubscribes."""
     server = AdsServer()
     server.topic.publish(snapshot_cache("10.0.0.1"))
     async with server.channel() as channel:
@@ -84,8 +84,8 @@ async def test_client_that_has_said_all_ends_the_stream() -> None:
         assert len(server.topic) == 0
 
 
-async def test_garbage_is_refused() -> None:
-    """Bytes that are no request end the stream with a sentence."""
+async def test_garbage_is_an_invalid_argument() -> None:
+    """Bytes that are not a request abort the stream."""
     server = AdsServer()
     async with server.channel() as channel:
         call: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
@@ -93,6 +93,6 @@ async def test_garbage_is_refused() -> None:
         )
         stream = call()
         await stream.write(b"\xff\xff")
-        with pytest.raises(grpc.aio.AioRpcError, match="that is no discovery request") as refused:
+        with pytest.raises(grpc.aio.AioRpcError, match="that is no discovery request") as aborted:
             await stream.read()
-        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert aborted.value.code() is grpc.StatusCode.INVALID_ARGUMENT

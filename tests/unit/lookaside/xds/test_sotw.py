@@ -1,4 +1,4 @@
-"""State of the world: what a stream is told, and when."""
+"""State of the world: what a stream is sent, and when."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OTHER_POLICY = snapshot_cache("10.0.0.1", balancing=Balancing(Policy.LEAST_REQUE
 
 
 def subscribed(now: SnapshotCache = ONE) -> SotwClient:
-    """A client that has all four resources, and said so."""
+    """A client that has all four resources, and acknowledged them."""
     client = SotwClient()
     for type_url in (LISTENER, ROUTES, CLUSTER, ENDPOINTS):
         client.request(type_url, NAME)
@@ -27,8 +27,8 @@ def subscribed(now: SnapshotCache = ONE) -> SotwClient:
     return client
 
 
-def test_client_asks_its_way_through_the_four_types() -> None:
-    """A gRPC client's first steps: each resource names the one that it asks for next."""
+def test_client_subscribes_to_the_four_types_in_turn() -> None:
+    """As a gRPC client does: each resource names the one that it subscribes to next."""
     client = SotwClient()
     for type_url, name in ((LISTENER, "Listener"), (ROUTES, "RouteConfiguration"), (CLUSTER, "Cluster")):
         client.request(type_url, NAME)
@@ -38,13 +38,13 @@ def test_client_asks_its_way_through_the_four_types() -> None:
 
 
 def test_acknowledged_is_not_sent_again() -> None:
-    """A client that took a response is told nothing until there is something new."""
+    """After an ACK nothing is sent until something changes."""
     client = subscribed()
     assert client.receive(snapshot_cache("10.0.0.1")) == []
     assert client.receive(TWO) == [Response("ClusterLoadAssignment", (NAME,))]
 
 
-def test_nothing_is_told_before_it_is_asked_for() -> None:
+def test_nothing_is_sent_without_a_subscription() -> None:
     """No unsolicited resource, whatever changes."""
     client = SotwClient()
     client.request(CLUSTER, NAME)
@@ -52,12 +52,12 @@ def test_nothing_is_told_before_it_is_asked_for() -> None:
 
 
 def test_new_cluster_is_followed_by_its_endpoints() -> None:
-    """A client warms a changed cluster as if it had no endpoints, so they are sent once more, and after it."""
-    assert [told.type for told in subscribed().receive(OTHER_POLICY)] == ["Cluster", "ClusterLoadAssignment"]
+    """A client warms a changed cluster as if it had no endpoints, so they are sent again after it."""
+    assert [response.type for response in subscribed().receive(OTHER_POLICY)] == ["Cluster", "ClusterLoadAssignment"]
 
 
-def test_refused_response_is_not_sent_again_until_it_changes() -> None:
-    """A NACK leaves the client with what it has, and is no reason to try the same again."""
+def test_nacked_response_is_not_sent_again_until_it_changes() -> None:
+    """After a NACK the client keeps what it has; the same response would be rejected again."""
     client = subscribed()
     client.receive(TWO)
     assert client.request(ENDPOINTS, NAME, error="no such locality") == Ack(ENDPOINTS, "no such locality")
@@ -65,8 +65,8 @@ def test_refused_response_is_not_sent_again_until_it_changes() -> None:
     assert client.receive(ONE) == [Response("ClusterLoadAssignment", (NAME,))]
 
 
-def test_acknowledgement_is_told_apart_from_a_first_request() -> None:
-    """Only what answers a response is a verdict."""
+def test_first_request_is_no_ack() -> None:
+    """Only a request that answers a response is an ACK or NACK."""
     client = SotwClient()
     assert client.request(LISTENER, NAME) is None
     client.receive(ONE)
@@ -74,7 +74,7 @@ def test_acknowledgement_is_told_apart_from_a_first_request() -> None:
 
 
 def test_resubscribed_is_sent_again() -> None:
-    """A client that went idle has let go of what it had: unsubscribed and subscribed again, it is sent it."""
+    """An idle client drops its resources: they are sent when it subscribes again."""
     client = subscribed()
     client.request(ENDPOINTS)
     assert client.receive(TWO) == []
@@ -82,8 +82,8 @@ def test_resubscribed_is_sent_again() -> None:
     assert client.receive(TWO) == [Response("ClusterLoadAssignment", (NAME,))]
 
 
-def test_response_holds_all_that_is_wanted() -> None:
-    """One more name: the response has both, for what it leaves out would count as gone."""
+def test_response_holds_all_that_is_subscribed() -> None:
+    """A new name: the response holds both, since what it leaves out counts as removed."""
     client = SotwClient()
     client.request(CLUSTER, "greetserver")
     client.receive(ONE)
@@ -91,8 +91,8 @@ def test_response_holds_all_that_is_wanted() -> None:
     assert client.receive(ONE) == [Response("Cluster", ("greetserver", NAME))]
 
 
-def test_one_name_less_is_no_news() -> None:
-    """Who wants less is told nothing."""
+def test_unsubscribing_sends_nothing() -> None:
+    """One name less is no reason for a response."""
     client = SotwClient()
     client.request(CLUSTER, "greetserver", NAME)
     client.receive(ONE)
@@ -100,8 +100,8 @@ def test_one_name_less_is_no_news() -> None:
     assert client.receive(ONE) == []
 
 
-def test_stale_request_is_passed_over() -> None:
-    """A request that answers an earlier response says nothing of what the client will want when it has the last."""
+def test_stale_request_is_ignored() -> None:
+    """A request that answers an earlier response changes no subscription, and is no NACK."""
     client = subscribed()
     first = client.last[ENDPOINTS].nonce
     client.receive(TWO)
@@ -111,28 +111,28 @@ def test_stale_request_is_passed_over() -> None:
 
 @pytest.mark.parametrize("type_url", [LISTENER, CLUSTER])
 def test_unknown_name_is_answered_by_a_response_without_it(type_url: str) -> None:
-    """Listeners and clusters: what a complete response leaves out does not exist; said once."""
+    """Listeners and clusters: what a complete response leaves out does not exist; it is sent once."""
     client = SotwClient()
     client.request(type_url, "nobody", NAME)
-    assert [told.names for told in client.receive(ONE)] == [(NAME,)]
+    assert [response.names for response in client.receive(ONE)] == [(NAME,)]
     client.request(type_url, "nobody")
     assert client.receive(ONE) == []
     client.request(type_url, "nobody", "nobody.else")
-    assert [told.names for told in client.receive(ONE)] == [()]
+    assert [response.names for response in client.receive(ONE)] == [()]
 
 
 @pytest.mark.parametrize("type_url", [ROUTES, ENDPOINTS])
-def test_unknown_name_of_a_partial_type_is_waited_for(type_url: str) -> None:
-    """Routes and endpoints: a response cannot say that something is not there, so there is none."""
+def test_unknown_name_of_a_partial_type_is_not_answered(type_url: str) -> None:
+    """Routes and endpoints: a response cannot say that a resource does not exist, so none is sent."""
     client = SotwClient()
     client.request(type_url, "nobody")
     assert client.receive(ONE) == []
     client.request(type_url, "nobody", NAME)
-    assert [told.names for told in client.receive(ONE)] == [(NAME,)]
+    assert [response.names for response in client.receive(ONE)] == [(NAME,)]
 
 
-def test_first_request_without_names_wants_all_clusters() -> None:
-    """As Envoy asks: all clusters, and no listener, for ours are not for it."""
+def test_first_request_without_names_is_a_wildcard() -> None:
+    """As Envoy does: it gets all clusters, and no listener."""
     client = SotwClient()
     client.request(CLUSTER)
     client.request(LISTENER)
@@ -143,7 +143,7 @@ def test_first_request_without_names_wants_all_clusters() -> None:
 
 
 def test_names_after_a_wildcard_end_it() -> None:
-    """Once a client names something, an empty request wants nothing."""
+    """Once a client named a resource, a request without names subscribes to none."""
     client = SotwClient()
     client.request(CLUSTER)
     client.receive(ONE)
@@ -153,17 +153,17 @@ def test_names_after_a_wildcard_end_it() -> None:
     assert client.receive(OTHER_POLICY) == []
 
 
-def test_first_answer_is_whole_whatever_the_client_brings() -> None:
-    """A version from another stream is no promise: there are clients that keep it and not what it stands for."""
+def test_first_response_is_complete_whatever_version_the_client_has() -> None:
+    """A version from another stream is ignored: some clients keep it and drop its resources."""
     client = subscribed()
     again = SotwClient()
     for type_url in (CLUSTER, ENDPOINTS):
         again.request(type_url, NAME, version=client.last[type_url].version_info)
-    assert [told.type for told in again.receive(ONE)] == ["Cluster", "ClusterLoadAssignment"]
+    assert [response.type for response in again.receive(ONE)] == ["Cluster", "ClusterLoadAssignment"]
 
 
 def test_replicas_agree_on_versions() -> None:
-    """Equal content has an equal version, so that a client from another replica finds nothing changed."""
+    """Equal content has an equal version, so a client from another replica sees no change."""
     client, elsewhere = subscribed(), subscribed(snapshot_cache("10.0.0.1"))
     for type_url in (LISTENER, ROUTES, CLUSTER, ENDPOINTS):
         assert client.last[type_url].version_info == elsewhere.last[type_url].version_info
@@ -172,7 +172,7 @@ def test_replicas_agree_on_versions() -> None:
 
 
 def test_clients_of_a_zone_have_their_own_endpoints() -> None:
-    """Where the pool prefers zones, a client that says where it is gets its zone first."""
+    """With locality.prefer, a client that names its zone gets that zone first."""
     pools = SnapshotCache(POOL, zoned({"10.0.0.1": "a", "10.0.0.2": "b"}, prefer=Preference.ZONE))
     a, b, elsewhere = SotwClient("a"), SotwClient("b"), SotwClient()
     versions = []
@@ -183,15 +183,15 @@ def test_clients_of_a_zone_have_their_own_endpoints() -> None:
     assert len(set(versions)) == 3
 
 
-def test_types_of_others_are_passed_over() -> None:
-    """A client that wants secrets, or runtime layers, is told nothing of them."""
+def test_other_types_are_ignored() -> None:
+    """A subscription to secrets or runtime layers is not answered."""
     client = SotwClient()
     client.request("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", NAME)
     client.request(CLUSTER, NAME)
     assert client.receive(ONE) == [Response("Cluster", (NAME,))]
 
 
-def test_garbage_is_no_request() -> None:
-    """Bytes that are no message are refused as such."""
+def test_garbage_is_a_decode_error() -> None:
+    """Bytes that are not a request raise DecodeError."""
     with pytest.raises(DecodeError):
         SotwStream().handle_request(b"\xff\xff")
