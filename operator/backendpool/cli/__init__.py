@@ -104,7 +104,7 @@ def _lookaside(args: argparse.Namespace, env: dict[str, str]) -> None:
         set_up_log(env)
     settings = LookasideSettings.from_env(env)
     gc.set_threshold(20_000)
-    server.run(settings)
+    asyncio.run(server.serve(settings))
 
 
 def _bootstrap(args: argparse.Namespace, env: dict[str, str]) -> None:

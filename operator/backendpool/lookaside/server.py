@@ -46,13 +46,8 @@ class Ports:
     metrics: int
 
 
-def run(settings: LookasideSettings) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    asyncio.run(serve(settings))
-
-
 async def serve(settings: LookasideSettings) -> None:
-    """Serve until SIGTERM or SIGINT. Must run in the main thread, which handles signals."""
+    """Serve until SIGTERM or SIGINT; to be awaited in the main thread, which has the signals."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

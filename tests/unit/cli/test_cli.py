@@ -68,7 +68,11 @@ def test_flags_override_the_environment(started: Started, monkeypatch: pytest.Mo
 def test_lookaside_is_started_with_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same image runs both parts, each with settings of its own."""
     seen: list[LookasideSettings] = []
-    monkeypatch.setattr(server, "run", seen.append)
+
+    async def serve(settings: LookasideSettings) -> None:
+        seen.append(settings)
+
+    monkeypatch.setattr(server, "serve", serve)
     assert main(["lookaside", "--pool", "greetserver", "--namespace", "shop", "--port", "1"]) == 0
     assert seen == [LookasideSettings("greetserver", "shop", port=1)]
 
