@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from backendpool import __version__
 from tests.docs.markdown import REPOSITORY
 
 PROGRAM = """
@@ -39,6 +40,11 @@ def test_wheel_has_the_library_alone(wheel: Path) -> None:
     """One package, its types, and what is said of it."""
     assert {path.name.partition("-")[0] for path in wheel.iterdir()} == {"backendpool"}
     assert (wheel / "backendpool" / "py.typed").exists()
+
+
+def test_version_has_one_source(wheel: Path) -> None:
+    """The wheel's version is the one that `backendpool --version` prints."""
+    assert (wheel / f"backendpool-{__version__}.dist-info").is_dir()
 
 
 def test_library_works_without_the_repository(wheel: Path, tmp_path: Path) -> None:
