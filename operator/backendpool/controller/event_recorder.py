@@ -20,7 +20,7 @@ from backendpool.controller.workqueue import WorkQueue, WorkTiming
 from backendpool.errors import ClusterError
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import EVENTS
-from backendpool.runtime.outage_log import Outage
+from backendpool.runtime.backoff import OutageLog
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class EventRecorder:
         self._instance = instance
         self._queue: WorkQueue[tuple[str, str]] = WorkQueue(timing=timing)
         self._waiting: dict[tuple[str, str], _Waiting] = {}
-        self._outage = Outage(log, "events cannot be posted", "posting events again", _SETTLED)
+        self._outage = OutageLog(log, "events cannot be posted", "posting events again", _SETTLED)
         self._dropped = 0
 
     def record(self, pool: Pool, notice: Notice) -> None:
@@ -93,9 +93,9 @@ class EventRecorder:
             return  # posted by the run before, which this notice came in time for
         try:
             await self._api.create(EVENTS, _event(waiting, self._instance))
-            self._outage.worked()
+            self._outage.record_success()
         except ClusterError as error:
-            self._outage.failed(error)
+            self._outage.record_failure(error)
         # A line for each would be a flood, and there is room for one more whenever one was posted.
         if self._dropped and not self._waiting:
             log.warning("dropped %d events", self._dropped)

@@ -8,12 +8,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, nullcontext
 from functools import partial
 from itertools import chain
-from typing import Any
 from uuid import uuid4
 
 from backendpool.api.pool import PoolKey
@@ -35,6 +33,7 @@ from backendpool.errors import LeadershipLost
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import POOLS
 from backendpool.runtime import observability
+from backendpool.runtime.signals import run_until_signalled
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ async def run(settings: OperatorSettings) -> None:
             )
         )
         stack.callback(asyncio.create_task(_spare_what_stays(operator)).cancel)
-        await until_told(operator.run())
+        await run_until_signalled(operator.run())
 
 
 async def _spare_what_stays(operator: Operator) -> None:
@@ -77,17 +76,6 @@ async def _spare_what_stays(operator: Operator) -> None:
         await asyncio.sleep(1)
     gc.collect()
     gc.freeze()
-
-
-async def until_told(work: Coroutine[Any, Any, None]) -> None:
-    """Work until SIGTERM or SIGINT, or until the work fails."""
-    working, loop = asyncio.create_task(work), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # Once: a second one would cut short what is done at the end.
-        loop.add_signal_handler(number, lambda: working.cancelling() or working.cancel())
-    await asyncio.wait([working])
-    if not working.cancelled():
-        working.result()
 
 
 async def _candidate(stack: AsyncExitStack, settings: OperatorSettings, identity: str) -> Elector:

@@ -23,8 +23,8 @@ from backendpool.k8s.reflector import ReflectorTiming
 from backendpool.k8s.request import Document
 from backendpool.k8s.resources import POOLS
 from backendpool.k8s.store import is_newer
+from backendpool.runtime.backoff import OutageLog
 from backendpool.runtime.clock import since_boot
-from backendpool.runtime.outage_log import Outage
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Sweep:
         self._stalled = stalled
         self._timing = timing
         begin, end = f"{POOLS.plural} cannot be listed", f"listing {POOLS.plural} again"
-        self._outage = Outage(log, begin, end, timing.retry.settled)
+        self._outage = OutageLog(log, begin, end, timing.retry.settled)
         self._awaited: Awaited = {}
         self._unusable: dict[str, str] = {}  # resource version by uid; no longer awaited
         self._heard_at = self._current_at = -math.inf
@@ -114,10 +114,10 @@ class Sweep:
         except ClusterError as error:
             self._list_problem = error
             self._failed(error)
-            self._outage.failed(error)
+            self._outage.record_failure(error)
             return False
         self._list_problem = None
-        self._outage.worked()
+        self._outage.record_success()
         return agrees
 
     async def _compare(self) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from backendpool.errors import ApiError, ClusterError
-from backendpool.runtime.backoff import longest_pause
+from backendpool.runtime.backoff import max_backoff
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ class WorkQueue(Generic[K]):
 
     def _backoff(self, failures: int) -> float:
         """Exponential, with jitter of half, so that keys that failed together do not return together."""
-        full = longest_pause(failures, self._timing.backoff, self._timing.longest_backoff)
+        full = max_backoff(failures, self._timing.backoff, self._timing.longest_backoff)
         return full * random.uniform(0.5, 1.0)
 
     @staticmethod

@@ -26,9 +26,8 @@ from backendpool.k8s.client import Api
 from backendpool.k8s.request import Document
 from backendpool.k8s.resources import Resource
 from backendpool.k8s.store import Change, Key, View, version_of
-from backendpool.runtime.backoff import longest_pause
+from backendpool.runtime.backoff import OutageLog, max_backoff
 from backendpool.runtime.clock import since_boot
-from backendpool.runtime.outage_log import Outage
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class ReflectorTiming:
 
     def pause(self, failures: int) -> float:
         """Seconds to wait after so many failures in a row."""
-        return self.jitter(0.0, longest_pause(failures, self.backoff, self.longest_backoff))
+        return self.jitter(0.0, max_backoff(failures, self.backoff, self.longest_backoff))
 
 
 class ReflectorMetrics(Protocol):
@@ -122,7 +121,7 @@ class Reflector(Generic[T]):
         self._fruitless = 0  # watches in a row that were taken and brought nothing
         self._taken_at = math.inf
         begin, end = f"{resource.plural} cannot be watched", f"watching {resource.plural} again"
-        self._outage = Outage(log, begin, end, timing.settled)
+        self._outage = OutageLog(log, begin, end, timing.settled)
 
     @property
     def items(self) -> Mapping[Key, T]:
@@ -227,11 +226,11 @@ class Reflector(Generic[T]):
     def _works(self) -> None:
         """A watch was taken, and what is known by then is proved current."""
         self.problem = None
-        self._outage.worked()
+        self._outage.record_success()
 
     async def _pause(self, error: ClusterError) -> None:
         self.problem = error
-        self._outage.failed(error)
+        self._outage.record_failure(error)
         self._metrics.failed(self._resource, error)
         wish = (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0
         await self._timing.sleep(wish + self._timing.pause(self._outage.failures))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import aiohttp
 
-from backendpool.controller.manager import until_told
 from backendpool.k8s.resources import CHILD_RESOURCES, DEPLOYMENTS
 from tests.fakes.api_server import ApiServer
 from tests.unit.controller.operators import applied, process, until
@@ -39,29 +38,6 @@ async def test_sigterm_ends_it_cleanly_and_soon(server: ApiServer, tmp_path: Pat
     assert operator.returncode == 0
     assert b"Traceback" not in log
     assert b"ERROR" not in log
-
-
-async def test_second_signal_does_not_cut_the_end_short() -> None:
-    """Who presses Ctrl-C twice still gives the Lease back."""
-    begun, end, ended = asyncio.Event(), asyncio.Event(), False
-
-    async def work() -> None:
-        nonlocal ended
-        try:
-            begun.set()
-            await asyncio.Event().wait()
-        finally:
-            await end.wait()
-            ended = True
-
-    telling = asyncio.create_task(until_told(work()))
-    await begun.wait()
-    for _ in range(2):
-        signal.raise_signal(signal.SIGINT)
-        await asyncio.sleep(0.01)
-    end.set()
-    await telling
-    assert ended
 
 
 async def test_sigterm_is_heard_while_the_api_server_is_away(server: ApiServer, tmp_path: Path) -> None:

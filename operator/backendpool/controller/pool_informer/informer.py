@@ -32,7 +32,7 @@ from backendpool.k8s.client import Api
 from backendpool.k8s.resources import POOLS
 from backendpool.k8s.session import observed_session
 from backendpool.k8s.shape import object_in
-from backendpool.runtime.outage_log import Outage
+from backendpool.runtime.backoff import OutageLog
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class PoolWatch:
         self._api = api
         self._failed = failed
         self._timing = timing.retry
-        self._outages: dict[str, Outage] = {}
+        self._outages: dict[str, OutageLog] = {}
         self._stop: Future[Exception] = Future()
 
     async def run(self) -> NoReturn:
@@ -131,15 +131,15 @@ class PoolWatch:
         self._failed(error)
         if isinstance(error, ClusterError) and what in self._by_path:
             self._by_path[what].watch_problem = error
-        outage = Outage(log, f"{PLURAL} cannot be watched", f"watching {PLURAL} again", self._timing.settled)
-        self._outages.setdefault(what, outage).failed(error)
+        outage = OutageLog(log, f"{PLURAL} cannot be watched", f"watching {PLURAL} again", self._timing.settled)
+        self._outages.setdefault(what, outage).record_failure(error)
 
     def _watches(self, path: str) -> None:
         self._by_path[path].watch_problem = None
         for what, outage in self._outages.items():
             # The watches of other namespaces may fail on; what comes before a watch does not.
             if what == path or not what.endswith(f"/{PLURAL}"):
-                outage.worked()
+                outage.record_success()
 
     def _restart(self, reason: Stalled) -> None:
         if not self._stop.done():
