@@ -8,8 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from backendpool.api.assessment import ChildrenView, lookaside_was_available
-from backendpool.api.conditions import ConditionType, Reason
+from backendpool.api.conditions import (
+    ChildrenStatus,
+    ConditionType,
+    Reason,
+    find_condition,
+    has_reason,
+    lookaside_was_available,
+)
 from backendpool.api.constants import DIGEST_ANNOTATION, lookaside_name
 from backendpool.api.pool import Pool, PoolKey
 from backendpool.api.spec import PoolSpec
@@ -35,7 +41,7 @@ class Applied:
     """
 
     live: Mapping[Ref, Live]
-    view: ChildrenView
+    view: ChildrenStatus
     error: ApiError | None = None
     look_again: float | None = None
     rolling_out: bool = False
@@ -170,10 +176,10 @@ class ChildApplier:
             done.applied.append(child)
 
 
-def children_view(pool: Pool, live: Mapping[Ref, Live]) -> ChildrenView:
+def children_view(pool: Pool, live: Mapping[Ref, Live]) -> ChildrenStatus:
     """What the children themselves show."""
     deployment = live.get(("Deployment", lookaside_name(pool.name)), {})
-    return ChildrenView(lookaside_available=(deployment.get("status") or {}).get("availableReplicas") or 0)
+    return ChildrenStatus(lookaside_available=(deployment.get("status") or {}).get("availableReplicas") or 0)
 
 
 def _refused(pool: Pool, live: Mapping[Ref, Live], refusal: ApiError) -> Applied:
@@ -191,8 +197,8 @@ def _in_conflict(pool: Pool, live: Mapping[Ref, Live], conflicts: Sequence[Ref])
 
 def _notices(pool: Pool, done: _Done, before: Mapping[Ref, Live]) -> Iterator[Notice]:
     """One event for all that was made, one for all that was repaired, one for all that was removed."""
-    settled = _is_settled(pool)
-    repaired = [ref_of(child) for child in done.applied if _was_ours(child, before.get(ref_of(child)), settled)]
+    was_applied = _was_applied(pool)
+    repaired = [ref_of(child) for child in done.applied if _was_ours(child, before.get(ref_of(child)), was_applied)]
     made = [ref for ref in map(ref_of, done.applied) if ref not in repaired]
     if made:
         yield Notice("ChildrenApplied", f"Applied {_names(made)}.", action="Apply")
@@ -205,7 +211,7 @@ def _notices(pool: Pool, done: _Done, before: Mapping[Ref, Live]) -> Iterator[No
 
 def _starts_pods(pool: Pool, child: Live, live: Live | None) -> bool:
     """Whether applying ``child`` is a rollout. Drift is repaired without waiting."""
-    if child["kind"] != "Deployment" or _has_reason(pool, Reason.APPLY_FAILED):
+    if child["kind"] != "Deployment" or has_reason(pool.status, ConditionType.RECONCILING, Reason.APPLY_FAILED):
         return False
     if live is None:
         return not lookaside_was_available(pool.status)
@@ -223,13 +229,9 @@ def _is_rolling_out(child: Live, live: Live | None) -> bool:
     return child["kind"] == "Deployment" and live is not None and _has_digest_of(child, live) and not is_complete(live)
 
 
-def _has_reason(pool: Pool, reason: Reason) -> bool:
-    return any(c["reason"] == reason for c in pool.status.get("conditions") or ())
-
-
-def _was_ours(child: Live, before: Live | None, settled: bool) -> bool:
+def _was_ours(child: Live, before: Live | None, was_applied: bool) -> bool:
     """Whether it once stood as it is desired now: then it was somebody else who changed or deleted it."""
-    return settled if before is None else _has_digest_of(child, before)
+    return was_applied if before is None else _has_digest_of(child, before)
 
 
 def _has_digest_of(child: Live, live: Live) -> bool:
@@ -240,13 +242,13 @@ def _digest_of(live: Live) -> str:
     return str((live["metadata"].get("annotations") or {}).get(DIGEST_ANNOTATION, ""))
 
 
-def _is_settled(pool: Pool) -> bool:
-    """Whether the status says that this very spec was applied in full before."""
-    return any(
-        c["type"] == ConditionType.RECONCILING
-        and c["reason"] in (Reason.APPLIED, Reason.WATCH_REFUSED)
-        and c.get("observedGeneration") == pool.generation
-        for c in pool.status.get("conditions") or ()
+def _was_applied(pool: Pool) -> bool:
+    """Whether the status says that the spec of this generation was applied in full before."""
+    reconciling = find_condition(pool.status, ConditionType.RECONCILING)
+    return (
+        reconciling is not None
+        and reconciling["reason"] in (Reason.APPLIED, Reason.WATCH_REFUSED)
+        and reconciling.get("observedGeneration") == pool.generation
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from backendpool.api.conditions import ConditionType, Reason
+from backendpool.api.conditions import ConditionType, Reason, has_reason
 from backendpool.api.pool import Pool, PoolKey
 from backendpool.api.spec import PoolSpec
 from backendpool.children.lookaside_pod import selector_labels
@@ -40,7 +40,7 @@ class Examiner:
             return "", None
         now = self._clock()
         lasted = now - self._since.setdefault(pool.key, now)
-        if lasted < _PATIENCE and not _was_told(pool):
+        if lasted < _PATIENCE and not _was_reported(pool):
             return "", _PATIENCE - lasted
         secret = pool.spec.lookaside.tls_secret
         problem = why_unavailable(deployment, await self._pods(pool), secret)
@@ -68,8 +68,8 @@ def _missing(deployment: Mapping[str, Any]) -> bool:
     return bool(status.get("unavailableReplicas")) or (status.get("availableReplicas") or 0) < wanted
 
 
-def _was_told(pool: Pool) -> bool:
-    """Whether the status says already that something is wrong: a restarted operator does not take it back first."""
-    told = (Reason.LOOKASIDE_UNAVAILABLE, Reason.LOOKASIDE_DEGRADED)
-    mine = ConditionType.LOOKASIDE_AVAILABLE
-    return any(c["type"] == mine and c["reason"] in told for c in pool.status.get("conditions") or ())
+def _was_reported(pool: Pool) -> bool:
+    """Whether the status reports a problem already: a restarted operator must not take it back first."""
+    return has_reason(
+        pool.status, ConditionType.LOOKASIDE_AVAILABLE, Reason.LOOKASIDE_UNAVAILABLE, Reason.LOOKASIDE_DEGRADED
+    )

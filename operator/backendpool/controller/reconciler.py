@@ -12,8 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from backendpool.api.assessment import ChildrenView
-from backendpool.api.conditions import transitions
+from backendpool.api.conditions import ChildrenStatus, transitions
 from backendpool.api.constants import API_VERSION, KIND, lookaside_name
 from backendpool.api.endpoints import EndpointSet, of_service, union
 from backendpool.api.pool import Pool, PoolKey, parse_pool
@@ -111,7 +110,7 @@ class Reconciler:
         view = replace(applied.view, lookaside_problem=problem)
         return replace(applied, view=view, look_again=min(filter(None, (applied.look_again, due)), default=None))
 
-    async def _write_status(self, pool: Pool, endpoints: EndpointSet | None, view: ChildrenView) -> None:
+    async def _write_status(self, pool: Pool, endpoints: EndpointSet | None, view: ChildrenStatus) -> None:
         status = build_status(pool, endpoints, view, self._clock(), self._refused(pool.key))
         if status == pool.status:
             return
