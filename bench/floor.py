@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from backendpool.api.conditions import ChildrenStatus
 from backendpool.api.constants import API_VERSION, KIND
-from backendpool.api.endpoints import parse_slice, union
+from backendpool.api.endpoint_slices import parse_slice, union
 from backendpool.api.pool import Pool, parse_pool
 from backendpool.api.status import build_status
 from backendpool.children.desired import children

@@ -20,7 +20,7 @@ from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.pool import parse_pool
 from backendpool.api.pool_view import PoolView
 from backendpool.api.spec import PoolSpec
-from backendpool.children.lookaside_pod import pod_template
+from backendpool.children.lookaside import pod_template
 from backendpool.client import PoolChannel
 from backendpool.client.balancer import Balancer
 from backendpool.controller.manager import Operator

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from backendpool.api.constants import BACKENDS, COMPONENT_LABEL, POOL_LABEL
-from backendpool.api.endpoints import parse_slice
-from backendpool.controller.cache import Cache, Live
+from backendpool.api.endpoint_slices import parse_slice
+from backendpool.children.manifest import KubernetesObject
+from backendpool.controller.cache import Cache
 from backendpool.controller.metrics import OperatorMetrics
 from backendpool.errors import Forbidden
 from backendpool.k8s.client import Api
-from backendpool.k8s.reflector import Change, Reflector
+from backendpool.k8s.reflector import Reflector
 from backendpool.k8s.resources import CHILD_RESOURCES, ENDPOINT_SLICES, POOLS, Resource
 
 _OURS = f"{POOL_LABEL},{COMPONENT_LABEL}={BACKENDS}"
@@ -94,12 +95,9 @@ def reflectors(
     """Those that fill ``cache`` with the slices and the children of pools."""
 
     def reflector(
-        resource: Resource, selector: str, parse: Callable[[Live], Any], put: Callable[[Any, Any], None]
+        resource: Resource, selector: str, parse: Callable[[KubernetesObject], Any], put: Callable[[Any, Any], None]
     ) -> Reflector[Any]:
-        def on_change(change: Change[Any]) -> None:
-            put(change.old, change.new)
-
-        return Reflector(api, resource, parse, on_change, namespace=namespace, label_selector=selector, metrics=metrics)
+        return Reflector(api, resource, parse, put, namespace=namespace, label_selector=selector, metrics=metrics)
 
     slices = reflector(ENDPOINT_SLICES, _OURS, parse_slice, cache.put_slice)
     return {ENDPOINT_SLICES: slices} | {
@@ -107,6 +105,6 @@ def reflectors(
     }
 
 
-def _trim(child: Live) -> Live:
+def _trim(child: KubernetesObject) -> KubernetesObject:
     """A child without its managed fields, half of its size."""
     return {**child, "metadata": {key: value for key, value in child["metadata"].items() if key != "managedFields"}}

@@ -17,11 +17,10 @@ from uuid import uuid4
 from backendpool.api.pool import PoolKey
 from backendpool.controller.cache import Cache
 from backendpool.controller.child_applier import ChildApplier
-from backendpool.controller.child_writer import ChildWriter
 from backendpool.controller.event_recorder import EventRecorder
 from backendpool.controller.informers import Scope, reflectors
-from backendpool.controller.leader_election import ElectionTiming, Elector
-from backendpool.controller.lookaside_diagnosis import Examiner
+from backendpool.controller.leader_election import ElectionTiming, LeaderElection
+from backendpool.controller.lookaside_diagnosis import LookasideDiagnosis
 from backendpool.controller.metrics import OperatorMetrics
 from backendpool.controller.pool_informer.informer import PoolWatch
 from backendpool.controller.reconciler import Reconciler
@@ -55,7 +54,7 @@ async def run(settings: OperatorSettings) -> None:
     async with AsyncExitStack() as stack:
         elector = await _candidate(stack, settings, identity) if settings.lease_namespace else None
         fence = elector.writing if elector else nullcontext
-        connecting = Api.connect(timeout=TIMING.arrival, program="operator", instance=identity, fence=fence)
+        connecting = Api.connect(timeout=TIMING.request_timeout, program="operator", instance=identity, fence=fence)
         operator = Operator(await stack.enter_async_context(await connecting), settings, elector)
         await stack.enter_async_context(
             observability.serve(
@@ -78,17 +77,19 @@ async def _spare_what_stays(operator: Operator) -> None:
     gc.freeze()
 
 
-async def _candidate(stack: AsyncExitStack, settings: OperatorSettings, identity: str) -> Elector:
+async def _candidate(stack: AsyncExitStack, settings: OperatorSettings, identity: str) -> LeaderElection:
     """With a connection of its own: renewals must not wait behind other requests, nor be fenced themselves."""
-    connecting = Api.connect(timeout=TIMING.duration - TIMING.arrival, program="operator", instance=identity)
+    connecting = Api.connect(
+        timeout=TIMING.lease_duration - TIMING.request_timeout, program="operator", instance=identity
+    )
     api = await stack.enter_async_context(await connecting)
-    return Elector(api, settings.lease_namespace, LEASE, identity, TIMING)
+    return LeaderElection(api, settings.lease_namespace, LEASE, identity, TIMING)
 
 
 class Operator:
     """One operator process: its caches, its watches and its queue."""
 
-    def __init__(self, api: Api, settings: OperatorSettings, elector: Elector | None = None) -> None:
+    def __init__(self, api: Api, settings: OperatorSettings, elector: LeaderElection | None = None) -> None:
         self.registry = observability.new_registry()
         self._elector = elector
         self._serving = False
@@ -99,10 +100,11 @@ class Operator:
             self._cache, settings.namespaces, settings.instance, api, partial(metrics.failed, POOLS)
         )
         self._recorder = EventRecorder(api, settings.instance)
-        writer = ChildWriter(api, metrics)
         rollouts = RolloutLimiter(settings.max_rollouts, self._changed, asyncio.get_running_loop().call_later)
-        applier = ChildApplier(api, self._cache, self._recorder, writer, settings.lookaside_image, rollouts)
-        self._reconciler = Reconciler(api, self._cache, applier, Examiner(api), self._recorder, metrics, self._refused)
+        applier = ChildApplier(api, self._cache, self._recorder, metrics, settings.lookaside_image, rollouts)
+        self._reconciler = Reconciler(
+            api, self._cache, applier, LookasideDiagnosis(api), self._recorder, metrics, self._refused
+        )
         self._scopes = {
             namespace: Scope(namespace, view, reflectors(api, self._cache, metrics, namespace))
             for namespace, view in self._pools.views.items()
@@ -158,8 +160,8 @@ class Operator:
                 await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
                 if self._elector:
                     group.create_task(self._elector.watch())
-                    await self._elector.win()
-                    group.create_task(self._elector.hold())
+                    await self._elector.acquire()
+                    group.create_task(self._elector.renew_until_lost())
                 self._serving = True
                 for scope in self._scopes.values():
                     self._work_on(scope)

@@ -77,7 +77,7 @@ class Sweep:
         self._stalled = stalled
         self._timing = timing
         begin, end = f"{POOLS.plural} cannot be listed", f"listing {POOLS.plural} again"
-        self._outage = OutageLog(log, begin, end, timing.retry.settled)
+        self._outage = OutageLog(log, begin, end, timing.retry.healthy_after)
         self._awaited: Awaited = {}
         self._unusable: dict[str, str] = {}  # resource version by uid; no longer awaited
         self._heard_at = self._current_at = -math.inf

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from backendpool.api.constants import BACKENDS, COMPONENT_LABEL, POOL_LABEL, SERVICE_NAME_LABEL
-from backendpool.api.endpoint_slices import SettledSlices
-from backendpool.api.endpoints import EndpointSet, Slice, of_service, parse_slice, union
+from backendpool.api.endpoint_slices import Slice, SliceTracker, parse_slice, select_current, union
+from backendpool.api.endpoints import EndpointSet
 from backendpool.k8s.client import Api
-from backendpool.k8s.reflector import Change, Reflector, ReflectorMetrics
+from backendpool.k8s.reflector import Reflector, ReflectorMetrics
 from backendpool.k8s.resources import ENDPOINT_SLICES
 
 
@@ -29,7 +29,7 @@ class EndpointView:
         metrics: ReflectorMetrics | None = None,
     ) -> None:
         self._on_change = changed
-        self._slices = SettledSlices(self._changed, asyncio.get_running_loop().call_later)
+        self._slices = SliceTracker(self._changed, asyncio.get_running_loop().call_later)
         self._reflector: Reflector[Slice] = Reflector(
             api,
             ENDPOINT_SLICES,
@@ -74,8 +74,11 @@ class EndpointView:
             return f"the endpoints are not known yet: the Service {self._pool} has no EndpointSlice"
         return f"the endpoints are not known yet: {self._reflector.problem or 'listing them for the first time'}"
 
-    def _put(self, change: Change[Slice]) -> None:
-        self._slices.put(change.key[1], change.new)
+    def _put(self, old: Slice | None, new: Slice | None) -> None:
+        if new is not None:
+            self._slices.put(new)
+        elif old is not None:
+            self._slices.delete(old.name)
 
     def _changed(self) -> None:
         self._outdated = True
@@ -86,7 +89,7 @@ class EndpointView:
     def _refresh(self) -> None:
         if self._outdated and self._reflector.synced:
             self._outdated = False
-            if slices := of_service(self._slices):
+            if slices := select_current(self._slices):
                 self._endpoints = union(slices)
                 self._known.set()
                 self._on_change()

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from backendpool.api.load_balancing import DEFAULT, Balancing
 from backendpool.api.pool import parse_pool
 from backendpool.k8s.client import Api
-from backendpool.k8s.reflector import Change, Reflector, ReflectorMetrics
+from backendpool.k8s.reflector import Reflector, ReflectorMetrics
 from backendpool.k8s.resources import POOLS
 
 
@@ -57,9 +57,9 @@ class SpecView:
             return None
         return f"the pool's spec is not known yet: {self._reflector.problem or 'reading it for the first time'}"
 
-    def _take(self, change: Change[Balancing]) -> None:
-        if change.new is not None:
-            self._balancing = change.new
+    def _take(self, old: Balancing | None, new: Balancing | None) -> None:
+        if new is not None:
+            self._balancing = new
             self._changed()
 
 

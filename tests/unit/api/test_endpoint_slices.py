@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from backendpool.api.endpoint_slices import SETTLE_SECONDS, SettledSlices
-from backendpool.api.endpoints import Endpoint, EndpointState, Slice
+from backendpool.api.endpoint_slices import REMOVAL_GRACE_SECONDS, Slice, SliceTracker
+from backendpool.api.endpoints import Endpoint, EndpointState
 from tests.fakes.timers import Timers
 
 A, B, C = (Endpoint(f"10.0.0.{n}", 50051, pod_uid=f"u{n}") for n in (1, 2, 3))
-SOON = 0.4 * SETTLE_SECONDS
+SOON = 0.4 * REMOVAL_GRACE_SECONDS
 
 
 class Listing:
@@ -20,13 +20,13 @@ class Listing:
     def __init__(self) -> None:
         self.timers = Timers()
         self.changes = 0
-        self.slices = SettledSlices(self._changed, self.timers.later)
+        self.slices = SliceTracker(self._changed, self.timers.later)
 
     def _changed(self) -> None:
         self.changes += 1
 
     def put(self, name: str, *endpoints: Endpoint, unlisted: frozenset[str] = frozenset()) -> None:
-        self.slices.put(name, Slice("default", name, "greetserver", "IPv4", endpoints, "uid", unlisted))
+        self.slices.put(Slice("default", name, "greetserver", "IPv4", endpoints, "uid", unlisted))
 
     def news(self) -> tuple[set[Endpoint], int]:
         """What is listed, and how many changes were told since last asked."""
@@ -49,7 +49,7 @@ def test_move_is_no_change(listing: Listing) -> None:
     assert listing.news() == ({A, B, C}, 0)
     listing.timers.advance(SOON)
     listing.put("two", C, A)
-    listing.timers.advance(SETTLE_SECONDS)
+    listing.timers.advance(REMOVAL_GRACE_SECONDS)
     assert listing.news() == ({A, B, C}, 0)
     assert len(listing.slices) == 2
 
@@ -140,10 +140,10 @@ def test_slice_that_goes_takes_its_endpoints_later(listing: Listing) -> None:
     """A slice may be emptied into another by being deleted; an empty one has nothing to wait for."""
     listing.put("empty")
     listing.news()
-    listing.slices.put("empty", None)
+    listing.slices.delete("empty")
     assert listing.news() == ({A, B, C}, 1)
     for name in ("one", "two"):
-        listing.slices.put(name, None)
+        listing.slices.delete(name)
     assert listing.news() == ({A, B, C}, 0)
-    listing.timers.advance(SETTLE_SECONDS)
+    listing.timers.advance(REMOVAL_GRACE_SECONDS)
     assert (listing.news(), len(listing.slices)) == ((set(), 2), 0)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState, Slice, of_service, parse_slice
+from backendpool.api.endpoint_slices import Slice, parse_slice, select_current
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from tests.fakes.endpoint_slices import Document, backend, backends_of, document
 
 READY, DRAINING = EndpointState.READY, EndpointState.DRAINING
@@ -272,18 +273,18 @@ def test_slice_knows_when_it_was_made() -> None:
 def test_slices_of_the_service_that_is_there_count() -> None:
     """By its UID where it is known; all that have no owner count as well."""
     old, new, by_hand = made_for("u1", 5), made_for("u2", 3), made_for("", 1)
-    assert of_service([old, new, by_hand], "u2") == [new, by_hand]
-    assert of_service([old], "u2") == []
+    assert select_current([old, new, by_hand], "u2") == [new, by_hand]
+    assert select_current([old], "u2") == []
 
 
 def test_youngest_slices_tell_the_service_that_is_there() -> None:
     """Where the Service is not known, its slices tell it from the one before; those of one second are of both."""
     first, later, new = made_for("u1", 1), made_for("u1", 4), made_for("u2", 5)
-    assert of_service([new, first, later]) == [new]
-    assert of_service([first, later]) == [first, later]
-    assert of_service([later, made_for("u2", 4)]) == [later, made_for("u2", 4)]
-    assert of_service([made_for("", 9), first]) == [made_for("", 9), first]
-    assert of_service([]) == []
+    assert select_current([new, first, later]) == [new]
+    assert select_current([first, later]) == [first, later]
+    assert select_current([later, made_for("u2", 4)]) == [later, made_for("u2", 4)]
+    assert select_current([made_for("", 9), first]) == [made_for("", 9), first]
+    assert select_current([]) == []
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=3), min_size=1, max_size=4), st.lists(st.integers(0, 59)))
@@ -297,7 +298,7 @@ def test_who_does_not_know_the_service_counts_as_who_does(services: list[list[bo
         if stays
     ]
     found = [*left, *(made_for("", second) for second in by_hand)]
-    assert of_service(found[::-1]) == of_service(found[::-1], left[-1].owner_uid if left else "")
+    assert select_current(found[::-1]) == select_current(found[::-1], left[-1].owner_uid if left else "")
 
 
 def test_slices_are_values() -> None:

@@ -32,7 +32,7 @@ class View(Protocol):
 
 
 VIEWS: dict[str, Callable[[Api], View]] = {
-    "operator": lambda api: Reflector(api, ENDPOINT_SLICES, dict, lambda change: None, namespace="default"),
+    "operator": lambda api: Reflector(api, ENDPOINT_SLICES, dict, lambda old, new: None, namespace="default"),
     "lookaside": lambda api: EndpointView(api, "default", "greetserver", lambda: None),
     "client": lambda api: PoolSource(api, "default", "greetserver", lambda view: None),
     "sweep": lambda api: Sweep(

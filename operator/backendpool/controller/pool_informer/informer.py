@@ -30,8 +30,8 @@ from backendpool.errors import ClusterError, Malformed, Stalled
 from backendpool.k8s.access import Access
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import POOLS
+from backendpool.k8s.responses import object_in
 from backendpool.k8s.session import observed_session
-from backendpool.k8s.shape import object_in
 from backendpool.runtime.backoff import OutageLog
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class PoolWatch:
             # Its session has told of what the API server refused.
             if not isinstance(error, APIError | kopf.LoginError):
                 self._fails("kopf", error)
-            failures = 1 if now() - begun > self._timing.settled else failures + 1
+            failures = 1 if now() - begun > self._timing.healthy_after else failures + 1
             await self._timing.sleep(self._timing.pause(failures))
 
     async def _attempt(self) -> Exception:
@@ -131,7 +131,7 @@ class PoolWatch:
         self._failed(error)
         if isinstance(error, ClusterError) and what in self._by_path:
             self._by_path[what].watch_problem = error
-        outage = OutageLog(log, f"{PLURAL} cannot be watched", f"watching {PLURAL} again", self._timing.settled)
+        outage = OutageLog(log, f"{PLURAL} cannot be watched", f"watching {PLURAL} again", self._timing.healthy_after)
         self._outages.setdefault(what, outage).record_failure(error)
 
     def _watches(self, path: str) -> None:

@@ -50,8 +50,8 @@ def quiet_settings(timing: ReflectorTiming) -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 10
     settings.networking.enforce_retry_after = True
     settings.watching.server_timeout = _WATCH_SECONDS
-    settings.watching.client_timeout = _WATCH_SECONDS + timing.stall
-    settings.watching.inactivity_timeout = timing.stall
+    settings.watching.client_timeout = _WATCH_SECONDS + timing.idle_timeout
+    settings.watching.inactivity_timeout = timing.idle_timeout
     settings.watching.chunk_size = PAGE
     # So long kopf holds on to each object after its last event: at a start, to all of them.
     settings.queueing.idle_timeout = 0.1

@@ -139,7 +139,9 @@ def test_conflict_keeps_the_last_endpoints() -> None:
 def test_endpoints_that_cannot_be_followed_are_told_as_old() -> None:
     """Nobody knows that they are wrong, so they stand; nobody knows that they are right, so nobody says so."""
     before = status_of(pool())
-    after = build_status(replace(pool(), status=before), BOTH, DONE, NOW, unwatchable={"EndpointSlice": "403 Forbidden"})
+    after = build_status(
+        replace(pool(), status=before), BOTH, DONE, NOW, unwatchable={"EndpointSlice": "403 Forbidden"}
+    )
     assert endpoints_of(after) == BOTH
     assert told(after)["EndpointsAvailable"] == told(after)["Ready"] == ("Unknown", "EndpointsStale")
     assert "403 Forbidden" in message(after, "Ready")

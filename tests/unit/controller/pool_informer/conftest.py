@@ -38,7 +38,7 @@ async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, timing: SweepTi
             world = World(server, api, f"http://127.0.0.1:{control}", timing, token_file)
             watch = asyncio.create_task(world.watch.run())
             await until(lambda: world.watch.views[None].synced)
-            await asyncio.sleep(1.5 * QUICK.settled)
+            await asyncio.sleep(1.5 * QUICK.healthy_after)
             yield world
             watch.cancel()
             await asyncio.wait([watch])

@@ -83,7 +83,7 @@ async def test_outage_is_told_once(world: World, caplog: pytest.LogCaptureFixtur
     assert ended == over
 
 
-@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(settled=0.1, jitter=max, backoff=0.1))])
+@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(healthy_after=0.1, jitter=max, backoff=0.1))])
 @pytest.mark.parametrize(
     ("rule", "error"),
     [
@@ -106,7 +106,7 @@ async def test_what_fails_on_is_no_flood(world: World, rule: Rule, error: str) -
     await world.knows("one", "two")
 
 
-@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(settled=0.3, jitter=max, backoff=0.1))])
+@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(healthy_after=0.3, jitter=max, backoff=0.1))])
 async def test_watches_that_expire_at_once_are_no_flood(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """Where kopf lists anew for each watch it pauses as well; it is counted, and told once."""
     world.server.selected.clear()
@@ -145,7 +145,7 @@ async def test_absurd_retry_after_blinds_no_watch(world: World) -> None:
     assert world.failures == {"TooManyRequests": 1, "Stalled": 1}
 
 
-@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(stall=0.3, settled=0.1))])
+@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(idle_timeout=0.3, healthy_after=0.1))])
 async def test_silent_watch_is_given_up(world: World) -> None:
     """Without bookmarks, of which there is one a minute, a watch is as good as dead."""
     await world.script(Rule(Action.STALL, Point.EVENT, path=ONLY_POOLS, count=1))

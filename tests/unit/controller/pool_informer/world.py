@@ -22,7 +22,7 @@ from tests.fakes.pools import document
 from tests.fakes.timers import Timers
 from tools.fault_proxy.rules import Rule
 
-QUICK = ReflectorTiming(stall=30, settled=0.1, backoff=0.02, longest_backoff=0.1)
+QUICK = ReflectorTiming(idle_timeout=30, healthy_after=0.1, backoff=0.02, longest_backoff=0.1)
 ONCE = SweepTiming(interval=60, retry=QUICK)
 OFTEN = SweepTiming(interval=0.1, grace=0.3, retry=QUICK)
 ONLY_POOLS = f"{POOLS.plural}$"
