@@ -24,7 +24,7 @@ from backendpool.runtime.backoff import OutageLog
 
 log = logging.getLogger(__name__)
 
-TIMING = WorkTiming(spacing=30.0, longest_spacing=600.0)
+TIMING = WorkTiming(min_interval=30.0, max_interval=600.0)
 """The throttling of events that have the same reason and pool."""
 
 _MAX_PENDING = 1000

@@ -109,7 +109,7 @@ async def test_outage_is_told_once(posted: Posted, recorder: EventRecorder, capl
 
 async def test_what_happens_again_and_again_is_told_less_and_less(posted: Posted) -> None:
     """A pool that flaps makes a bounded number of events, of which the last tells the last, and how often it was."""
-    recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(spacing=0.05, longest_spacing=0.2))
+    recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(min_interval=0.05, max_interval=0.2))
     task = asyncio.create_task(recorder.run())
     for number in range(1, 101):
         recorder.record(pool(), PoolEvent("EndpointsReady", f"{number} endpoints are ready."))
@@ -128,7 +128,7 @@ async def test_what_happens_again_and_again_is_told_less_and_less(posted: Posted
 
 async def test_reasons_and_pools_do_not_hold_each_other_up(posted: Posted) -> None:
     """What happens to one pool is told at once, whatever else happens, and whatever happens to others."""
-    recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(spacing=60))
+    recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(min_interval=60))
     task = asyncio.create_task(recorder.run())
     for uid in ("one", "two"):
         for reason in ("PoolReady", "Conflict", "PoolReady"):
@@ -153,7 +153,7 @@ async def test_event_under_way_is_posted_to_its_end(posted: Posted, recorder: Ev
 
 async def test_what_is_too_long_is_cut(posted: Posted) -> None:
     """The API server takes notes of 1024 bytes and instances of 128; a letter is not cut in two."""
-    recorder = EventRecorder(cast("Api", posted), "x" * 200, WorkTiming(spacing=0.01))
+    recorder = EventRecorder(cast("Api", posted), "x" * 200, WorkTiming(min_interval=0.01))
     for _ in range(3):
         recorder.record(pool(), PoolEvent("Conflict", "a" + "ü" * 1000))
     task = asyncio.create_task(recorder.run())
@@ -196,7 +196,7 @@ async def test_no_error_ends_the_recorder(posted: Posted, recorder: EventRecorde
 
 async def test_notice_between_taking_a_key_and_posting_it(posted: Posted) -> None:
     """A second notice of a reason may come when the queue has begun with the first one: both are one event."""
-    recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(spacing=0.01))
+    recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(min_interval=0.01))
     running = asyncio.create_task(recorder.run())
     recorder.record(pool(), MADE)
     await until(lambda: any(item.running for item in recorder._queue._items.values()))

@@ -22,7 +22,7 @@ async def test_run_that_hangs_is_told_by_healthz(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What stands still for longer than it ever should has the cluster start the process anew."""
-    monkeypatch.setattr(manager, "LONGEST_RUN", 0.2)
+    monkeypatch.setattr(manager, "MAX_RECONCILE_SECONDS", 0.2)
     create, hangs, free = server.create, asyncio.Event(), asyncio.Event()
 
     async def late(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
@@ -48,16 +48,18 @@ async def test_thread_of_kopf_that_hangs_is_told(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread cannot be ended from outside, so that no new watch on the pools could be begun."""
-    monkeypatch.setattr(manager, "LONGEST_SILENCE", 0.1)
+    monkeypatch.setattr(manager, "MAX_THREAD_SILENCE", 0.1)
     async with server.connected(tmp_path) as api, operated(api) as operator:
         await until(lambda: applied(server))
-        assert operator.hangs() is None
+        assert operator.liveness_error() is None
         loop, free = operator._pools.thread._loop, threading.Event()
         assert loop is not None
         loop.call_soon_threadsafe(free.wait, 10)
-        await until(lambda: operator.hangs() == "the thread that watches pools has given no sign of life for 0 s")
+        await until(
+            lambda: operator.liveness_error() == "the thread that watches pools has given no sign of life for 0 s"
+        )
         free.set()
-        await until(lambda: operator.hangs() is None)
+        await until(lambda: operator.liveness_error() is None)
 
 
 async def test_garbage_is_not_looked_for_in_what_stays(
@@ -79,11 +81,11 @@ async def test_garbage_is_not_looked_for_in_what_stays(
 
 async def test_outage_is_no_hanging(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An operator whose API server is away is not ended for that, however long it is."""
-    monkeypatch.setattr(manager, "LONGEST_SILENCE", 0.5)
-    monkeypatch.setattr(manager, "LONGEST_RUN", 0.5)
+    monkeypatch.setattr(manager, "MAX_THREAD_SILENCE", 0.5)
+    monkeypatch.setattr(manager, "MAX_RECONCILE_SECONDS", 0.5)
     async with server.connected(tmp_path) as api, operated(api) as operator:
         await until(lambda: applied(server))
         server.go_away()
         for _ in range(20):
             await asyncio.sleep(0.1)
-            assert operator.hangs() is None
+            assert operator.liveness_error() is None

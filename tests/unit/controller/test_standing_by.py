@@ -12,7 +12,7 @@ import pytest
 
 from backendpool.controller import manager
 from backendpool.controller.leader_election import LeaderElection
-from backendpool.controller.manager import Operator
+from backendpool.controller.manager import Manager
 from backendpool.errors import LeadershipLost, NotLeading
 from tests.fakes.api_server import ApiServer
 from tests.unit.controller.operators import SETTINGS, applied, as_run, figures, operating, pool, until
@@ -43,12 +43,12 @@ class Candidate:
 
 
 @asynccontextmanager
-async def standing_by(server: ApiServer, folder: Path, candidate: Candidate) -> AsyncIterator[Operator]:
+async def standing_by(server: ApiServer, folder: Path, candidate: Candidate) -> AsyncIterator[Manager]:
     """An operator that knows all and does not lead, as long as the candidate has not won."""
     async with server.connected(folder) as api:
-        operator = Operator(api, SETTINGS, cast("LeaderElection", candidate))
+        operator = Manager(api, SETTINGS, cast("LeaderElection", candidate))
         async with operating(operator):
-            await until(lambda: not operator.not_ready() and "backendpool_pools 1.0" in figures(operator))
+            await until(lambda: not operator.readiness_error() and "backendpool_pools 1.0" in figures(operator))
             yield operator
 
 
@@ -83,7 +83,7 @@ async def test_lost_lease_ends_the_operator(server: ApiServer, tmp_path: Path) -
     candidate = Candidate()
     candidate.won.set()
     async with server.connected(tmp_path) as api:
-        working = asyncio.create_task(Operator(api, SETTINGS, cast("LeaderElection", candidate)).run())
+        working = asyncio.create_task(Manager(api, SETTINGS, cast("LeaderElection", candidate)).run())
         await until(lambda: applied(server))
         candidate.lost.set()
         with pytest.raises(LeadershipLost, match="somebody else has the Lease"):

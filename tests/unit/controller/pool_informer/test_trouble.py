@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from backendpool.controller.resync import SweepTiming
+from backendpool.controller.resync import ResyncTiming
 from backendpool.k8s.reflector import ReflectorTiming
 from backendpool.k8s.resources import POOLS
 from tests.unit.controller.pool_informer.world import OFTEN, ONLY_POOLS, World, until
@@ -83,7 +83,7 @@ async def test_outage_is_told_once(world: World, caplog: pytest.LogCaptureFixtur
     assert ended == over
 
 
-@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(healthy_after=0.1, jitter=max, backoff=0.1))])
+@pytest.mark.parametrize("timing", [ResyncTiming(retry=ReflectorTiming(healthy_after=0.1, jitter=max, backoff=0.1))])
 @pytest.mark.parametrize(
     ("rule", "error"),
     [
@@ -106,7 +106,7 @@ async def test_what_fails_on_is_no_flood(world: World, rule: Rule, error: str) -
     await world.knows("one", "two")
 
 
-@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(healthy_after=0.3, jitter=max, backoff=0.1))])
+@pytest.mark.parametrize("timing", [ResyncTiming(retry=ReflectorTiming(healthy_after=0.3, jitter=max, backoff=0.1))])
 async def test_watches_that_expire_at_once_are_no_flood(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """Where kopf lists anew for each watch it pauses as well; it is counted, and told once."""
     world.server.selected.clear()
@@ -131,7 +131,7 @@ async def test_watch_that_hangs_is_begun_anew(world: World, caplog: pytest.LogCa
     assert "trying again: the watch is silent, though a list shows 1 made or changed" in caplog.text
     world.put("three")
     await world.knows("one", "two", "three")
-    await until(lambda: world.watch.views[None].age() < 5)
+    await until(lambda: world.watch.resyncs[None].age() < 5)
 
 
 @pytest.mark.parametrize("timing", [OFTEN])
@@ -145,7 +145,7 @@ async def test_absurd_retry_after_blinds_no_watch(world: World) -> None:
     assert world.failures == {"TooManyRequests": 1, "Stalled": 1}
 
 
-@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(idle_timeout=0.3, healthy_after=0.1))])
+@pytest.mark.parametrize("timing", [ResyncTiming(retry=ReflectorTiming(idle_timeout=0.3, healthy_after=0.1))])
 async def test_silent_watch_is_given_up(world: World) -> None:
     """Without bookmarks, of which there is one a minute, a watch is as good as dead."""
     await world.script(Rule(Action.STALL, Point.EVENT, path=ONLY_POOLS, count=1))

@@ -12,8 +12,8 @@ import aiohttp
 
 from backendpool.api.constants import API_VERSION, KIND
 from backendpool.controller.cache import Cache
-from backendpool.controller.pool_informer.informer import PoolWatch
-from backendpool.controller.resync import SweepTiming
+from backendpool.controller.pool_informer import PoolInformer
+from backendpool.controller.resync import ResyncTiming
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import ReflectorTiming
 from backendpool.k8s.resources import POOLS
@@ -23,18 +23,18 @@ from tests.fakes.timers import Timers
 from tools.fault_proxy.rules import Rule
 
 QUICK = ReflectorTiming(idle_timeout=30, healthy_after=0.1, backoff=0.02, longest_backoff=0.1)
-ONCE = SweepTiming(interval=60, retry=QUICK)
-OFTEN = SweepTiming(interval=0.1, grace=0.3, retry=QUICK)
+ONCE = ResyncTiming(interval=60, retry=QUICK)
+OFTEN = ResyncTiming(interval=0.1, grace=0.3, retry=QUICK)
 ONLY_POOLS = f"{POOLS.plural}$"
 
 
 class World:
     """A watch on pools that runs, the server that it watches, and what lies between."""
 
-    def __init__(self, server: ApiServer, api: Api, control: str, timing: SweepTiming, token_file: Path) -> None:
+    def __init__(self, server: ApiServer, api: Api, control: str, timing: ResyncTiming, token_file: Path) -> None:
         self.failures: Counter[str] = Counter()
         self.cache = Cache(lambda _: None, Timers().later)
-        self.watch = PoolWatch(self.cache, (), "test", api, self._failed, timing)
+        self.watch = PoolInformer(self.cache, (), "test", api, self._failed, timing)
         self.requests = api.requests
         self.server = server
         self.token_file = token_file
