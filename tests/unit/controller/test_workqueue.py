@@ -11,6 +11,8 @@ import pytest
 from backendpool.controller.workqueue import QueueMetrics, WorkQueue, WorkTiming
 from backendpool.errors import TooManyRequests, Unreachable
 
+pytestmark = pytest.mark.fake_clock
+
 TIMING = WorkTiming(min_interval=0.05, max_interval=0.2, backoff=0.02, longest_backoff=0.1)
 
 

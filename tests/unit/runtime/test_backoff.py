@@ -8,6 +8,8 @@ import pytest
 from backendpool.errors import ApiError, LookasideError, Unreachable
 from backendpool.runtime.backoff import OutageLog
 
+pytestmark = pytest.mark.fake_clock
+
 LOG = logging.getLogger("backendpool.test")
 NEVER, AT_ONCE = 60.0, 0.0
 

@@ -10,6 +10,8 @@ from backendpool.errors import ClusterError, LeadershipLost, NotLeading, Unreach
 from tests.unit.controller.leader_election.candidates import TIMING, candidate, within
 from tests.unit.controller.leader_election.lease_server import Clock, LeaseServer
 
+pytestmark = pytest.mark.fake_clock
+
 
 async def test_first_candidate_leads_at_once(server: LeaseServer) -> None:
     """Nobody waits for a Lease that nobody holds."""

@@ -16,6 +16,8 @@ from backendpool.k8s.resources import Resource
 from tests.unit.controller.leader_election.candidates import TIMING, candidate, following, within
 from tests.unit.controller.leader_election.lease_server import LeaseServer
 
+pytestmark = pytest.mark.fake_clock
+
 
 async def test_lease_taken_without_an_answer_is_known_for_ones_own(server: LeaseServer) -> None:
     """A candidate whose winning write was not answered leads as soon as it sees that it has won."""
