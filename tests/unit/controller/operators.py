@@ -82,7 +82,7 @@ def known(operator: Manager, kind: Resource) -> bool:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -119,7 +119,7 @@ async def as_run(
             yield
         finally:
             signal.raise_signal(signal.SIGTERM)
-            await asyncio.wait_for(running, 10)
+            await asyncio.wait_for(running, 60)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import pytest_asyncio
 from backendpool.controller.resync import ResyncTiming
 from backendpool.k8s.client import Api
 from tests.fakes.api_server import KUBECONFIG, ApiServer
-from tests.unit.controller.pool_informer.world import ONCE, QUICK, World, pool, until
+from tests.unit.controller.pool_informer.world import ONCE, World, pool, until
 from tools.fault_proxy import proxy
 
 
@@ -38,7 +38,10 @@ async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, timing: ResyncT
             world = World(server, api, f"http://127.0.0.1:{control}", timing, token_file)
             watch = asyncio.create_task(world.watch.run())
             await until(lambda: world.watch.resyncs[None].synced)
-            await asyncio.sleep(1.5 * QUICK.healthy_after)
+            await until(lambda: world.accepted)
+            world.now += 10 * timing.retry.healthy_after
+            world.pauses.clear()
+            world.backoffs.clear()
             yield world
             watch.cancel()
             await asyncio.wait([watch])
