@@ -52,10 +52,11 @@ def noted(use: Callable[[Change], object]) -> OnChange[Item]:
 
 @dataclass
 class Run(ReflectorMetrics):
-    """A reflector at work: what it told, how it paused, and its figures."""
+    """A running reflector: its changes, pauses and metrics. Its clock stands unless a test moves ``now``."""
 
     changes: list[Change] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
+    now: float = 1000.0
     figures: list[object] = field(default_factory=list)
     reflector: Reflector[Item] = field(init=False)
     task: asyncio.Task[Any] = field(init=False)
@@ -107,7 +108,11 @@ async def reflecting(
         namespace="ns",
         label_selector=label_selector,
         timing=ReflectorTiming(
-            idle_timeout=idle_timeout, healthy_after=healthy_after, sleep=run.sleep, jitter=lambda low, high: high
+            idle_timeout=idle_timeout,
+            healthy_after=healthy_after,
+            sleep=run.sleep,
+            jitter=lambda low, high: high,
+            clock=lambda: run.now,
         ),
         metrics=run,
     )
