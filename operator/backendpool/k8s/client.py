@@ -102,7 +102,7 @@ class Api:
         return resource.plural in names_in(kinds.get("resources"))
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Document:
-        return await self._object(ApiRequest("GET", resource.path(namespace, name)))
+        return await self._transport.fetch(ApiRequest("GET", resource.path(namespace, name)), object_in)
 
     async def list_page(
         self,
@@ -133,29 +133,29 @@ class Api:
 
         With ``generateName`` the server chooses the name.
         """
-        return await self._written("POST", resource.path(obj["metadata"]["namespace"]), obj)
+        return await self._write("POST", resource.path(obj["metadata"]["namespace"]), obj)
 
     async def apply(self, resource: Resource, obj: Document) -> Document:
         """Server-side apply (KEP-555), forced, as controllers do with objects that they own.
 
         If ``obj`` has a uid and a resourceVersion, raises :class:`~backendpool.errors.Conflict` unless they match.
         """
-        return await self._written("PATCH", object_path(resource, obj), obj, APPLY, force="true")
+        return await self._write("PATCH", object_path(resource, obj), obj, APPLY, force="true")
 
     async def merge(self, resource: Resource, obj: Document) -> Document:
         """Merge patch (RFC 7396), bound to the resourceVersion as an apply is."""
-        return await self._written("PATCH", object_path(resource, obj), obj, MERGE)
+        return await self._write("PATCH", object_path(resource, obj), obj, MERGE)
 
     async def replace(self, resource: Resource, obj: Document) -> Document:
         """Update an object; raises :class:`~backendpool.errors.Conflict` unless its resourceVersion is the latest."""
-        return await self._written("PUT", object_path(resource, obj), obj)
+        return await self._write("PUT", object_path(resource, obj), obj)
 
     async def replace_status(self, resource: Resource, obj: Document) -> Document:
         """Update the status; raises :class:`~backendpool.errors.Conflict` unless the resourceVersion is the latest.
 
         Returns the metadata only, since the status may be nearly all of the object.
         """
-        return await self._written("PUT", object_path(resource, obj, "status"), obj, accept=METADATA)
+        return await self._write("PUT", object_path(resource, obj, "status"), obj, accept=METADATA)
 
     async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
         """Delete the object with this ``uid``, and what it owns in the background.
@@ -203,10 +203,8 @@ class Api:
             except TimeoutError as error:
                 raise Stalled(f"nothing came for {idle_timeout:.0f} s") from error
 
-    async def _written(
+    async def _write(
         self, method: str, path: str, obj: Document, form: str = JSON, accept: str = JSON, **query: str
     ) -> Document:
-        return await self._object(ApiRequest(method, path, {"fieldManager": FIELD_MANAGER, **query}, obj, form, accept))
-
-    async def _object(self, request: ApiRequest) -> Document:
+        request = ApiRequest(method, path, {"fieldManager": FIELD_MANAGER, **query}, obj, form, accept)
         return await self._transport.fetch(request, object_in)
