@@ -21,7 +21,7 @@ from backendpool.api.constants import (
     PORT_NAME,
     SERVICE_NAME_LABEL,
 )
-from backendpool.api.endpoints import parse_slice, union
+from backendpool.api.endpoint_slices import parse_slice, union
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import ENDPOINT_SLICES, POOLS
 

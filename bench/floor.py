@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from backendpool.api.assessment import ChildrenView
+from backendpool.api.conditions import ChildrenStatus
 from backendpool.api.constants import API_VERSION, KIND
-from backendpool.api.endpoints import parse_slice, union
+from backendpool.api.endpoint_slices import parse_slice, union
 from backendpool.api.pool import Pool, parse_pool
 from backendpool.api.status import build_status
 from backendpool.children.desired import children
@@ -47,5 +47,5 @@ async def _make(api: Api, made_of: Sequence[Child], pool: Document) -> None:
 def _with_status(fleet: Fleet, pool: Pool, now: datetime) -> Document:
     slices = [parse_slice(fleet.slice(pool.name, number)) for number in range(fleet.slices)]
     meta = {"namespace": pool.namespace, "name": pool.name, "uid": pool.uid, "resourceVersion": pool.resource_version}
-    status = build_status(pool, union(slices), ChildrenView(applied=True), now)
+    status = build_status(pool, union(slices), ChildrenStatus(applied=True), now)
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "status": status}

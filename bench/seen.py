@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backendpool.k8s.client import Api
-from backendpool.k8s.reflector import Change, Reflector
+from backendpool.k8s.reflector import Reflector
 from backendpool.k8s.resources import POOLS
 
 _LONGEST_WAIT = 300.0
@@ -20,6 +20,7 @@ _AT_REST = {("EndpointsAvailable", "True"), ("Reconciling", "False"), ("Stalled"
 class Seen:
     """What a pool's status says: its revision, whether all is applied and some endpoint ready, how much it lists."""
 
+    pool: str
     revision: str
     ready: bool
     listed: int
@@ -48,9 +49,9 @@ class StatusView:
             self._arrived(pool, revision)
         return future
 
-    def _on_change(self, change: Change[Seen]) -> None:
-        if change.new and change.new.ready:
-            self._arrived(change.key[1], change.new.revision)
+    def _on_change(self, old: Seen | None, new: Seen | None) -> None:
+        if new and new.ready:
+            self._arrived(new.pool, new.revision)
 
     def _arrived(self, pool: str, revision: str) -> None:
         future = self._waiting.pop((pool, revision), None)
@@ -79,6 +80,7 @@ async def all_of(expected: Iterable[asyncio.Future[float]]) -> float:
 def _parse(obj: dict[str, Any]) -> Seen:
     status = obj.get("status") or {}
     return Seen(
+        pool=obj["metadata"]["name"],
         revision=status.get("revision", ""),
         # Not Ready, which a pool is not whose lookaside is kept from running.
         ready=_AT_REST.issubset((c["type"], c["status"]) for c in status.get("conditions") or ()),

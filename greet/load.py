@@ -23,8 +23,8 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from backendpool.runtime.signals import stop_requested
 from greet.callers import Call, Failed, by_gateway, by_pool, reached
-from greet.stopping import stop_requested
 
 POD = re.compile(r"from pod: name\(([^)]*)\)")
 

@@ -11,10 +11,10 @@ from functools import partial
 from grpc.aio import ServicerContext
 
 from backendpool.runtime.grpc_server import RpcServer
+from backendpool.runtime.signals import stop_requested
 from greet import greet_pb2, greet_pb2_grpc
 from greet.greet_pb2 import GreetingRequest, GreetingResponse
 from greet.settings import ServerSettings
-from greet.stopping import stop_requested
 
 log = logging.getLogger(__name__)
 

@@ -16,12 +16,12 @@ from prometheus_client import CollectorRegistry
 
 from backendpool.errors import SettingsError
 from backendpool.runtime.observability import new_registry
+from backendpool.runtime.signals import stop_requested
 from greet.gateway.app import Gateway, application
 from greet.gateway.greeter import Greeter
 from greet.gateway.metrics import GatewayMetrics
 from greet.gateway.modes import dns, lookaside, pool, sticky, watch, xds
 from greet.settings import GatewaySettings, Mode
-from greet.stopping import stop_requested
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from backendpool.api.assessment import ChildrenView
+from backendpool.api.conditions import ChildrenStatus
 from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.pool import parse_pool
 from backendpool.api.spec import parse_spec
@@ -136,7 +136,7 @@ async def test_python_example_runs(tmp_path: Path) -> None:
         document = pools.document()
         endpoints = EndpointSet.of(Endpoint(host, port, pod_uid=host) for host in HOSTS)
         now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-        status = build_status(parse_pool(document), endpoints, ChildrenView(applied=True), now)
+        status = build_status(parse_pool(document), endpoints, ChildrenStatus(applied=True), now)
         server.script(page({**document, "status": status}, version=41))
         env = {**os.environ, "KUBECONFIG": server.kubeconfig(tmp_path, {"token": "secret"})}
         running = await asyncio.create_subprocess_exec(

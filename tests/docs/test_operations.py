@@ -20,10 +20,10 @@ from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.pool import parse_pool
 from backendpool.api.pool_view import PoolView
 from backendpool.api.spec import PoolSpec
-from backendpool.children.lookaside_pod import pod_template
+from backendpool.children.lookaside import pod_template
 from backendpool.client import PoolChannel
 from backendpool.client.balancer import Balancer
-from backendpool.controller.manager import Operator
+from backendpool.controller.manager import Manager
 from backendpool.controller.metrics import OperatorMetrics
 from backendpool.controller.settings import OperatorSettings
 from backendpool.errors import Gone
@@ -43,7 +43,7 @@ Families = dict[str, tuple[str, frozenset[str]]]
 """Type and labels of each metric, by the name that a query uses."""
 
 PROGRAMS = ("Operator", "Lookaside", "Gateway")
-NOTICE = re.compile(r'Notice\("(\w+)",(.*)\)$', re.MULTILINE)
+EVENT = re.compile(r'PoolEvent\("(\w+)",(.*)\)$', re.MULTILINE)
 SUFFIXES = {"counter": "_total", "info": "_info"}
 
 
@@ -67,7 +67,7 @@ async def test_operators_metrics_are_documented(tmp_path: Path) -> None:
     """Each has its line, with type and labels, and no line is of one that is not there."""
     counted = CollectorRegistry()
     metrics = OperatorMetrics(counted)
-    metrics.ran(1, "done")
+    metrics.ended(1, "done")
     metrics.child_writes.labels("Service", "apply")
     metrics.requests({"list": 1})
     metrics.listed(ENDPOINT_SLICES, 1, 1)
@@ -75,8 +75,8 @@ async def test_operators_metrics_are_documented(tmp_path: Path) -> None:
     metrics.failed(ENDPOINT_SLICES, Gone(410, "Gone", "gone"))
     kubeconfig = ScriptedServer().kubeconfig(tmp_path, {"token": "secret"}, server="http://127.0.0.1:1")
     async with await Api.connect(kubeconfig) as api:
-        operator = Operator(api, OperatorSettings("image"))
-        assert documented("Operator") == families(operator.registry, counted)
+        manager = Manager(api, OperatorSettings("image"))
+        assert documented("Operator") == families(manager.registry, counted)
 
 
 def test_lookasides_metrics_are_documented() -> None:
@@ -169,7 +169,7 @@ def test_reasons_that_need_somebody_say_what_to_do() -> None:
 def test_further_events_are_those_of_the_code() -> None:
     """Those that tell of children, with their type."""
     source = (REPOSITORY / "operator/backendpool/controller/child_applier.py").read_text()
-    posted = {name: "Warning" if "warning=True" in rest else "Normal" for name, rest in NOTICE.findall(source)}
+    posted = {name: "Warning" if "warning=True" in rest else "Normal" for name, rest in EVENT.findall(source)}
     rows = table(section(OPERATIONS, "Reasons"), "event", "type", "meaning")
     assert {row["event"]: row["type"] for row in rows} == posted
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from backendpool.api.endpoints import Endpoint, parse_slice, union
+from backendpool.api.endpoint_slices import parse_slice, union
+from backendpool.api.endpoints import Endpoint
 
 Document = dict[str, Any]
 

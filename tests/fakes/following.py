@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from backendpool.api.endpoint_slices import SETTLE_SECONDS
-from backendpool.api.endpoints import EndpointSet, Slice, parse_slice, union
+from backendpool.api.endpoint_slices import REMOVAL_GRACE_SECONDS, Slice, parse_slice, union
+from backendpool.api.endpoints import EndpointSet
 from backendpool.api.pool import PoolKey
 from backendpool.controller.cache import Cache
-from backendpool.k8s.store import Change, View
+from backendpool.k8s.store import Store
 from tests.fakes.timers import Timers
 
 Document = dict[str, Any]
@@ -57,7 +57,7 @@ class Follower:
         self.published: dict[PoolKey, EndpointSet] = {}
         self.timers = Timers()
         self.cache = Cache(self._publish, self.timers.later)
-        self.view: View[Slice] = View(parse_slice, self._changed)
+        self.view: Store[Slice] = Store(parse_slice, self._changed)
 
     def endpoints(self, key: PoolKey) -> EndpointSet:
         return self.published.get(key, EndpointSet.of(()))
@@ -72,11 +72,11 @@ class Follower:
 
     def drop(self, doc: Document) -> None:
         """A slice goes now."""
-        self.view.drop(self.stamped(doc))
+        self.view.delete(self.stamped(doc))
 
     def relist(self, documents: list[Document]) -> None:
         """These are all slices that there are now."""
-        self.view.replace(self.view.read(documents), str(self.revision))
+        self.view.replace(self.view.parse_page(documents), str(self.revision))
 
     def stamped(self, doc: Document) -> Document:
         """The slice as of now: each change has the next resource version."""
@@ -84,11 +84,11 @@ class Follower:
         return {**doc, "metadata": {**doc["metadata"], "resourceVersion": str(self.revision)}}
 
     def settle(self) -> None:
-        self.timers.advance(SETTLE_SECONDS)
+        self.timers.advance(REMOVAL_GRACE_SECONDS)
 
     def _publish(self, key: PoolKey) -> None:
         self.told.append(key)
         self.published[key] = union(self.cache.slices(key))
 
-    def _changed(self, change: Change[Slice]) -> None:
-        self.cache.put_slice(change.old, change.new)
+    def _changed(self, old: Slice | None, new: Slice | None) -> None:
+        self.cache.put_slice(old, new)

@@ -1,8 +1,7 @@
 """Kubernetes resource quantities as exact numbers. Pure.
 
-A quantity may have an exponent of ten digits (``1e1000000000``), and the API server accepts it in a pod. So a quantity
-is never expanded: it is held as a mantissa and a power of ten, and only powers that are near each other are compared
-by multiplication.
+The API server accepts quantities with exponents of ten digits (``1e1000000000``). So a quantity is never expanded: it
+is a mantissa and a power of ten, and only powers close to each other are compared by multiplication.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 _LONGEST: Final = 64
-"""Characters: more than any amount needs, and few enough to convert at once."""
+"""Characters: more than any quantity needs, and few enough to convert quickly."""
 
 _FORM: Final = re.compile(
     r"(?P<sign>[+-]?)(?=\.?[0-9])(?P<whole>[0-9]*)(?:\.(?P<part>[0-9]*))?"
@@ -26,16 +25,16 @@ _MILLI: Final = -3
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """``mantissa`` times 10 to the power of ``exponent``; equal amounts are equal objects, 0 has the exponent 0."""
+    """``mantissa`` times 10 to the power of ``exponent``, normalized, so that equal quantities are equal objects."""
 
     mantissa: int
     exponent: int
 
     @classmethod
     def parse(cls, value: object) -> Self | None:
-        """Read a string or an integer as apimachinery's ``resource.ParseQuantity`` does; None if it is no quantity.
+        """Parse a string or an integer as apimachinery's ``resource.ParseQuantity`` does; None if it is invalid.
 
-        The result is rounded up to thousandths, away from zero, as the API server rounds the resources of a container.
+        The result is rounded to thousandths, away from zero, as the API server does for container resources.
         """
         text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
         found = _FORM.fullmatch(text) if len(text) <= _LONGEST else None

@@ -1,7 +1,7 @@
-"""The pool as its author wrote it, typed. Pure, no I/O.
+"""The typed spec of a pool. Pure.
 
-Bad specs are refused at admission by the CRD's schema and CEL rules; the checks here only keep a program
-that meets an older or newer CRD from acting on what it does not understand.
+The CRD's schema and CEL rules reject invalid specs at admission. The checks here only matter with an older or newer
+CRD, whose specs this version may not understand.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ _MAX_AMOUNT: Final = Quantity(1, 15)
 
 
 def default_resources() -> dict[str, Any]:
-    """What a lookaside container asks for: no CPU limit, since throttling would delay every update."""
+    """Return the default resources of a lookaside: no CPU limit, since throttling would delay every update."""
     return {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "256Mi"}}
 
 
 @dataclass(frozen=True, slots=True)
 class LookasideSpec:
-    """The pool's lookaside server; ``replicas`` 0 means none."""
+    """The spec of the lookaside; with 0 ``replicas`` there is none."""
 
     replicas: int = 2
     port: int = LOOKASIDE_PORT
     resources: Mapping[str, Any] = field(default_factory=default_resources)
     """``requests`` and ``limits`` of each container, as in a pod; empty for neither."""
     tls_secret: str = ""
-    """Name of the Secret with the server's certificate; empty where it serves without TLS."""
+    """Name of the Secret with the server's certificate; empty for plaintext."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolSpec:
     """``spec`` of a GrpcBackendPool. ``port`` is the number or the name of a container port.
 
-    The defaults are those of the CRD's schema, for programs that meet a pool from before a field was there.
+    The defaults are those of the CRD's schema, for pools from before a field existed.
     """
 
     selector: Mapping[str, str]
@@ -55,7 +55,7 @@ class PoolSpec:
 
 
 def parse_spec(spec: object) -> PoolSpec:
-    """Read ``spec``; raises :class:`SpecError` with the field where it cannot be acted on."""
+    """Parse a spec; raises :class:`SpecError` with the invalid field."""
     fields = mapping("spec", spec)
     return PoolSpec(
         selector=_selector(fields.get("selector")),
@@ -101,7 +101,7 @@ def _resources(value: object) -> dict[str, dict[str, Any]]:
 
 
 def _check_amount(path: str, value: object) -> None:
-    """Refuse what no container can have: the API server itself takes minutes to compare ``1e100000000``."""
+    """Reject impossible quantities: the API server itself takes minutes to compare ``1e100000000``."""
     amount = Quantity.parse(value)
     if amount is None or not _NOTHING <= amount <= _MAX_AMOUNT:
         raise SpecError(path, "give an amount such as 100m of cpu or 128Mi of memory, at most 1P")

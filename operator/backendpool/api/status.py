@@ -1,8 +1,4 @@
-"""The status document of a pool: what the operator publishes and what clients read. Pure, no clock.
-
-Both directions stand here so that they cannot drift apart: :func:`build_status` writes the document,
-:func:`endpoints_of` reads the endpoints back out of it.
-"""
+"""The status document of a pool, which the operator writes and clients read. Pure, no clock."""
 
 from __future__ import annotations
 
@@ -12,8 +8,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from backendpool.api.assessment import ChildrenView, assess
-from backendpool.api.conditions import merge
+from backendpool.api.conditions import ChildrenStatus, compute_conditions, merge_conditions
 from backendpool.api.constants import MAX_STATUS_ENDPOINTS
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.pool import Pool, lookaside_target, xds_target
@@ -23,34 +18,33 @@ from backendpool.errors import SpecError
 def build_status(
     pool: Pool,
     endpoints: EndpointSet | None,
-    children: ChildrenView,
+    children: ChildrenStatus,
     now: datetime,
-    refused: Mapping[str, str] = MappingProxyType({}),
+    unwatchable: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The whole status of ``pool``, equal to ``pool.status`` where there is nothing new to say.
+    """Build the whole status of ``pool``; equal to ``pool.status`` if nothing changed.
 
-    ``endpoints`` is None while they are not known: the Service is not the pool's, or the cluster has not
-    made its first EndpointSlice. What the status lists then stands, so that nobody loses good backends.
-    ``refused`` are the kinds that may not be watched any more, with the API server's words.
+    ``endpoints`` is None while they are unknown: the Service is not the pool's, or has no EndpointSlice yet. The
+    endpoints in ``pool.status`` are then kept, so that no client loses good backends. ``unwatchable`` are the kinds
+    that the operator has lost permission to watch, with the API server's error.
     """
-    conditions = assess(pool, endpoints, children, refused)
+    conditions = compute_conditions(pool, endpoints, children, unwatchable)
     return {
         "observedGeneration": pool.generation,
-        "conditions": merge(pool.status.get("conditions") or (), conditions, pool.generation, now),
+        "conditions": merge_conditions(pool.status.get("conditions") or (), conditions, pool.generation, now),
         **_addresses(pool),
         **(_last_known(pool.status) if endpoints is None else _published(endpoints)),
     }
 
 
 def endpoints_of(status: Mapping[str, Any]) -> EndpointSet:
-    """The endpoints that a status lists, with the revision and truncation that its writer stated.
+    """Read the endpoints, revision and truncation back from a status.
 
-    An endpoint in a state that this version does not know is left out: a newer operator found that it is
-    neither Ready nor Draining, so no call may go there.
+    Endpoints in an unknown state, written by a newer operator, are neither Ready nor Draining: they are left out.
     """
     known = [item for item in status.get("endpoints") or () if item.get("state") in _STATES]
     return EndpointSet(
-        endpoints=tuple(_read(item) for item in known),
+        endpoints=tuple(_from_json(item) for item in known),
         revision=status.get("revision", ""),
         truncated=bool(status.get("truncated")),
     )
@@ -61,7 +55,7 @@ _ENDPOINT_FIELDS: Final = ("revision", "ready", "draining", "total", "zones", "e
 
 
 def _published(endpoints: EndpointSet) -> dict[str, Any]:
-    """The counts are of the whole set, also where the list is cut."""
+    """The counts are those of the whole set, even if the list is truncated."""
     zones = Counter(endpoint.zone for endpoint in endpoints.ready if endpoint.zone)
     return {
         "revision": endpoints.revision,
@@ -69,7 +63,7 @@ def _published(endpoints: EndpointSet) -> dict[str, Any]:
         "draining": len(endpoints.draining),
         "total": len(endpoints.endpoints),
         "zones": [{"zone": zone, "ready": ready} for zone, ready in sorted(zones.items())],
-        "endpoints": [_written(endpoint) for endpoint in endpoints.endpoints[:MAX_STATUS_ENDPOINTS]],
+        "endpoints": [_to_json(endpoint) for endpoint in endpoints.endpoints[:MAX_STATUS_ENDPOINTS]],
         "truncated": endpoints.truncated or len(endpoints.endpoints) > MAX_STATUS_ENDPOINTS,
     }
 
@@ -78,7 +72,7 @@ def _last_known(status: Mapping[str, Any]) -> dict[str, Any]:
     return {name: status[name] for name in _ENDPOINT_FIELDS if name in status}
 
 
-def _written(endpoint: Endpoint) -> dict[str, Any]:
+def _to_json(endpoint: Endpoint) -> dict[str, Any]:
     optional = {
         "podName": endpoint.pod_name,
         "podUID": endpoint.pod_uid,
@@ -93,7 +87,7 @@ def _written(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _read(item: Mapping[str, Any]) -> Endpoint:
+def _from_json(item: Mapping[str, Any]) -> Endpoint:
     return Endpoint(
         address=item["address"],
         port=item["port"],
@@ -106,7 +100,7 @@ def _read(item: Mapping[str, Any]) -> Endpoint:
 
 
 def _addresses(pool: Pool) -> dict[str, Any]:
-    """Where the pool is to be found; as it was while the spec cannot be read, since nothing was changed."""
+    """Keep the previous addresses while the spec is invalid, since no child is changed."""
     if isinstance(pool.spec, SpecError):
         return {name: pool.status[name] for name in ("serviceName", "lookaside") if name in pool.status}
     if not pool.spec.lookaside.replicas:

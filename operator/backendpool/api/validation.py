@@ -1,4 +1,4 @@
-"""Fields of a document of unknown content, read as what they should be. Pure, no I/O."""
+"""Read and validate fields of an untrusted document. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ E = TypeVar("E", bound=StrEnum)
 
 
 def mapping(path: str, value: object) -> dict[str, Any]:
-    """The map at ``path``, empty where there is none; raises :class:`SpecError` for anything else."""
+    """Return the map at ``path``, empty if it is missing; raises :class:`SpecError` for any other type."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -21,7 +21,7 @@ def mapping(path: str, value: object) -> dict[str, Any]:
 
 
 def integer(path: str, fields: Mapping[str, Any], name: str, default: int, low: int, high: int) -> int:
-    """The whole number ``name`` of the map at ``path``; raises :class:`SpecError` outside ``low`` to ``high``."""
+    """Return the integer ``name`` of the map at ``path``; raises :class:`SpecError` outside ``low`` to ``high``."""
     value = fields.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise SpecError(f"{path}.{name}", f"give a whole number from {low} to {high}, not {value!r}")
@@ -29,7 +29,7 @@ def integer(path: str, fields: Mapping[str, Any], name: str, default: int, low: 
 
 
 def choice(kind: type[E], path: str, value: object) -> E:
-    """The member of ``kind`` that stands at ``path``; raises :class:`SpecError` for what this version does not know."""
+    """Return the member of the enum ``kind``; raises :class:`SpecError` for an unknown value."""
     for one in kind:
         if one == value:
             return one

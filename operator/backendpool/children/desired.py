@@ -1,8 +1,8 @@
-"""The objects that a pool is made of, as they should be. Pure: a pool in, manifests out.
+"""The desired state of a pool's children. Pure.
 
-Everything is namespaced, owned by the pool (so that deleting it needs no finalizer) and applied by
-server-side apply, so a manifest holds what we care about and nothing else. Fields whose zero value the API
-server drops are left out, or they would look like drift for ever.
+All children are namespaced, owned by the pool (so that deleting it needs no finalizer) and applied by server-side
+apply, so a manifest has only the fields that the operator manages. Fields whose zero value the API server drops are
+left out: they would look like drift for ever.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from backendpool.api.constants import BACKENDS, GROUP, PLURAL, reader_name
 from backendpool.api.pool import Pool
 from backendpool.api.spec import PoolSpec
 from backendpool.children.lookaside import lookaside
-from backendpool.children.manifest import Child, grant, headless_service, sealed, service_port
+from backendpool.children.manifest import Child, grant, headless_service, service_port, with_digest
 
 HEADLESS_PORT: Final = 50051
 """The Service's port where ``spec.port`` is a name. A headless Service does not translate ports, so nothing
@@ -21,13 +21,15 @@ depends on the number; this is the one that gRPC's examples listen on."""
 
 
 def children(pool: Pool, image: str) -> tuple[Child, ...]:
-    """Every child of ``pool``, its lookaside running ``image``; raises SpecError where the spec is bad.
+    """Return all children of ``pool``, in the order to create them; raises SpecError for an invalid spec.
 
-    The order is that in which they are best made: what others refer to stands first, and what runs pods last, where
-    every name is known to be the pool's.
+    Referenced objects come first. Those that run pods come last, when every name is known to be the pool's. ``image``
+    is that of the lookaside's pods.
     """
     spec = pool.valid_spec()
-    return tuple(map(sealed, (_backends(pool, spec), *_reader(pool, spec), *lookaside(pool, spec.lookaside, image))))
+    return tuple(
+        map(with_digest, (_backends(pool, spec), *_reader(pool, spec), *lookaside(pool, spec.lookaside, image)))
+    )
 
 
 def _backends(pool: Pool, spec: PoolSpec) -> Child:

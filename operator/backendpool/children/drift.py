@@ -1,39 +1,36 @@
-"""What has to be done so that a pool's children stand as desired. Pure.
+"""Drift between a pool's live and desired children, and the plan to repair it. Pure.
 
-Live objects are compared with desired ones by containment, as server-side apply sees them (KEP-555): every
-field that we desire must stand so; what the API server defaulted or others added is theirs. What apply could
-not undo is not drift, or it would be applied for ever.
+As in server-side apply (KEP-555), a live object is in the desired state if it has every desired field; defaults and
+fields of other managers do not count. A change that apply could not revert is not drift: it would be applied for ever.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from backendpool.api.constants import GROUP, KIND
 from backendpool.api.pool import Pool
 from backendpool.api.quantity import Quantity
-
-Ref: TypeAlias = tuple[str, str]
-"""Kind and name of a child; the namespace is the pool's."""
+from backendpool.children.manifest import ChildRef, KubernetesObject, ref_of
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do about a pool's children, nothing where they are as desired; where ``conflicts`` are, nothing else."""
+    """The writes to make; empty if there is no drift. With ``conflicts`` there are no writes."""
 
-    apply: tuple[Mapping[str, Any], ...] = ()
-    delete: tuple[Ref, ...] = ()
-    conflicts: tuple[Ref, ...] = ()
+    apply: tuple[KubernetesObject, ...] = ()
+    delete: tuple[ChildRef, ...] = ()
+    conflicts: tuple[ChildRef, ...] = ()
 
 
-def plan(pool: Pool, desired: Sequence[Mapping[str, Any]], live: Mapping[Ref, Mapping[str, Any]]) -> Plan:
-    """Compare what should be with what is.
+def plan(pool: Pool, desired: Sequence[KubernetesObject], live: Mapping[ChildRef, KubernetesObject]) -> Plan:
+    """Compare the desired with the live children.
 
-    ``live`` holds every object of a pool's kinds that has a desired name or is the pool's own. An object
-    that has a desired name and is not the pool's is a conflict: nothing of the pool is touched, because a
-    foreign Service would feed a lookaside of ours with foreign endpoints.
+    ``live`` has every object of the children's kinds that has a desired name or belongs to the pool. An object that has
+    a desired name and does not belong to the pool is a conflict, in which nothing is written: a foreign Service would
+    feed the pool's lookaside with foreign endpoints.
     """
     wanted = {ref_of(child): child for child in desired}
     conflicts = tuple(ref for ref in wanted if ref in live and not belongs_to(live[ref], pool))
@@ -45,21 +42,16 @@ def plan(pool: Pool, desired: Sequence[Mapping[str, Any]], live: Mapping[Ref, Ma
     )
 
 
-def ref_of(child: Mapping[str, Any]) -> Ref:
-    """Kind and name of a desired child."""
-    return (child["kind"], child["metadata"]["name"])
-
-
-def owned_by(live: Mapping[str, Any], uid: str) -> bool:
-    """Whether the owner of ``uid`` is the object's controller."""
+def owned_by(live: KubernetesObject, uid: str) -> bool:
+    """Return whether the object's controller has this uid."""
     return any(owner.get("uid") == uid for owner in _controllers(live))
 
 
-def belongs_to(live: Mapping[str, Any], pool: Pool) -> bool:
-    """Whether the pool may apply to the object: it owns it, or a deleted pool of its name did.
+def belongs_to(live: KubernetesObject, pool: Pool) -> bool:
+    """Return whether the pool owns the object, or a deleted pool of its name did.
 
-    Names are unique, so a pool of the same name and another uid is gone. Its children, where the garbage
-    collector has not come round to them yet, are taken over and not missed for a moment.
+    Names are unique, so a pool of the same name and another uid is deleted. Its children are taken over if the garbage
+    collector has not deleted them yet.
     """
     return owned_by(live, pool.uid) or any(
         owner.get("kind") == KIND
@@ -69,11 +61,10 @@ def belongs_to(live: Mapping[str, Any], pool: Pool) -> bool:
     )
 
 
-def covers(live: Mapping[str, Any], desired: Mapping[str, Any]) -> bool:
-    """Whether every field of ``desired`` stands so in ``live``.
+def covers(live: KubernetesObject, desired: KubernetesObject) -> bool:
+    """Return whether ``live`` has every field of ``desired``, except ``apiVersion`` and ``kind``.
 
-    The digest annotation is a field like any other, so a child whose desired fields have become fewer does
-    not cover either. ``apiVersion`` and ``kind`` are the caller's matter: items of a list have neither.
+    The digest annotation is a field like any other, so an object with a field that is no longer desired differs.
     """
     fields = {key: value for key, value in desired.items() if key not in _TYPE_META}
     return _contains_map(live, fields, "")
@@ -91,11 +82,10 @@ _MERGE_KEYS: Final[Mapping[str, str]] = {
     "ports": "name",
     "topologySpreadConstraints": "topologyKey",
 }
-"""Lists that apply merges by a key (``+listType=map``), so an added item is somebody else's. All others are
-replaced as a whole."""
+"""Lists that apply merges by a key (``+listType=map``): items added by others stay. All other lists are replaced."""
 
 _QUANTITIES: Final = frozenset({"limits", "requests"})
-"""Maps of quantities, which the API server writes back in a form of its own: 1000m as 1."""
+"""Maps of quantities, which the API server normalizes: 1000m becomes 1."""
 
 
 def _contains(live: object, desired: object, name: str) -> bool:
@@ -106,7 +96,7 @@ def _contains(live: object, desired: object, name: str) -> bool:
     return live == desired
 
 
-def _contains_map(live: Mapping[str, Any], desired: Mapping[str, Any], name: str) -> bool:
+def _contains_map(live: KubernetesObject, desired: KubernetesObject, name: str) -> bool:
     if name in _QUANTITIES:
         return all(key in live and _same_quantity(live[key], value) for key, value in desired.items())
     if name in _ATOMIC and live.keys() != desired.keys():
@@ -128,10 +118,10 @@ def _same_quantity(live: object, desired: object) -> bool:
     return live == desired if amount is None else Quantity.parse(live) == amount
 
 
-def _is_standing(live: Mapping[str, Any], uid: str) -> bool:
+def _is_standing(live: KubernetesObject, uid: str) -> bool:
     return owned_by(live, uid) and not live["metadata"].get("deletionTimestamp")
 
 
-def _controllers(live: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+def _controllers(live: KubernetesObject) -> Iterable[KubernetesObject]:
     owners = live["metadata"].get("ownerReferences") or ()
     return [owner for owner in owners if owner.get("controller")]

@@ -1,4 +1,4 @@
-"""What all children of a pool have in common, and the pieces that several are made of. Pure."""
+"""References, labels, owners and building blocks of the manifests of a pool's children. Pure."""
 
 from __future__ import annotations
 
@@ -20,11 +20,21 @@ from backendpool.api.pool import Pool
 Child: TypeAlias = dict[str, Any]
 """A manifest with ``apiVersion`` and ``kind``, ready for server-side apply."""
 
+KubernetesObject: TypeAlias = Mapping[str, Any]
+"""An object as the API server sends it."""
+
+ChildRef: TypeAlias = tuple[str, str]
+"""Kind and name of a child; the namespace is the pool's."""
+
 RBAC: Final = "rbac.authorization.k8s.io"
 
 
+def ref_of(child: KubernetesObject) -> ChildRef:
+    return (child["kind"], child["metadata"]["name"])
+
+
 def child(pool: Pool, api_version: str, kind: str, name: str, component: str, **body: object) -> Child:
-    """A child of ``pool``, with its labels and its owner."""
+    """Build a child of ``pool`` with its labels and owner reference."""
     return {
         "apiVersion": api_version,
         "kind": kind,
@@ -47,7 +57,7 @@ def child(pool: Pool, api_version: str, kind: str, name: str, component: str, **
 def grant(
     pool: Pool, name: str, component: str, rules: Iterable[Mapping[str, Any]], accounts: Iterable[str]
 ) -> tuple[Child, Child]:
-    """A Role of these rules, and its binding to service accounts of the pool's namespace."""
+    """Build a Role with these rules, and its RoleBinding to service accounts of the pool's namespace."""
     subjects = [
         {"kind": "ServiceAccount", "name": account, "namespace": pool.namespace} for account in sorted(set(accounts))
     ]
@@ -61,30 +71,29 @@ def grant(
 def headless_service(
     pool: Pool, name: str, component: str, selector: Mapping[str, str], port: Mapping[str, Any], **more: str
 ) -> Child:
-    """A Service without an address of its own: its name has those of all its pods."""
+    """Build a Service without a cluster IP: its DNS name resolves to the addresses of all its pods."""
     body = {"type": "ClusterIP", "clusterIP": "None", **more, "selector": dict(selector), "ports": [dict(port)]}
     return child(pool, "v1", "Service", name, component, spec=body)
 
 
 def service_port(port: int, target: int | str, *, tls: bool = False) -> dict[str, Any]:
-    """A Service's port for gRPC; meshes and gateways go by ``appProtocol`` (KEP-3726), which has no word for gRPC
-    over TLS."""
+    """Build a Service port for gRPC; ``appProtocol`` (KEP-3726), for meshes and gateways, has no value for TLS."""
     plain = {} if tls else {"appProtocol": "kubernetes.io/h2c"}
     return {"name": PORT_NAME, "port": port, "protocol": "TCP", "targetPort": target, **plain}
 
 
 def digest(manifest: Mapping[str, Any]) -> str:
-    """Names the content of a manifest; equal manifests have equal digests."""
+    """Return a digest of a manifest's content."""
     canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def sealed(manifest: Child) -> Child:
-    """With its own digest as an annotation: it tells a field that is no longer desired from a foreign one."""
+def with_digest(manifest: Child) -> Child:
+    """Annotate a manifest with its digest, which tells a field that is no longer desired from a foreign one."""
     metadata = {**manifest["metadata"], "annotations": {DIGEST_ANNOTATION: digest(manifest)}}
     return {**manifest, "metadata": metadata}
 
 
 def _owner(pool: Pool) -> dict[str, Any]:
-    """Without blockOwnerDeletion, which would need rights on the pool's finalizers."""
+    """Without blockOwnerDeletion, which would need permission on the pool's finalizers."""
     return {"apiVersion": API_VERSION, "kind": KIND, "name": pool.name, "uid": pool.uid, "controller": True}

@@ -1,6 +1,6 @@
-"""What an xDS client has to be told to follow a pool: gRPC's bootstrap file. Pure.
+"""The bootstrap file of gRPC's xDS clients. Pure.
 
-The format is gRPC's own (doc/grpc_xds_bootstrap_format.md in its repository; gRFC A27, and A65 for certificates).
+The format is described in gRPC's doc/grpc_xds_bootstrap_format.md and gRFC A27, certificates in gRFC A65.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from backendpool.api.pool import Pool, lookaside_target
 from backendpool.api.spec import LookasideSpec
 
 TLS_FOLDER: Final = "/var/run/secrets/backendpool.io"
-"""Where clients mount what they need to trust a lookaside, and to be trusted, in a folder with the pool's name."""
+"""Where clients mount the CA and their own certificate, in a folder with the pool's name."""
 
 
 def bootstrap(pool: Pool, zone: str = "", *, certificate: bool = True) -> dict[str, Any]:
-    """The bootstrap for clients in ``zone``, empty where it makes no difference.
+    """Build the bootstrap for clients in ``zone``, empty if the zone does not matter.
 
-    Where the lookaside serves by TLS, clients trust the CA whose ``ca.crt`` they have in :data:`TLS_FOLDER`, and show
-    the ``tls.crt`` that lies beside it unless they have no ``certificate``. Raises SpecError where the spec is bad.
+    If the lookaside serves with TLS, clients trust ``ca.crt`` in :data:`TLS_FOLDER`, and present ``tls.crt`` beside it
+    unless ``certificate`` is false. Raises SpecError for an invalid spec.
     """
     lookaside = pool.valid_spec().lookaside
     return {
@@ -29,7 +29,7 @@ def bootstrap(pool: Pool, zone: str = "", *, certificate: bool = True) -> dict[s
                 "server_features": ["xds_v3"],
             }
         ],
-        # Some clients want all three; the lookaside looks at the zone alone.
+        # Some clients require all three; the lookaside only uses the zone.
         "node": {
             "id": f"{pool.name}.{pool.namespace}",
             "cluster": "backendpool",
@@ -39,7 +39,7 @@ def bootstrap(pool: Pool, zone: str = "", *, certificate: bool = True) -> dict[s
 
 
 def _credentials(pool: Pool, lookaside: LookasideSpec, certificate: bool) -> dict[str, Any]:
-    """One kind alone: a client that had a second choice could fall back to no TLS without a word."""
+    """Only one kind: a client with a second choice could silently fall back to plaintext."""
     if not lookaside.tls_secret:
         return {"type": "insecure"}
     folder = f"{TLS_FOLDER}/{pool.name}"

@@ -1,62 +1,78 @@
-"""The children of a pool, brought to what its spec asks for: the writing half of a reconcile.
+"""Apply a pool's children: what ``drift.plan`` decides is written here, and reported in events.
 
-What to do is decided by ``drift.plan``; here it is done, and told.
+Each write is bound to the object it was decided on (docs/adr/0007-writes-are-bound-to-what-was-read.md), so that the
+API server rejects it if a foreign object appeared in between or the decision was delayed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import Any
 
-from backendpool.api.assessment import ChildrenView, lookaside_was_available
-from backendpool.api.conditions import ConditionType, Reason
-from backendpool.api.constants import DIGEST_ANNOTATION, lookaside_name
+from backendpool.api.conditions import (
+    ChildrenStatus,
+    ConditionType,
+    Reason,
+    find_condition,
+    has_reason,
+    lookaside_was_available,
+)
+from backendpool.api.constants import DIGEST_ANNOTATION, FIELD_MANAGER, lookaside_name
 from backendpool.api.pool import Pool, PoolKey
 from backendpool.api.spec import PoolSpec
+from backendpool.children.deployment_status import is_rolled_out
 from backendpool.children.desired import children
-from backendpool.children.drift import Plan, Ref, belongs_to, covers, plan, ref_of
-from backendpool.controller.cache import Cache, Live
-from backendpool.controller.child_writer import ChildWriter
-from backendpool.controller.event_recorder import EventRecorder, Notice
-from backendpool.controller.rollouts import RolloutLimiter, is_complete
-from backendpool.errors import ApiError, NotFound
+from backendpool.children.drift import Plan, belongs_to, covers, plan
+from backendpool.children.manifest import ChildRef, KubernetesObject, ref_of
+from backendpool.controller.cache import Cache
+from backendpool.controller.event_recorder import EventRecorder, PoolEvent
+from backendpool.controller.metrics import OperatorMetrics
+from backendpool.controller.rollouts import RolloutLimiter
+from backendpool.errors import ApiError, Conflict, NotFound
 from backendpool.k8s.client import Api
-from backendpool.k8s.resources import POOLS
+from backendpool.k8s.resources import CHILD_RESOURCES, POOLS
 
-_LOOK_AGAIN = 15.0
-"""Seconds: no watch tells when a foreign object goes away, for only our own children are watched."""
+_CONFLICT_RECHECK = 15.0
+"""Seconds: no watch reports that a foreign object is gone, since only the pools' own children are watched."""
+
+_ATTEMPTS = 3
+"""A rollout updates the Deployment's status while it is applied: more than two such conflicts in a row have another
+cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """How the children stand: ``view`` for the status, ``error`` to come back for, or when to look again.
+    """The outcome of an apply.
 
-    ``live`` are the objects themselves: also those that no watch has brought yet.
+    ``live`` are the children, including those that no watch has reported yet. ``error`` is to be retried.
     """
 
-    live: Mapping[Ref, Live]
-    view: ChildrenView
+    live: Mapping[ChildRef, KubernetesObject]
+    status: ChildrenStatus
     error: ApiError | None = None
-    look_again: float | None = None
+    requeue_after: float | None = None
     rolling_out: bool = False
 
 
 @dataclass(slots=True)
-class _Done:
-    """What became of a plan, and the children as they then stand."""
+class _Progress:
+    """What was done of a plan, and the children afterwards."""
 
-    live: dict[Ref, Live]
-    applied: list[Live] = field(default_factory=list)
-    deleted: list[Ref] = field(default_factory=list)
-    conflicts: list[Ref] = field(default_factory=list)
-    refusals: list[ApiError] = field(default_factory=list)
-    postponed: list[Ref] = field(default_factory=list)
+    live: dict[ChildRef, KubernetesObject]
+    applied: list[KubernetesObject] = field(default_factory=list)
+    deleted: list[ChildRef] = field(default_factory=list)
+    conflicts: list[ChildRef] = field(default_factory=list)
+    errors: list[ApiError] = field(default_factory=list)
+    postponed: list[ChildRef] = field(default_factory=list)
 
 
 class ChildApplier:
-    """Applies, repairs and removes the children of pools, by ``writer``; ``image`` is what lookaside pods run.
+    """Creates, applies and deletes the children of pools; ``image`` is that of lookaside pods.
 
-    What starts pods is applied when ``rollouts`` admits it.
+    Whatever starts pods waits for ``rollouts`` to admit it.
     """
 
     def __init__(
@@ -64,26 +80,26 @@ class ChildApplier:
         api: Api,
         cache: Cache,
         recorder: EventRecorder,
-        writer: ChildWriter,
+        metrics: OperatorMetrics,
         image: str,
         rollouts: RolloutLimiter,
     ) -> None:
         self._api = api
         self._cache = cache
         self._recorder = recorder
-        self._writer = writer
+        self._writer = ChildWriter(api, metrics)
         self._image = image
         self._rollouts = rollouts
 
-    async def ensure(self, pool: Pool) -> Applied:
-        """Make the children of ``pool`` stand as desired.
+    async def apply(self, pool: Pool) -> Applied:
+        """Bring the children of ``pool`` to their desired state.
 
-        Raises :class:`NotFound` where the pool itself is gone, and ``Unreachable`` where the cluster is.
+        Raises :class:`NotFound` if the pool itself is gone, and ``Unreachable``.
         """
         pending = False
         try:
-            applied = await self._ensure(pool)
-            pending = applied.view.rollout_pending
+            applied = await self._apply_all(pool)
+            pending = applied.status.rollout_pending
             if applied.rolling_out:
                 pending = True
                 self._rollouts.resume(pool.key)
@@ -93,63 +109,65 @@ class ChildApplier:
             if not pending:
                 self._rollouts.finish(pool.key)
 
-    async def _ensure(self, pool: Pool) -> Applied:
+    def forget(self, key: PoolKey) -> None:
+        """Drop the state of a deleted pool."""
+        self._rollouts.finish(key)
+
+    async def _apply_all(self, pool: Pool) -> Applied:
         before = dict(self._cache.children(pool.key))
         if not isinstance(pool.spec, PoolSpec):
-            return Applied(before, children_view(pool, before))
+            return Applied(before, children_status(pool, before))
         desired = children(pool, self._image)
         if pool.status and any(ref_of(child) not in before for child in desired):
-            await self._confirm(pool)
+            await self._confirm_exists(pool)
         todo = plan(pool, desired, before)
         if todo.conflicts:
             return _in_conflict(pool, before, todo.conflicts)
         done = await self._carry_out(pool, todo, before)
-        for notice in _notices(pool, done, before):
-            self._recorder.record(pool, notice)
+        for event in _events(pool, done, before):
+            self._recorder.record(pool, event)
         if done.conflicts:
             return _in_conflict(pool, done.live, done.conflicts)
         rolling_out = any(_is_rolling_out(child, done.live.get(ref_of(child))) for child in desired)
-        if done.refusals:
-            return replace(_refused(pool, done.live, done.refusals[0]), rolling_out=rolling_out)
-        view = replace(children_view(pool, done.live), applied=True, rollout_pending=bool(done.postponed))
-        return Applied(done.live, view, rolling_out=rolling_out)
+        if done.errors:
+            return replace(_failed(pool, done.live, done.errors[0]), rolling_out=rolling_out)
+        status = replace(children_status(pool, done.live), applied=True, rollout_pending=bool(done.postponed))
+        return Applied(done.live, status, rolling_out=rolling_out)
 
-    def forget(self, key: PoolKey) -> None:
-        """The pool is gone."""
-        self._rollouts.finish(key)
+    async def _confirm_exists(self, pool: Pool) -> None:
+        """Raise :class:`NotFound` if the pool was deleted unseen: it must not get new children.
 
-    async def _confirm(self, pool: Pool) -> None:
-        """One that was deleted while nobody watched must not get new children: raises :class:`NotFound`.
-
-        One that never had any gets a status with its children, and what the API server says to that is as good.
+        Not needed for a pool without a status: the first write of the status fails if it is gone.
         """
         held = await self._api.get(POOLS, pool.namespace, pool.name)
         if held["metadata"]["uid"] != pool.uid:
             raise NotFound(404, "NotFound", f"{pool.namespace}/{pool.name} is another pool of that name by now")
 
-    async def _carry_out(self, pool: Pool, todo: Plan, before: Mapping[Ref, Live]) -> _Done:
-        """Do it, up to the first foreign object. What one child is refused is no reason to withhold the others."""
-        done = _Done(dict(before))
+    async def _carry_out(self, pool: Pool, todo: Plan, before: Mapping[ChildRef, KubernetesObject]) -> _Progress:
+        """Write up to the first conflict. An error of one child does not keep the others from being written."""
+        done = _Progress(dict(before))
         for child in todo.apply:
-            wanted = self._admitted(pool, child, before.get(ref_of(child)), done)
-            if wanted is None:
+            admitted = self._admit(pool, child, before.get(ref_of(child)), done)
+            if admitted is None:
                 continue
             try:
-                await self._put(pool, wanted, done)
-            except ApiError as refusal:
-                done.refusals.append(refusal)
+                await self._put(pool, admitted, done)
+            except ApiError as error:
+                done.errors.append(error)
             if done.conflicts:
                 return done
         for ref in todo.delete:
             try:
                 if await self._writer.delete(pool, ref, before[ref]["metadata"]["uid"]):
                     done.deleted.append(ref)
-            except ApiError as refusal:
-                done.refusals.append(refusal)
+            except ApiError as error:
+                done.errors.append(error)
         return done
 
-    def _admitted(self, pool: Pool, child: Live, live: Live | None, done: _Done) -> Live | None:
-        """The part of ``child`` to apply now: all of it, all but its pod template, or nothing."""
+    def _admit(
+        self, pool: Pool, child: KubernetesObject, live: KubernetesObject | None, done: _Progress
+    ) -> KubernetesObject | None:
+        """Return the part of ``child`` to apply now: all, all but its pod template, or nothing."""
         if not _starts_pods(pool, child, live) or self._rollouts.admit(pool.key):
             return child
         done.postponed.append(ref_of(child))
@@ -158,97 +176,208 @@ class ChildApplier:
         rest = _with_template_of(live, child)
         return None if covers(live, rest) else rest
 
-    async def _put(self, pool: Pool, child: Live, done: _Done) -> None:
+    async def _put(self, pool: Pool, child: KubernetesObject, done: _Progress) -> None:
         ref = ref_of(child)
-        there, written = await self._writer.put(pool, child, known=ref in done.live)
-        if not belongs_to(there, pool):
+        live, written = await self._writer.put(pool, child, known=ref in done.live)
+        if not belongs_to(live, pool):
             done.conflicts.append(ref)
             return
-        done.live[ref] = there
-        self._cache.note_child(there)
+        done.live[ref] = live
+        self._cache.note_child(live)
         if written:
             done.applied.append(child)
 
 
-def children_view(pool: Pool, live: Mapping[Ref, Live]) -> ChildrenView:
-    """What the children themselves show."""
+class ChildWriter:
+    """Writes single children, bound to the version that was read, and counts the writes."""
+
+    def __init__(self, api: Api, metrics: OperatorMetrics) -> None:
+        self._api = api
+        self._metrics = metrics
+
+    async def put(self, pool: Pool, child: KubernetesObject, *, known: bool) -> tuple[KubernetesObject, bool]:
+        """Create or apply ``child`` unless it is up to date or foreign.
+
+        Returns the object of that name afterwards, and whether it was written. ``known`` tells whether an object of
+        that name is expected. Raises ``ApiError`` and ``Unreachable``.
+        """
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                return await self._try_put(pool, child, known)
+            except Conflict:
+                # It was created, changed or deleted since it was read.
+                known = True
+                if not left:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def delete(self, pool: Pool, ref: ChildRef, uid: str) -> bool:
+        """Return whether the object was deleted: not if it was gone already, or replaced by another one."""
+        kind, name = ref
+        with suppress(NotFound, Conflict):
+            await self._api.delete(CHILD_RESOURCES[kind], pool.namespace, name, uid=uid)
+            self._metrics.child_writes.labels(kind, "delete").inc()
+            return True
+        return False
+
+    async def _try_put(self, pool: Pool, child: KubernetesObject, known: bool) -> tuple[KubernetesObject, bool]:
+        live = await self._read(child) if known else None
+        if live is None:
+            return await self._create(child), True
+        if not belongs_to(live, pool) or covers(live, child):
+            return live, False
+        if _cluster_ip(live) and _cluster_ip(live) != _cluster_ip(child):
+            # clusterIP is immutable: a Service that an older version made is replaced by a headless one.
+            await self.delete(pool, ref_of(live), live["metadata"]["uid"])
+            return await self._create(child), True
+        return await self._server_side_apply(child, live), True
+
+    async def _read(self, child: KubernetesObject) -> KubernetesObject | None:
+        kind, name = ref_of(child)
+        with suppress(NotFound):
+            return await self._api.get(CHILD_RESOURCES[kind], child["metadata"]["namespace"], name)
+        return None
+
+    async def _create(self, child: KubernetesObject) -> KubernetesObject:
+        kind, _ = ref_of(child)
+        created = await self._api.create(CHILD_RESOURCES[kind], dict(child))
+        self._metrics.child_writes.labels(kind, "create").inc()
+        return created
+
+    async def _server_side_apply(self, child: KubernetesObject, live: KubernetesObject) -> KubernetesObject:
+        kind, _ = ref_of(child)
+        if upgraded := upgrade_managed_fields(live["metadata"].get("managedFields") or ()):
+            live = await self._api.merge(CHILD_RESOURCES[kind], _bound_to(live, {"managedFields": upgraded}))
+        applied = await self._api.apply(CHILD_RESOURCES[kind], {**child, **_bound_to(live, child["metadata"])})
+        self._metrics.child_writes.labels(kind, "apply").inc()
+        return applied
+
+
+def children_status(pool: Pool, live: Mapping[ChildRef, KubernetesObject]) -> ChildrenStatus:
+    """Return what the live children show by themselves."""
     deployment = live.get(("Deployment", lookaside_name(pool.name)), {})
-    return ChildrenView(lookaside_available=(deployment.get("status") or {}).get("availableReplicas") or 0)
+    return ChildrenStatus(lookaside_available=(deployment.get("status") or {}).get("availableReplicas") or 0)
 
 
-def _refused(pool: Pool, live: Mapping[Ref, Live], refusal: ApiError) -> Applied:
-    failure = f"The API server refused a child ({refusal.reason}): {refusal.message}"
-    return Applied(live, replace(children_view(pool, live), failure=failure), error=refusal)
+def upgrade_managed_fields(managed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Turn the operator's ``Update`` entries of managed fields into one ``Apply`` entry; empty if there are none.
+
+    To the API server, a create and an apply are two managers, even under one name: an apply would not remove fields
+    that the create has set (client-go's csaupgrade does the same). Entries of other managers stay as they are.
+    """
+    ours = [entry for entry in managed if _is_ours(entry)]
+    if all(entry["operation"] == "Apply" for entry in ours):
+        return []
+    fields = reduce(_union, (entry["fieldsV1"] for entry in ours))
+    others = [entry for entry in managed if not _is_ours(entry)]
+    return [*others, {**ours[0], "operation": "Apply", "fieldsV1": fields}]
 
 
-def _in_conflict(pool: Pool, live: Mapping[Ref, Live], conflicts: Sequence[Ref]) -> Applied:
+def _is_ours(entry: Mapping[str, Any]) -> bool:
+    """Whether the entry lists fields that this operator wrote."""
+    return (
+        entry.get("manager") == FIELD_MANAGER
+        and not entry.get("subresource")
+        and entry.get("operation") in ("Apply", "Update")
+        and isinstance(entry.get("fieldsV1"), dict)
+    )
+
+
+def _union(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Not recursive: managed fields may be deeper than Python's stack."""
+    union: dict[str, Any] = {}
+    left = [(union, one, other)]
+    while left:
+        into, mine, others = left.pop()
+        for key in mine.keys() | others.keys():
+            into[key] = {}
+            left.append((into[key], mine.get(key) or {}, others.get(key) or {}))
+    return union
+
+
+def _bound_to(live: KubernetesObject, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the identity of ``live`` to a write's ``metadata``: the API server rejects it for another uid or version."""
+    identity = {key: live["metadata"][key] for key in ("namespace", "name", "uid", "resourceVersion")}
+    return {"metadata": {**metadata, **identity}}
+
+
+def _cluster_ip(obj: KubernetesObject) -> str | None:
+    cluster_ip: str | None = obj.get("spec", {}).get("clusterIP")
+    return cluster_ip
+
+
+def _failed(pool: Pool, live: Mapping[ChildRef, KubernetesObject], error: ApiError) -> Applied:
+    failure = f"The API server refused a child ({error.reason}): {error.message}"
+    return Applied(live, replace(children_status(pool, live), failure=failure), error=error)
+
+
+def _in_conflict(pool: Pool, live: Mapping[ChildRef, KubernetesObject], conflicts: Sequence[ChildRef]) -> Applied:
     sentence = (
         f"Left alone, for they are not this pool's: {_names(conflicts)} in namespace {pool.namespace}. "
         "Delete what is there, or give the pool another name."
     )
-    return Applied(live, replace(children_view(pool, live), conflict=sentence), look_again=_LOOK_AGAIN)
+    return Applied(live, replace(children_status(pool, live), conflict=sentence), requeue_after=_CONFLICT_RECHECK)
 
 
-def _notices(pool: Pool, done: _Done, before: Mapping[Ref, Live]) -> Iterator[Notice]:
-    """One event for all that was made, one for all that was repaired, one for all that was removed."""
-    settled = _is_settled(pool)
-    repaired = [ref_of(child) for child in done.applied if _was_ours(child, before.get(ref_of(child)), settled)]
+def _events(pool: Pool, done: _Progress, before: Mapping[ChildRef, KubernetesObject]) -> Iterator[PoolEvent]:
+    """At most one event each for all children that were applied, repaired and removed."""
+    was_applied = _was_applied(pool)
+    repaired = [ref_of(child) for child in done.applied if _has_drifted(child, before.get(ref_of(child)), was_applied)]
     made = [ref for ref in map(ref_of, done.applied) if ref not in repaired]
     if made:
-        yield Notice("ChildrenApplied", f"Applied {_names(made)}.", action="Apply")
+        yield PoolEvent("ChildrenApplied", f"Applied {_names(made)}.", action="Apply")
     if repaired:
         note = f"Put right {_names(repaired)}: somebody else had changed or deleted what this pool needs."
-        yield Notice("DriftRepaired", note, warning=True, action="Apply")
+        yield PoolEvent("DriftRepaired", note, warning=True, action="Apply")
     if done.deleted:
-        yield Notice("Removed", f"Removed {_names(done.deleted)}, which the spec no longer asks for.", action="Delete")
+        note = f"Removed {_names(done.deleted)}, which the spec no longer asks for."
+        yield PoolEvent("Removed", note, action="Delete")
 
 
-def _starts_pods(pool: Pool, child: Live, live: Live | None) -> bool:
-    """Whether applying ``child`` is a rollout. Drift is repaired without waiting."""
-    if child["kind"] != "Deployment" or _has_reason(pool, Reason.APPLY_FAILED):
+def _has_drifted(child: KubernetesObject, before: KubernetesObject | None, was_applied: bool) -> bool:
+    """Whether the child was once as it is desired now: then somebody else has changed or deleted it."""
+    return was_applied if before is None else _has_digest_of(child, before)
+
+
+def _was_applied(pool: Pool) -> bool:
+    """Whether the status says that the spec of this generation was applied in full before."""
+    reconciling = find_condition(pool.status, ConditionType.RECONCILING)
+    return (
+        reconciling is not None
+        and reconciling["reason"] in (Reason.APPLIED, Reason.WATCH_REFUSED)
+        and reconciling.get("observedGeneration") == pool.generation
+    )
+
+
+def _starts_pods(pool: Pool, child: KubernetesObject, live: KubernetesObject | None) -> bool:
+    """Whether applying ``child`` is a rollout. The repair of drift is none."""
+    if child["kind"] != "Deployment" or has_reason(pool.status, ConditionType.RECONCILING, Reason.APPLY_FAILED):
         return False
     if live is None:
         return not lookaside_was_available(pool.status)
     return not _has_digest_of(child, live) and not covers(live["spec"]["template"], child["spec"]["template"])
 
 
-def _with_template_of(live: Live, child: Live) -> Live:
-    """``child`` with the pod template and the digest of ``live``."""
+def _is_rolling_out(child: KubernetesObject, live: KubernetesObject | None) -> bool:
+    return (
+        child["kind"] == "Deployment" and live is not None and _has_digest_of(child, live) and not is_rolled_out(live)
+    )
+
+
+def _with_template_of(live: KubernetesObject, child: KubernetesObject) -> KubernetesObject:
+    """Return ``child`` with the pod template and the digest of ``live``."""
     annotations = {**child["metadata"]["annotations"], DIGEST_ANNOTATION: _digest_of(live)}
     spec = {**child["spec"], "template": live["spec"]["template"]}
     return {**child, "metadata": {**child["metadata"], "annotations": annotations}, "spec": spec}
 
 
-def _is_rolling_out(child: Live, live: Live | None) -> bool:
-    return child["kind"] == "Deployment" and live is not None and _has_digest_of(child, live) and not is_complete(live)
-
-
-def _has_reason(pool: Pool, reason: Reason) -> bool:
-    return any(c["reason"] == reason for c in pool.status.get("conditions") or ())
-
-
-def _was_ours(child: Live, before: Live | None, settled: bool) -> bool:
-    """Whether it once stood as it is desired now: then it was somebody else who changed or deleted it."""
-    return settled if before is None else _has_digest_of(child, before)
-
-
-def _has_digest_of(child: Live, live: Live) -> bool:
+def _has_digest_of(child: KubernetesObject, live: KubernetesObject) -> bool:
     return bool(_digest_of(live) == child["metadata"]["annotations"][DIGEST_ANNOTATION])
 
 
-def _digest_of(live: Live) -> str:
+def _digest_of(live: KubernetesObject) -> str:
     return str((live["metadata"].get("annotations") or {}).get(DIGEST_ANNOTATION, ""))
 
 
-def _is_settled(pool: Pool) -> bool:
-    """Whether the status says that this very spec was applied in full before."""
-    return any(
-        c["type"] == ConditionType.RECONCILING
-        and c["reason"] in (Reason.APPLIED, Reason.WATCH_REFUSED)
-        and c.get("observedGeneration") == pool.generation
-        for c in pool.status.get("conditions") or ()
-    )
-
-
-def _names(refs: Sequence[Ref]) -> str:
+def _names(refs: Sequence[ChildRef]) -> str:
     return ", ".join(f"{kind} {name}" for kind, name in refs)

@@ -1,10 +1,10 @@
-"""Kubernetes events about pools: what `kubectl describe` shows under Events.
+"""Kubernetes events about pools, as `kubectl describe` lists them.
 
-Best effort, as everywhere in Kubernetes: an event that cannot be posted is dropped, and never holds up or
-fails a reconcile. Conditions and metrics carry what must not be lost.
+Best effort, as everywhere in Kubernetes: an event that cannot be posted is dropped, and never delays or fails a
+reconcile. Conditions and metrics carry what must not be lost.
 
-What happens again and again to one pool is told less and less often, and how often it happened: a pool whose last
-endpoint comes and goes would else make events for ever, as fast as its status can be written.
+Repeated events of one reason and pool are throttled and counted: otherwise a pool whose last endpoint comes and goes
+would post events as fast as its status can be written.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from backendpool.controller.workqueue import WorkQueue, WorkTiming
 from backendpool.errors import ClusterError
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import EVENTS
-from backendpool.runtime.outage_log import Outage
+from backendpool.runtime.backoff import OutageLog
 
 log = logging.getLogger(__name__)
 
-TIMING = WorkTiming(spacing=30.0, longest_spacing=600.0)
-"""Of events with the same reason about the same pool."""
+TIMING = WorkTiming(min_interval=30.0, max_interval=600.0)
+"""The throttling of events that have the same reason and pool."""
 
-_MOST_WAITING = 1000
-_LONGEST_NOTE = 1024  # bytes; this and the next by the API server's validation of events.k8s.io/v1
+_MAX_PENDING = 1000
+_LONGEST_NOTE = 1024  # bytes; this and the next are limits of events.k8s.io/v1
 _LONGEST_INSTANCE = 128
-_SETTLED = 5.0  # seconds after which events that are posted again are worth a line
+_HEALTHY_AFTER = 5.0  # seconds without a failure until an outage is over
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class PoolEvent:
     """One event: ``warning`` or not, a CamelCase ``reason``, the ``action`` taken, and a sentence."""
 
     reason: str
@@ -44,75 +44,75 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    """The latest of ``times`` notices that are to be one event."""
+class _Pending:
+    """The latest of ``count`` occurrences, which become one event."""
 
     pool: Pool
-    notice: Notice
+    event: PoolEvent
     at: datetime
-    times: int
+    count: int
 
 
 class EventRecorder:
-    """Posts notices in the background: the first of a reason about a pool at once, the latest of further ones later."""
+    """Posts events in the background: the first of a reason and pool at once, the latest of further ones later."""
 
     def __init__(self, api: Api, instance: str, timing: WorkTiming = TIMING) -> None:
         self._api = api
         self._instance = instance
         self._queue: WorkQueue[tuple[str, str]] = WorkQueue(timing=timing)
-        self._waiting: dict[tuple[str, str], _Waiting] = {}
-        self._outage = Outage(log, "events cannot be posted", "posting events again", _SETTLED)
+        self._pending: dict[tuple[str, str], _Pending] = {}
+        self._outage = OutageLog(log, "events cannot be posted", "posting events again", _HEALTHY_AFTER)
         self._dropped = 0
 
-    def record(self, pool: Pool, notice: Notice) -> None:
-        """Post ``notice`` about ``pool`` soon; dropped where too many wait already."""
-        key = (pool.uid, notice.reason)
-        earlier = self._waiting.get(key)
+    def record(self, pool: Pool, event: PoolEvent) -> None:
+        """Post ``event`` about ``pool`` soon, or drop it if too many are pending."""
+        key = (pool.uid, event.reason)
+        earlier = self._pending.get(key)
         if earlier is None:
-            log.info("%s/%s: %s: %s", pool.namespace, pool.name, notice.reason, notice.note)
-            if len(self._waiting) >= _MOST_WAITING:
+            log.info("%s/%s: %s: %s", pool.namespace, pool.name, event.reason, event.note)
+            if len(self._pending) >= _MAX_PENDING:
                 self._drop(pool)
                 return
-        # Without its status: those of all pools whose events wait would be more than all else that is held of them.
+        # Without the status: those of all pools with pending events would take more memory than the cache.
         about = replace(pool, status={})
-        self._waiting[key] = _Waiting(about, notice, datetime.now(UTC), earlier.times + 1 if earlier else 1)
+        self._pending[key] = _Pending(about, event, datetime.now(UTC), earlier.count + 1 if earlier else 1)
         self._queue.add(key)
 
     async def run(self) -> NoReturn:
-        """Post until cancelled, and then to its end what is under way."""
+        """Post until cancelled; a post in flight is completed."""
         await self._queue.run(self._post, workers=1)
 
     def _drop(self, pool: Pool) -> None:
         if not self._dropped:
-            log.warning("dropping events, the first of %s/%s: %d wait already", *pool.key, _MOST_WAITING)
+            log.warning("dropping events, the first of %s/%s: %d wait already", *pool.key, _MAX_PENDING)
         self._dropped += 1
 
     async def _post(self, key: tuple[str, str]) -> None:
-        waiting = self._waiting.pop(key, None)
-        if waiting is None:
-            return  # posted by the run before, which this notice came in time for
+        pending = self._pending.pop(key, None)
+        if pending is None:
+            return  # the previous run posted it
         try:
-            await self._api.create(EVENTS, _event(waiting, self._instance))
-            self._outage.worked()
+            await self._api.create(EVENTS, _event(pending, self._instance))
+            self._outage.record_success()
         except ClusterError as error:
-            self._outage.failed(error)
-        # A line for each would be a flood, and there is room for one more whenever one was posted.
-        if self._dropped and not self._waiting:
+            self._outage.record_failure(error)
+        # One line for all: under load, each post that makes room is followed by another drop.
+        if self._dropped and not self._pending:
             log.warning("dropped %d events", self._dropped)
             self._dropped = 0
 
 
-def _event(waiting: _Waiting, instance: str) -> dict[str, Any]:
-    pool, notice = waiting.pool, waiting.notice
+def _event(pending: _Pending, instance: str) -> dict[str, Any]:
+    pool, event = pending.pool, pending.event
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {"generateName": f"{pool.name}-", "namespace": pool.namespace},
-        "eventTime": waiting.at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "type": "Warning" if notice.warning else "Normal",
-        "reason": notice.reason,
-        "action": notice.action,
-        "note": _note(notice.note, waiting.times),
+        "eventTime": pending.at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "type": "Warning" if event.warning else "Normal",
+        "reason": event.reason,
+        "action": event.action,
+        "note": _note(event.note, pending.count),
         "regarding": {
             "apiVersion": API_VERSION,
             "kind": KIND,
@@ -126,6 +126,6 @@ def _event(waiting: _Waiting, instance: str) -> dict[str, Any]:
     }
 
 
-def _note(text: str, times: int) -> str:
-    suffix = f" ({times} times since it was last told)" if times > 1 else ""
+def _note(text: str, count: int) -> str:
+    suffix = f" ({count} times since it was last told)" if count > 1 else ""
     return text.encode(errors="replace")[: _LONGEST_NOTE - len(suffix)].decode(errors="ignore") + suffix

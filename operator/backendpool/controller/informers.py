@@ -1,7 +1,7 @@
-"""What is known of one namespace, or of all, and whether that is enough to write.
+"""The informers of a namespace, or of all, and whether they are synced.
 
-A namespace is served when each watch on it has its first complete list, whatever becomes of the others: one that may
-not be read, or is not there, must not keep the rest from being served.
+A namespace is served when all of its own informers are synced: one that is forbidden or does not exist must not keep
+others from being served.
 """
 
 from __future__ import annotations
@@ -12,76 +12,72 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from backendpool.api.constants import BACKENDS, COMPONENT_LABEL, POOL_LABEL
-from backendpool.api.endpoints import parse_slice
-from backendpool.controller.cache import Cache, Live
+from backendpool.api.endpoint_slices import parse_slice
+from backendpool.children.manifest import KubernetesObject
+from backendpool.controller.cache import Cache
 from backendpool.controller.metrics import OperatorMetrics
 from backendpool.errors import Forbidden
 from backendpool.k8s.client import Api
-from backendpool.k8s.reflector import Change, Reflector
+from backendpool.k8s.reflector import Reflector
 from backendpool.k8s.resources import CHILD_RESOURCES, ENDPOINT_SLICES, POOLS, Resource
 
-_OURS = f"{POOL_LABEL},{COMPONENT_LABEL}={BACKENDS}"
-"""The cluster copies a Service's labels to its slices: these are the headless Services' ones."""
+_POOL_SLICES = f"{POOL_LABEL},{COMPONENT_LABEL}={BACKENDS}"
+"""Selects the EndpointSlices of pools' headless Services, whose labels the cluster copies to their slices."""
 
 
-class View(Protocol):
-    """How current what is known of one kind is."""
+class Informer(Protocol):
+    """The objects of one kind: a reflector, or kopf and its resync."""
 
     @property
     def synced(self) -> bool:
-        """Whether there was a first complete list."""
+        """Whether the first list is complete."""
 
     @property
     def problem(self) -> Exception | None:
-        """What it failed of last, if it fails."""
+        """The last error, None if the objects are watched."""
 
     def age(self) -> float:
-        """Seconds since it was last known to be current, infinite before the first list."""
+        """Seconds since the objects were last known to be current; infinite before the first list."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """The views of ``namespace`` (None: of all namespaces): of its ``pools``, and of all that is made of them."""
+class NamespaceInformers:
+    """The informers of ``namespace`` (None: of all namespaces): of its ``pools``, and of the objects they depend on."""
 
     namespace: str | None
-    pools: View
+    pools: Informer
     reflectors: Mapping[Resource, Reflector[Any]]
-
-    @property
-    def views(self) -> Mapping[Resource, View]:
-        return {POOLS: self.pools, **self.reflectors}
-
-    def by_kind(self) -> Mapping[str, View]:
-        """The views by the names of their kinds, as the status tells of them."""
-        return {resource.kind: view for resource, view in self.views.items()}
-
-    @property
-    def known(self) -> bool:
-        """Whether what is known of a pool here is all that there is: nothing may be written before."""
-        return all(reflector.synced for reflector in self.reflectors.values())
-
-    @property
-    def refused(self) -> bool:
-        """Whether a first list is refused: a right is missing, or it went with its namespace."""
-        return any(not view.synced and isinstance(view.problem, Forbidden) for view in self.views.values())
-
-    def behind(self) -> Iterator[str]:
-        """What has no first complete list yet, and why."""
-        where = f"{self.namespace}/" if self.namespace else ""
-        for resource, view in self.views.items():
-            if not view.synced:
-                yield f"{where}{resource.plural} ({view.problem or 'listing'})"
 
     def __str__(self) -> str:
         return f"namespace {self.namespace}" if self.namespace else "all namespaces"
 
-    async def wait_known(self) -> None:
-        """Wait for ``known``."""
+    @property
+    def by_resource(self) -> Mapping[Resource, Informer]:
+        return {POOLS: self.pools, **self.reflectors}
+
+    @property
+    def synced(self) -> bool:
+        """Whether everything that pools depend on is in the cache: nothing may be written before."""
+        return all(reflector.synced for reflector in self.reflectors.values())
+
+    @property
+    def forbidden(self) -> bool:
+        """Whether a first list is forbidden: a permission is missing, or the namespace is gone with its Roles."""
+        return any(not one.synced and isinstance(one.problem, Forbidden) for one in self.by_resource.values())
+
+    def unsynced(self) -> Iterator[str]:
+        """Describe the informers whose first list is not complete."""
+        where = f"{self.namespace}/" if self.namespace else ""
+        for resource, informer in self.by_resource.items():
+            if not informer.synced:
+                yield f"{where}{resource.plural} ({informer.problem or 'listing'})"
+
+    async def wait_synced(self) -> None:
         for reflector in self.reflectors.values():
             await reflector.wait_synced()
 
     async def run(self) -> NoReturn:
-        """Keep all but the pools current until cancelled."""
+        """Run all reflectors until cancelled."""
         async with asyncio.TaskGroup() as group:
             for reflector in self.reflectors.values():
                 group.create_task(reflector.run())
@@ -91,22 +87,19 @@ class Scope:
 def reflectors(
     api: Api, cache: Cache, metrics: OperatorMetrics, namespace: str | None
 ) -> Mapping[Resource, Reflector[Any]]:
-    """Those that fill ``cache`` with the slices and the children of pools."""
+    """Return the reflectors that keep the slices and children of pools in ``cache``."""
 
     def reflector(
-        resource: Resource, selector: str, parse: Callable[[Live], Any], put: Callable[[Any, Any], None]
+        resource: Resource, selector: str, parse: Callable[[dict[str, Any]], Any], put: Callable[[Any, Any], None]
     ) -> Reflector[Any]:
-        def on_change(change: Change[Any]) -> None:
-            put(change.old, change.new)
+        return Reflector(api, resource, parse, put, namespace=namespace, label_selector=selector, metrics=metrics)
 
-        return Reflector(api, resource, parse, on_change, namespace=namespace, label_selector=selector, metrics=metrics)
-
-    slices = reflector(ENDPOINT_SLICES, _OURS, parse_slice, cache.put_slice)
+    slices = reflector(ENDPOINT_SLICES, _POOL_SLICES, parse_slice, cache.put_slice)
     return {ENDPOINT_SLICES: slices} | {
-        kind: reflector(kind, POOL_LABEL, _trim, cache.put_child) for kind in CHILD_RESOURCES.values()
+        kind: reflector(kind, POOL_LABEL, _without_managed_fields, cache.put_child) for kind in CHILD_RESOURCES.values()
     }
 
 
-def _trim(child: Live) -> Live:
-    """A child without its managed fields, half of its size."""
+def _without_managed_fields(child: KubernetesObject) -> KubernetesObject:
+    """Managed fields are half of a child's size."""
     return {**child, "metadata": {key: value for key, value in child["metadata"].items() if key != "managedFields"}}

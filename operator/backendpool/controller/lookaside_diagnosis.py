@@ -1,75 +1,72 @@
-"""What ails a lookaside: its pods are asked where it is not all there for a while, and only then.
+"""Why replicas of a lookaside are unavailable, found in the status of its pods.
 
-No watch is kept on pods, of which there are many and of which most never matter here.
+Pods are only listed while replicas are unavailable for a while. They are not watched: there are many, and most never
+matter here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
-from backendpool.api.conditions import ConditionType, Reason
+from backendpool.api.conditions import ConditionType, Reason, has_reason
 from backendpool.api.pool import Pool, PoolKey
 from backendpool.api.spec import PoolSpec
-from backendpool.children.lookaside_pod import selector_labels
-from backendpool.controller.diagnosis import why_unavailable
+from backendpool.children.deployment_status import explain_unavailable, has_unavailable_replicas
+from backendpool.children.lookaside import selector_labels
+from backendpool.children.manifest import KubernetesObject
 from backendpool.errors import ClusterError
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import PODS
 from backendpool.runtime.clock import since_boot
 
-_PATIENCE: Final = 10.0
-"""Seconds that replicas may take to start, or to be replaced, without anybody asking why."""
-_SOONEST: Final = 15.0
-_LATEST: Final = 300.0
-"""Seconds to the next look, for no watch tells what becomes of a pod: the longer it lasts, the more of them."""
+_STARTUP_GRACE: Final = 10.0
+"""Seconds in which replicas may start or be replaced before their pods are listed."""
+_MIN_RECHECK: Final = 15.0
+_MAX_RECHECK: Final = 300.0
+"""Seconds to the next list, since no watch reports changes of pods; it grows with the duration of the problem."""
 
 
-class Examiner:
-    """Finds out why replicas of lookasides are not available."""
+class LookasideDiagnosis:
+    """Diagnoses unavailable lookasides; remembers since when each has been unavailable."""
 
     def __init__(self, api: Api, clock: Callable[[], float] = since_boot) -> None:
         self._api = api
         self._clock = clock
         self._since: dict[PoolKey, float] = {}
 
-    async def examine(self, pool: Pool, deployment: Mapping[str, Any] | None) -> tuple[str, float | None]:
-        """Why not all replicas are available, empty where all are or nobody knows; and when to look again."""
-        if not deployment or not isinstance(pool.spec, PoolSpec) or not _missing(deployment):
+    async def diagnose(self, pool: Pool, deployment: KubernetesObject | None) -> tuple[str, float | None]:
+        """Return why replicas are unavailable, and the seconds after which to check again.
+
+        The reason is empty if all replicas are available or it is unknown.
+        """
+        if not deployment or not isinstance(pool.spec, PoolSpec) or not has_unavailable_replicas(deployment):
             self.forget(pool.key)
             return "", None
         now = self._clock()
         lasted = now - self._since.setdefault(pool.key, now)
-        if lasted < _PATIENCE and not _was_told(pool):
-            return "", _PATIENCE - lasted
-        secret = pool.spec.lookaside.tls_secret
-        problem = why_unavailable(deployment, await self._pods(pool), secret)
-        return problem, min(max(lasted, _SOONEST), _LATEST)
+        if lasted < _STARTUP_GRACE and not _was_reported(pool):
+            return "", _STARTUP_GRACE - lasted
+        problem = explain_unavailable(deployment, await self._list_pods(pool), pool.spec.lookaside.tls_secret)
+        return problem, min(max(lasted, _MIN_RECHECK), _MAX_RECHECK)
 
     def forget(self, key: PoolKey) -> None:
-        """All its replicas are there, or the pool is gone."""
+        """Drop the state of a pool that is deleted or whose lookaside is available."""
         self._since.pop(key, None)
 
-    async def _pods(self, pool: Pool) -> list[dict[str, Any]]:
+    async def _list_pods(self, pool: Pool) -> list[dict[str, Any]]:
         selector = ",".join(f"{key}={value}" for key, value in selector_labels(pool).items())
         try:
             page = await self._api.list_page(PODS, pool.namespace, label_selector=selector)
         except ClusterError:
-            # Permissions of an older version, or an answer that cannot be read: no reason is known.
+            # Missing permissions (those of an older version) or a malformed response: the reason is unknown.
             return []
         found: list[dict[str, Any]] = page["items"]
         return found
 
 
-def _missing(deployment: Mapping[str, Any]) -> bool:
-    """Whether a replica is not available, be it one of a rollout that does not get on."""
-    status = deployment.get("status") or {}
-    wanted = deployment["spec"]["replicas"]
-    return bool(status.get("unavailableReplicas")) or (status.get("availableReplicas") or 0) < wanted
-
-
-def _was_told(pool: Pool) -> bool:
-    """Whether the status says already that something is wrong: a restarted operator does not take it back first."""
-    told = (Reason.LOOKASIDE_UNAVAILABLE, Reason.LOOKASIDE_DEGRADED)
-    mine = ConditionType.LOOKASIDE_AVAILABLE
-    return any(c["type"] == mine and c["reason"] in told for c in pool.status.get("conditions") or ())
+def _was_reported(pool: Pool) -> bool:
+    """Whether the status reports a problem already: a restarted operator must not take it back first."""
+    return has_reason(
+        pool.status, ConditionType.LOOKASIDE_AVAILABLE, Reason.LOOKASIDE_UNAVAILABLE, Reason.LOOKASIDE_DEGRADED
+    )

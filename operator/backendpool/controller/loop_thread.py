@@ -1,4 +1,4 @@
-"""A coroutine in a thread and an event loop of its own, which can be asked for a sign of life."""
+"""A thread with an event loop of its own, whose responsiveness can be checked."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from typing import Any, TypeVar
 R = TypeVar("R")
 
 
-class Aside:
-    """Runs one coroutine at a time aside from the caller's event loop, whose tasks it cannot cancel or hold up."""
+class LoopThread:
+    """Runs one coroutine at a time in another thread, where it can neither cancel nor block the caller's tasks."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._asked_at: float | None = None
+        self._pinged_at: float | None = None
 
     async def run(self, work: Coroutine[Any, Any, R]) -> R:
-        """What ``work`` returns or raises. Cancelling this leaves the thread to itself: nothing can end one."""
+        """Return what ``work`` returns, or raise what it raises. Cancelling this does not stop the thread."""
         return await asyncio.to_thread(self._run, work)
 
-    def silent(self) -> float:
-        """Seconds since the loop was asked for a sign of life that it has not given; 0 where none is awaited.
+    def unresponsive_for(self) -> float:
+        """Return for how many seconds the loop has not answered a ping; 0 if none is pending.
 
-        Each call after an answer asks for the next one, so it is to be called now and then.
+        If none is pending, this sends the next ping, so call it periodically.
         """
-        if self._asked_at is not None:
-            return self._clock() - self._asked_at
+        if self._pinged_at is not None:
+            return self._clock() - self._pinged_at
         if loop := self._loop:
-            self._asked_at = self._clock()
+            self._pinged_at = self._clock()
             with suppress(RuntimeError):  # it has just been closed
-                loop.call_soon_threadsafe(self._lives)
+                loop.call_soon_threadsafe(self._pong)
         return 0.0
 
     def _run(self, work: Coroutine[Any, Any, R]) -> R:
@@ -42,7 +42,7 @@ class Aside:
                 self._loop = runner.get_loop()
                 return runner.run(work)
         finally:
-            self._loop = self._asked_at = None
+            self._loop = self._pinged_at = None
 
-    def _lives(self) -> None:
-        self._asked_at = None
+    def _pong(self) -> None:
+        self._pinged_at = None

@@ -1,6 +1,6 @@
-"""The operator, put together: who watches what, and who tells whom.
+"""The operator process: informers, cache, work queue, reconciler and leader election, put together.
 
-kopf (pools), reflectors (EndpointSlices, children) -> cache -> queue -> reconcile -> API server
+kopf (pools), reflectors (EndpointSlices, children) -> cache -> work queue -> reconciler -> API server
 """
 
 from __future__ import annotations
@@ -8,205 +8,202 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, nullcontext
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Final
 from uuid import uuid4
 
 from backendpool.api.pool import PoolKey
 from backendpool.controller.cache import Cache
 from backendpool.controller.child_applier import ChildApplier
-from backendpool.controller.child_writer import ChildWriter
 from backendpool.controller.event_recorder import EventRecorder
-from backendpool.controller.informers import Scope, reflectors
-from backendpool.controller.leader_election import ElectionTiming, Elector
-from backendpool.controller.lookaside_diagnosis import Examiner
+from backendpool.controller.informers import NamespaceInformers, reflectors
+from backendpool.controller.leader_election import ElectionTiming, LeaderElection
+from backendpool.controller.lookaside_diagnosis import LookasideDiagnosis
 from backendpool.controller.metrics import OperatorMetrics
-from backendpool.controller.pool_informer.informer import PoolWatch
+from backendpool.controller.pool_informer import PoolInformer
 from backendpool.controller.reconciler import Reconciler
 from backendpool.controller.rollouts import RolloutLimiter
 from backendpool.controller.settings import OperatorSettings
-from backendpool.controller.watch_failures import Refusals, RefusalTiming
+from backendpool.controller.watch_failures import PersistentWatchFailures, WatchFailureTiming
 from backendpool.controller.workqueue import WorkQueue
 from backendpool.errors import LeadershipLost
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import POOLS
 from backendpool.runtime import observability
+from backendpool.runtime.signals import run_until_signalled
 
 log = logging.getLogger(__name__)
 
-LEASE = "backendpool-operator"
-TIMING = ElectionTiming()
-REFUSALS = RefusalTiming()
-_WORKERS = 8
+LEASE: Final = "backendpool-operator"
+ELECTION_TIMING: Final = ElectionTiming()
+WATCH_FAILURE_TIMING: Final = WatchFailureTiming()
+_WORKERS: Final = 8
 
-LONGEST_SILENCE = 60.0
-"""Seconds for which the thread of kopf may give no sign of life."""
-LONGEST_RUN = 600.0
-"""Seconds that one look at a pool may take: half of that is what all its requests together may take at worst."""
+MAX_THREAD_SILENCE: Final = 60.0
+"""Seconds for which kopf's thread may be unresponsive."""
+MAX_RECONCILE_SECONDS: Final = 600.0
+"""Seconds that one reconcile may take: twice the sum of its requests' timeouts."""
 
 
 async def run(settings: OperatorSettings) -> None:
-    """Serve pools until the process is told to stop; raises ``LeadershipLost`` where another leads by then."""
-    # A restarted container has its predecessor's name, and must not take its Lease for its own.
+    """Run the operator until SIGTERM or SIGINT; raises ``LeadershipLost`` if another process leads by then."""
+    # A restarted container has its predecessor's name, and must not take the predecessor's Lease for its own.
     identity = f"{settings.instance}_{uuid4().hex[:8]}"
     async with AsyncExitStack() as stack:
-        elector = await _candidate(stack, settings, identity) if settings.lease_namespace else None
-        fence = elector.writing if elector else nullcontext
-        connecting = Api.connect(timeout=TIMING.arrival, program="operator", instance=identity, fence=fence)
-        operator = Operator(await stack.enter_async_context(await connecting), settings, elector)
+        election = await _join_election(stack, settings, identity) if settings.lease_namespace else None
+        fence = election.writing if election else nullcontext
+        connecting = Api.connect(
+            timeout=ELECTION_TIMING.request_timeout, program="operator", instance=identity, fence=fence
+        )
+        manager = Manager(await stack.enter_async_context(await connecting), settings, election)
         await stack.enter_async_context(
             observability.serve(
-                settings.metrics_port, operator.registry, healthy=operator.hangs, ready=operator.not_ready
+                settings.metrics_port,
+                manager.registry,
+                healthy=manager.liveness_error,
+                ready=manager.readiness_error,
             )
         )
-        stack.callback(asyncio.create_task(_spare_what_stays(operator)).cancel)
-        await until_told(operator.run())
+        stack.callback(asyncio.create_task(_freeze_when_ready(manager)).cancel)
+        await run_until_signalled(manager.run())
 
 
-async def _spare_what_stays(operator: Operator) -> None:
-    """Have Python never again look for garbage in what is there once all is known.
+async def _freeze_when_ready(manager: Manager) -> None:
+    """Exempt all objects from garbage collection once the operator is ready, since nearly all of them stay.
 
-    Nearly all of that stays. With a thousand pools, to look through it took a tenth of a second and more, in which
-    nothing else was done. Once and not again and again: what ends later, as kopf does, can be garbage by then.
+    With a thousand pools, a full collection blocked the event loop for a tenth of a second and more. Only once: what
+    becomes garbage later, as kopf does when it restarts, must be collected.
     """
-    while operator.not_ready():  # noqa: ASYNC110 (whoever asks for it asks, as kubelet does)
+    while manager.readiness_error():  # noqa: ASYNC110 (readiness is polled, as kubelet does)
         await asyncio.sleep(1)
     gc.collect()
     gc.freeze()
 
 
-async def until_told(work: Coroutine[Any, Any, None]) -> None:
-    """Work until SIGTERM or SIGINT, or until the work fails."""
-    working, loop = asyncio.create_task(work), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # Once: a second one would cut short what is done at the end.
-        loop.add_signal_handler(number, lambda: working.cancelling() or working.cancel())
-    await asyncio.wait([working])
-    if not working.cancelled():
-        working.result()
-
-
-async def _candidate(stack: AsyncExitStack, settings: OperatorSettings, identity: str) -> Elector:
-    """With a connection of its own: renewals must not wait behind other requests, nor be fenced themselves."""
-    connecting = Api.connect(timeout=TIMING.duration - TIMING.arrival, program="operator", instance=identity)
+async def _join_election(stack: AsyncExitStack, settings: OperatorSettings, identity: str) -> LeaderElection:
+    """Use a connection of its own: renewals must neither wait behind other requests nor be fenced themselves."""
+    timeout = ELECTION_TIMING.lease_duration - ELECTION_TIMING.request_timeout
+    connecting = Api.connect(timeout=timeout, program="operator", instance=identity)
     api = await stack.enter_async_context(await connecting)
-    return Elector(api, settings.lease_namespace, LEASE, identity, TIMING)
+    return LeaderElection(api, settings.lease_namespace, LEASE, identity, ELECTION_TIMING)
 
 
-class Operator:
-    """One operator process: its caches, its watches and its queue."""
+class Manager:
+    """The parts of one operator process; without ``election`` it is taken to be the only one."""
 
-    def __init__(self, api: Api, settings: OperatorSettings, elector: Elector | None = None) -> None:
+    def __init__(self, api: Api, settings: OperatorSettings, election: LeaderElection | None = None) -> None:
         self.registry = observability.new_registry()
-        self._elector = elector
-        self._serving = False
+        self._election = election
+        self._started = False
+        call_later = asyncio.get_running_loop().call_later
         metrics = OperatorMetrics(self.registry)
         self._queue: WorkQueue[PoolKey] = WorkQueue(metrics, describe="/".join)
-        self._cache = Cache(self._changed, asyncio.get_running_loop().call_later)
-        self._pools = PoolWatch(
+        self._cache = Cache(self._enqueue, call_later)
+        self._pools = PoolInformer(
             self._cache, settings.namespaces, settings.instance, api, partial(metrics.failed, POOLS)
         )
         self._recorder = EventRecorder(api, settings.instance)
-        writer = ChildWriter(api, metrics)
-        rollouts = RolloutLimiter(settings.max_rollouts, self._changed, asyncio.get_running_loop().call_later)
-        applier = ChildApplier(api, self._cache, self._recorder, writer, settings.lookaside_image, rollouts)
-        self._reconciler = Reconciler(api, self._cache, applier, Examiner(api), self._recorder, metrics, self._refused)
-        self._scopes = {
-            namespace: Scope(namespace, view, reflectors(api, self._cache, metrics, namespace))
-            for namespace, view in self._pools.views.items()
+        rollouts = RolloutLimiter(settings.max_rollouts, self._enqueue, call_later)
+        applier = ChildApplier(api, self._cache, self._recorder, metrics, settings.lookaside_image, rollouts)
+        self._reconciler = Reconciler(
+            api, self._cache, applier, LookasideDiagnosis(api), self._recorder, metrics, self._unwatchable
+        )
+        self._namespaces = {
+            namespace: NamespaceInformers(namespace, resync, reflectors(api, self._cache, metrics, namespace))
+            for namespace, resync in self._pools.resyncs.items()
         }
-        self._refusals = {
-            namespace: Refusals(scope.by_kind(), partial(self._work_on, scope), REFUSALS)
-            for namespace, scope in self._scopes.items()
+        self._watch_failures = {
+            namespace: PersistentWatchFailures(
+                informers.by_resource, partial(self._enqueue_all, informers), WATCH_FAILURE_TIMING
+            )
+            for namespace, informers in self._namespaces.items()
         }
         metrics.gauge("backendpool_pools", "Pools known.", lambda: len(self._cache.pools()))
         metrics.gauge("backendpool_queue_depth", "Pools due or being worked on.", lambda: len(self._queue))
-        for scope in self._scopes.values():
-            for resource, view in scope.views.items():
-                metrics.view_age(resource, scope.namespace, view.age)
+        for namespace, informers in self._namespaces.items():
+            for resource, informer in informers.by_resource.items():
+                metrics.view_age(resource, namespace, informer.age)
         metrics.requests(api.requests)
-        metrics.gauge("backendpool_leader", "1 where this process may write.", self._leads)
+        metrics.gauge("backendpool_leader", "1 where this process may write.", self._is_leader)
 
-    def not_ready(self) -> str | None:
-        """None once every watch has its first complete list, else which have not.
+    def readiness_error(self) -> str | None:
+        """Return which informers are not synced, or None.
 
-        A namespace that refuses to be read is not waited for, as long as there is another one.
+        Forbidden namespaces do not count, as long as another one is synced.
         """
-        behind = [scope for scope in self._scopes.values() if any(scope.behind())]
-        awaited = [scope for scope in behind if not scope.refused]
-        if not awaited and len(behind) < len(self._scopes):
+        unsynced = [informers for informers in self._namespaces.values() if any(informers.unsynced())]
+        awaited = [informers for informers in unsynced if not informers.forbidden]
+        if not awaited and len(unsynced) < len(self._namespaces):
             return None
-        return f"waiting for the first list of {', '.join(chain.from_iterable(s.behind() for s in awaited or behind))}"
+        names = chain.from_iterable(informers.unsynced() for informers in awaited or unsynced)
+        return f"waiting for the first list of {', '.join(names)}"
 
-    def hangs(self) -> str | None:
-        """None unless something stands still that nothing but a new process can help, whoever else may be away."""
-        if (silent := self._pools.thread.silent()) > LONGEST_SILENCE:
-            return f"the thread that watches pools has given no sign of life for {silent:.0f} s"
-        if (running := self._queue.longest_run()) > LONGEST_RUN:
+    def liveness_error(self) -> str | None:
+        """Return why only a restart can help, or None. External outages do not count."""
+        if (silence := self._pools.thread.unresponsive_for()) > MAX_THREAD_SILENCE:
+            return f"the thread that watches pools has given no sign of life for {silence:.0f} s"
+        if (running := self._queue.longest_run()) > MAX_RECONCILE_SECONDS:
             return f"a pool has been worked on for {running:.0f} s"
         return None
 
-    def _leads(self) -> bool:
-        return self._elector is None or self._elector.leading
-
     async def run(self) -> None:
-        """Work until cancelled; raises ``LeadershipLost`` where another leads by then.
+        """Run until cancelled; raises ``LeadershipLost`` if another process leads.
 
-        Nothing is written for a pool before every watch on its namespace has its first complete list. A bug in any of
-        the tasks ends them all.
+        Nothing is written for a pool before all informers of its namespace are synced. A bug in one task ends all.
         """
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pools.run())
                 group.create_task(self._recorder.run())
-                for scope in self._scopes.values():
-                    group.create_task(scope.run())
-                    group.create_task(self._refusals[scope.namespace].run())
-                begun = [group.create_task(self._begin(scope)) for scope in self._scopes.values()]
-                await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
-                if self._elector:
-                    group.create_task(self._elector.watch())
-                    await self._elector.win()
-                    group.create_task(self._elector.hold())
-                self._serving = True
-                for scope in self._scopes.values():
-                    self._work_on(scope)
+                for namespace, informers in self._namespaces.items():
+                    group.create_task(informers.run())
+                    group.create_task(self._watch_failures[namespace].run())
+                syncing = [group.create_task(self._sync(informers)) for informers in self._namespaces.values()]
+                await asyncio.wait(syncing, return_when=asyncio.FIRST_COMPLETED)
+                if self._election:
+                    group.create_task(self._election.watch())
+                    await self._election.acquire()
+                    group.create_task(self._election.renew_until_lost())
+                self._started = True
+                for informers in self._namespaces.values():
+                    self._enqueue_all(informers)
                 group.create_task(self._queue.run(self._reconciler.reconcile, _WORKERS))
-        # Not by except*: before Python 3.11.4 it puts what is raised there into a group again.
+        # Not by except*: before Python 3.11.4 it wraps what is raised there into a group again.
         except BaseExceptionGroup as failed:
             lost, others = failed.split(LeadershipLost)
             if lost is None or others is not None:
                 raise
             raise lost.exceptions[0] from None
         finally:
-            if self._elector:
-                await self._elector.release()
+            if self._election:
+                await self._election.release()
 
-    async def _begin(self, scope: Scope) -> None:
-        """Have the pools of a scope worked on as soon as all is known of them."""
-        await scope.wait_known()
-        log.info("all watches on %s have their first list: %d pools known", scope, len(self._pools_of(scope)))
-        self._work_on(scope)
+    async def _sync(self, informers: NamespaceInformers) -> None:
+        await informers.wait_synced()
+        log.info("all watches on %s have their first list: %d pools known", informers, len(self._pools_of(informers)))
+        self._enqueue_all(informers)
 
-    def _pools_of(self, scope: Scope) -> list[PoolKey]:
-        return [key for key in self._cache.pools() if scope.namespace in (None, key[0])]
+    def _enqueue(self, key: PoolKey) -> None:
+        if self._may_reconcile(self._namespaces.get(key[0]) or self._namespaces[None]):
+            self._queue.add(key)
 
-    def _may_work_on(self, scope: Scope) -> bool:
-        """Not before all is known that concerns a pool, nor on a standby: what is due is what leading begins with."""
-        return self._serving and scope.known
-
-    def _work_on(self, scope: Scope) -> None:
-        if self._may_work_on(scope):
-            for key in self._pools_of(scope):
+    def _enqueue_all(self, informers: NamespaceInformers) -> None:
+        if self._may_reconcile(informers):
+            for key in self._pools_of(informers):
                 self._queue.add(key)
 
-    def _refused(self, key: PoolKey) -> Mapping[str, str]:
-        return (self._refusals.get(key[0]) or self._refusals[None]).reasons
+    def _may_reconcile(self, informers: NamespaceInformers) -> bool:
+        """Not before the namespace is synced, and not on a standby: a new leader enqueues all pools."""
+        return self._started and informers.synced
 
-    def _changed(self, key: PoolKey) -> None:
-        if self._may_work_on(self._scopes.get(key[0]) or self._scopes[None]):
-            self._queue.add(key)
+    def _pools_of(self, informers: NamespaceInformers) -> list[PoolKey]:
+        return [key for key in self._cache.pools() if informers.namespace in (None, key[0])]
+
+    def _unwatchable(self, key: PoolKey) -> Mapping[str, str]:
+        return (self._watch_failures.get(key[0]) or self._watch_failures[None]).errors
+
+    def _is_leader(self) -> bool:
+        return self._election is None or self._election.leading

@@ -1,4 +1,4 @@
-"""The operator's Prometheus metrics. No global registry: each program has its own."""
+"""The operator's Prometheus metrics, in a registry of its own."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from backendpool.controller.workqueue import QueueMetrics
 from backendpool.k8s.metrics import WatchMetrics
 from backendpool.k8s.resources import Resource
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class OperatorMetrics(WatchMetrics):
-    """What to alert on: reconciles that fail, a queue that grows, a view that ages.
-
-    Observes the work queue and the reflectors, as their protocols ask.
-    """
+class OperatorMetrics(WatchMetrics, QueueMetrics):
+    """The metrics of the work queue, the reflectors and the writes."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__(registry)
@@ -31,7 +29,7 @@ class OperatorMetrics(WatchMetrics):
         )
         self.reconcile = Histogram(
             "backendpool_reconcile_seconds",
-            "Duration of a reconcile, by outcome: done, again, failed, error.",
+            "Duration of a reconcile, by outcome: done, requeue, failed, error.",
             ["outcome"],
             buckets=_SECONDS,
             registry=registry,
@@ -48,27 +46,27 @@ class OperatorMetrics(WatchMetrics):
             registry=registry,
         )
 
-    def waited(self, seconds: float) -> None:
+    def began(self, seconds: float) -> None:
         self.queue_wait.observe(seconds)
 
-    def ran(self, seconds: float, outcome: str) -> None:
+    def ended(self, seconds: float, outcome: str) -> None:
         self.reconcile.labels(outcome).observe(seconds)
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A figure that is read when it is scraped."""
+        """Register a gauge that calls ``value`` at each scrape."""
         Gauge(name, text, registry=self._registry).set_function(value)
 
     def view_age(self, resource: Resource, namespace: str | None, seconds: Callable[[], float]) -> None:
-        """``namespace`` is None for a view of all of them."""
+        """Register the age of an informer; ``namespace`` is None for all namespaces."""
         self._view_age.labels(resource.plural, namespace or "").set_function(seconds)
 
     def requests(self, sent: Mapping[str, int]) -> None:
-        """Show how many requests were ``sent``, by verb, whenever that is scraped."""
+        """Register the counts of requests, by verb."""
         self._registry.register(_Requests(sent))
 
 
 class _Requests(Collector):
-    """A count that is kept elsewhere: the cluster's room knows no metrics."""
+    """Exports counts that the Kubernetes client keeps, which has no metrics of its own."""
 
     def __init__(self, sent: Mapping[str, int]) -> None:
         self._sent = sent

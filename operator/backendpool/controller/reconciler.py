@@ -1,7 +1,7 @@
-"""One pool, made so: read what is known, apply what is missing, write what is true.
+"""The reconcile of one pool: apply its children, compute its status, write the status if it changed.
 
-Idempotent and driven by keys: it looks at the state of things and never at the event that brought it here,
-so a lost or doubled event does no harm. Where nothing differs nothing is written.
+Level-triggered: a reconcile depends on the cache alone and never on the event that caused it, so that lost or duplicate
+events do no harm. If nothing differs, nothing is written.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from backendpool.api.assessment import ChildrenView
-from backendpool.api.conditions import transitions
+from backendpool.api.conditions import ChildrenStatus, transitions
 from backendpool.api.constants import API_VERSION, KIND, lookaside_name
-from backendpool.api.endpoints import EndpointSet, of_service, union
+from backendpool.api.endpoint_slices import select_current, union
+from backendpool.api.endpoints import EndpointSet
 from backendpool.api.pool import Pool, PoolKey, parse_pool
 from backendpool.api.status import build_status
 from backendpool.children.drift import belongs_to
-from backendpool.controller.cache import Cache, Live
-from backendpool.controller.child_applier import Applied, ChildApplier, children_view
-from backendpool.controller.event_recorder import EventRecorder, Notice
-from backendpool.controller.lookaside_diagnosis import Examiner
+from backendpool.children.manifest import KubernetesObject
+from backendpool.controller.cache import Cache
+from backendpool.controller.child_applier import ChildApplier, children_status
+from backendpool.controller.event_recorder import EventRecorder, PoolEvent
+from backendpool.controller.lookaside_diagnosis import LookasideDiagnosis
 from backendpool.controller.metrics import OperatorMetrics
 from backendpool.errors import ClusterError, Conflict, NotFound
 from backendpool.k8s.client import Api
@@ -30,7 +31,7 @@ from backendpool.k8s.resources import POOLS
 from backendpool.k8s.store import version_of
 
 _LONGEST_ERROR: Final = 300
-"""Characters of an exception in a condition: it may quote what it failed of."""
+"""Characters of an exception in a condition: it may quote a whole object."""
 
 
 def _utc_now() -> datetime:
@@ -38,49 +39,48 @@ def _utc_now() -> datetime:
 
 
 class Reconciler:
-    """Brings pools' children and status to what their specs and EndpointSlices say.
-
-    ``refused`` says of which kinds nothing may be watched where a pool is, and why.
-    """
+    """Reconciles pools. ``unwatchable`` returns the kinds that may not be watched in a pool's namespace, and why."""
 
     def __init__(
         self,
         api: Api,
         cache: Cache,
         applier: ChildApplier,
-        examiner: Examiner,
+        diagnosis: LookasideDiagnosis,
         recorder: EventRecorder,
         metrics: OperatorMetrics,
-        refused: Callable[[PoolKey], Mapping[str, str]],
+        unwatchable: Callable[[PoolKey], Mapping[str, str]],
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._api = api
         self._cache = cache
         self._applier = applier
-        self._examiner = examiner
+        self._diagnosis = diagnosis
         self._recorder = recorder
         self._metrics = metrics
-        self._refused = refused
+        self._unwatchable = unwatchable
         self._clock = clock
 
     async def reconcile(self, key: PoolKey) -> float | None:
-        """Returns the seconds after which to look again unasked, or None.
+        """Reconcile a pool; returns the seconds after which to requeue it, or None.
 
-        Raises ``ClusterError``. Any other exception is a bug: the pool's status says so before it is raised.
+        Raises ``ClusterError``. Any other exception is a bug: it is reported in the pool's status before it is raised.
         """
         pool = self._cache.pool(key)
         if pool is None or pool.deleting:
-            self._examiner.forget(key)
+            self._diagnosis.forget(key)
             self._applier.forget(key)
             return None
         try:
             if pool.unexpected:
                 raise pool.unexpected
-            applied = await self._examined(pool, await self._applier.ensure(pool))
+            applied = await self._applier.apply(pool)
+            deployment = applied.live.get(("Deployment", lookaside_name(pool.name)))
+            problem, recheck_after = await self._diagnosis.diagnose(pool, deployment)
             endpoints = self._endpoints(pool, applied.live.get(("Service", pool.name)))
-            await self._write_status(pool, endpoints, applied.view)
+            await self._write_status(pool, endpoints, replace(applied.status, lookaside_problem=problem))
         except (Conflict, NotFound):
-            return await self._read_again(pool)
+            return await self._refresh(pool)
         except ClusterError:
             raise
         except Exception as error:
@@ -88,53 +88,32 @@ class Reconciler:
             raise
         if applied.error:
             raise applied.error
-        return applied.look_again
+        return min(filter(None, (applied.requeue_after, recheck_after)), default=None)
 
-    async def _report(self, pool: Pool, error: Exception) -> None:
-        """Put ``error`` into the status, and the endpoints all the same: they may have nothing to do with it."""
-        sentence = (
-            f"The operator could not reconcile this pool ({_shown(error)}) and tries again. "
-            "Its log has the traceback: please report it."
-        )
-        # What cannot be reported either is in the log, by the error that is raised.
-        with suppress(Exception):
-            live = self._cache.children(pool.key)
-            view = replace(children_view(pool, live), error=sentence)
-            endpoints: EndpointSet | None = None
-            with suppress(Exception):
-                endpoints = self._endpoints(pool, live.get(("Service", pool.name)))
-            await self._write_status(pool, endpoints, view)
+    def _endpoints(self, pool: Pool, service: KubernetesObject | None) -> EndpointSet | None:
+        """Return the union of the slices of the pool's own Service; None while the cluster has made none.
 
-    async def _examined(self, pool: Pool, applied: Applied) -> Applied:
-        """With what ails the lookaside, if anything, and when to look at it again."""
-        problem, due = await self._examiner.examine(pool, applied.live.get(("Deployment", lookaside_name(pool.name))))
-        view = replace(applied.view, lookaside_problem=problem)
-        return replace(applied, view=view, look_again=min(filter(None, (applied.look_again, due)), default=None))
-
-    async def _write_status(self, pool: Pool, endpoints: EndpointSet | None, view: ChildrenView) -> None:
-        status = build_status(pool, endpoints, view, self._clock(), self._refused(pool.key))
-        if status == pool.status:
-            return
-        answer = await self._api.replace_status(POOLS, _with_status(pool, status))
-        self._metrics.status_writes.inc()
-        self._cache.note_pool(replace(pool, status=status, resource_version=version_of(answer)))
-        for news in transitions(pool.status.get("conditions") or (), status["conditions"]):
-            self._recorder.record(pool, Notice(news.reason, news.message, warning=news.reason.is_warning))
-
-    def _endpoints(self, pool: Pool, service: Live | None) -> EndpointSet | None:
-        """The union of the slices of the pool's own Service; None while the cluster has made none.
-
-        A Service that has a selector always has a slice, be it an empty one. So no slice means that nothing
-        is known yet, as after somebody deleted the Service: the last list stands until the new one is there.
-        A Service of the pool's name and label that is not the pool's does not tell where its calls go.
+        A Service with a selector always has a slice, even if it is empty. So no slice means that the endpoints are
+        unknown, for example after the Service was deleted. A Service that has the pool's name and label and is not the
+        pool's does not count.
         """
         if service is None or not belongs_to(service, pool):
             return None
-        slices = of_service(self._cache.slices(pool.key), service["metadata"]["uid"])
+        slices = select_current(self._cache.slices(pool.key), service["metadata"]["uid"])
         return union(slices) if slices else None
 
-    async def _read_again(self, pool: Pool) -> float | None:
-        """The pool changed or went while it was worked on: go on from how it is, without waiting for the watch."""
+    async def _write_status(self, pool: Pool, endpoints: EndpointSet | None, children: ChildrenStatus) -> None:
+        status = build_status(pool, endpoints, children, self._clock(), self._unwatchable(pool.key))
+        if status == pool.status:
+            return
+        answer = await self._api.replace_status(POOLS, _status_document(pool, status))
+        self._metrics.status_writes.inc()
+        self._cache.note_pool(replace(pool, status=status, resource_version=version_of(answer)))
+        for changed in transitions(pool.status.get("conditions") or (), status["conditions"]):
+            self._recorder.record(pool, PoolEvent(changed.reason, changed.message, warning=changed.reason.is_warning))
+
+    async def _refresh(self, pool: Pool) -> float | None:
+        """Read the pool again, which was changed or deleted meanwhile, and requeue it without waiting for the watch."""
         try:
             self._cache.note_pool(parse_pool(await self._api.get(POOLS, pool.namespace, pool.name)))
         except NotFound:
@@ -142,14 +121,28 @@ class Reconciler:
             return None
         return 0.0
 
+    async def _report(self, pool: Pool, error: Exception) -> None:
+        """Report ``error`` in the status, and still update the endpoints, which it may not concern."""
+        sentence = (
+            f"The operator could not reconcile this pool ({_shorten(error)}) and tries again. "
+            "Its log has the traceback: please report it."
+        )
+        # Errors of the report itself are dropped: the caller raises and logs the original one.
+        with suppress(Exception):
+            live = self._cache.children(pool.key)
+            endpoints: EndpointSet | None = None
+            with suppress(Exception):
+                endpoints = self._endpoints(pool, live.get(("Service", pool.name)))
+            await self._write_status(pool, endpoints, replace(children_status(pool, live), error=sentence))
 
-def _shown(error: Exception) -> str:
+
+def _shorten(error: Exception) -> str:
     text = ascii(error)
     return text if len(text) <= _LONGEST_ERROR else f"{text[:_LONGEST_ERROR]}…"
 
 
-def _with_status(pool: Pool, status: Mapping[str, Any]) -> dict[str, Any]:
-    """The document to put: bound to the very object, and the version of it, that the status was built from."""
+def _status_document(pool: Pool, status: Mapping[str, Any]) -> dict[str, Any]:
+    """Bind the write to the object and version that the status was computed from."""
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,

@@ -1,8 +1,7 @@
-"""Whether what the watch on pools brought is what there is: now and then they are listed, and compared.
+"""A periodic resync of pools: list them, and compare the list with the cache.
 
-kopf loses deletions that happen while its watch is broken, and a watch may be open and say nothing of what happens,
-or leave out one thing of many. A list that agrees with what is known proves it current as of the moment that the list
-was asked for.
+kopf loses deletions that happen while its watch is interrupted, and a watch may be open and silent, or leave out single
+events. A list that matches the cache proves it current as of the moment of the request.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from backendpool.api.pool import Pool, parse_pool
 from backendpool.controller.cache import Cache
@@ -23,27 +22,27 @@ from backendpool.k8s.reflector import ReflectorTiming
 from backendpool.k8s.request import Document
 from backendpool.k8s.resources import POOLS
 from backendpool.k8s.store import is_newer
+from backendpool.runtime.backoff import OutageLog
 from backendpool.runtime.clock import since_boot
-from backendpool.runtime.outage_log import Outage
 
 log = logging.getLogger(__name__)
 
 _PAGE = 500
-"""Pools in a page of a list: there is no more of them than their metadata."""
+"""Pools in a page of a list, which has only their metadata."""
 
-_READ = 10
-"""Pools read one by one after a list: a watch that left out more than a few is slow rather than at fault."""
+_MAX_READS = 10
+"""Pools read one by one after a list: a watch that left out more than a few is slow, not broken."""
 
-Awaited = Mapping[str, tuple[str, float]]
-"""By uid: the version that a list showed and the watch has yet to bring, and since when."""
+PendingVersions: TypeAlias = Mapping[str, tuple[str, float]]
+"""By uid: a version that was listed and is not in the cache yet, and since when."""
 
 
 @dataclass(frozen=True, slots=True)
-class SweepTiming:
-    """In seconds: ``interval`` is between lists that agree with what is known, more or less by a fifth.
+class ResyncTiming:
+    """In seconds: ``interval`` is the time between lists that match the cache, plus or minus a fifth.
 
-    ``grace`` is how long something may be awaited of the watch: then it is begun anew if it brings nothing at all, and
-    what it left out is read if it does. Pauses after lists that failed, or did not agree, are those of ``retry``.
+    After ``grace``, a pending version leads to a restart of the watch if that has brought nothing at all, and to a read
+    of the pool otherwise. The pauses after a failed or differing list are those of ``retry``.
     """
 
     interval: float = 60.0
@@ -52,11 +51,11 @@ class SweepTiming:
     clock: Callable[[], float] = since_boot
 
 
-class Sweep:
-    """Lists the pools of ``namespace`` (None: of all), and takes out of ``cache`` those that are gone.
+class PoolResync:
+    """Lists the pools of ``namespace`` (None: of all), and removes deleted ones from ``cache``.
 
-    ``failed`` is told each list that failed, ``stalled`` that the watch brings nothing of what the list shows.
-    ``watch_problem`` is for whoever runs the watch to say what it failed of last, None while it is watched.
+    ``failed`` is called with each error of a list, ``stalled`` if the watch brings nothing although the list differs.
+    ``watch_problem`` is set by the owner of the watch: its last error, None while the pools are watched.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class Sweep:
         namespace: str | None,
         failed: Callable[[Exception], None],
         stalled: Callable[[Stalled], None],
-        timing: SweepTiming,
+        timing: ResyncTiming,
     ) -> None:
         self.watch_problem: ClusterError | None = None
         self._list_problem: ClusterError | None = None
@@ -77,95 +76,95 @@ class Sweep:
         self._stalled = stalled
         self._timing = timing
         begin, end = f"{POOLS.plural} cannot be listed", f"listing {POOLS.plural} again"
-        self._outage = Outage(log, begin, end, timing.retry.settled)
-        self._awaited: Awaited = {}
-        self._unusable: dict[str, str] = {}  # resource version by uid; no longer awaited
-        self._heard_at = self._current_at = -math.inf
+        self._outage = OutageLog(log, begin, end, timing.retry.healthy_after)
+        self._pending: PendingVersions = {}
+        self._unusable: dict[str, str] = {}  # resource version by uid; not pending
+        self._last_event_at = self._current_at = -math.inf
 
     @property
     def synced(self) -> bool:
-        """Whether all pools are known that there were at some moment."""
+        """Whether the cache has matched a list."""
         return self._current_at > -math.inf
 
     @property
     def problem(self) -> ClusterError | None:
-        """What the last list or the watch failed of, if one did."""
+        """The error of the last list or of the watch, if any."""
         return self._list_problem or self.watch_problem
 
     def age(self) -> float:
-        """Seconds since the pools known were last proved to be those that there are; infinite before."""
+        """Seconds since the cache was last known to be current; infinite before the first match."""
         return self._timing.clock() - self._current_at
 
-    def heard(self) -> None:
-        """The watch brought something."""
-        self._heard_at = self._timing.clock()
+    def note_event(self) -> None:
+        """Note that the watch has brought an event."""
+        self._last_event_at = self._timing.clock()
 
     async def run(self) -> NoReturn:
-        """List and compare until cancelled, through every ``ClusterError``."""
+        """Resync until cancelled, through every ``ClusterError``."""
         retries = 0
         while True:
-            retries = 0 if await self._agrees() else retries + 1
+            retries = 0 if await self._try_resync() else retries + 1
             pause = self._timing.retry.pause(retries) if retries else self._timing.interval * random.uniform(0.8, 1.2)
             await self._timing.retry.sleep(pause)
 
-    async def _agrees(self) -> bool:
+    async def _try_resync(self) -> bool:
         try:
-            agrees = await self._compare()
+            matches = await self._resync()
         except ClusterError as error:
             self._list_problem = error
             self._failed(error)
-            self._outage.failed(error)
+            self._outage.record_failure(error)
             return False
         self._list_problem = None
-        self._outage.worked()
-        return agrees
+        self._outage.record_success()
+        return matches
 
-    async def _compare(self) -> bool:
-        """Whether the pools known are those listed. Nothing is done before the list is complete."""
-        begun, known = self._timing.clock(), self._known()
+    async def _resync(self) -> bool:
+        """Return whether the cache matches a complete list."""
+        begun, known = self._timing.clock(), self._cached()
         listed = await self._list()
         for pool in known:
             if pool.uid not in listed:
                 log.info("pool %s/%s is gone, as a list shows", *pool.key)
                 self._cache.drop_pool(pool)
-        held = {pool.uid: pool.resource_version for pool in self._known()}
+        held = {pool.uid: pool.resource_version for pool in self._cached()}
         self._unusable = {uid: version for uid, version in self._unusable.items() if uid in listed}
         versions = {
             uid: meta["resourceVersion"]
             for uid, meta in listed.items()
             if self._unusable.get(uid) != meta["resourceVersion"]
         }
-        self._awaited = awaited(self._awaited, versions, held, begun)
-        if not self._awaited:
+        self._pending = pending_versions(self._pending, versions, held, begun)
+        if not self._pending:
             self._current_at = begun
             return True
-        overdue = [uid for uid, (_, since) in self._awaited.items() if begun - since > self._timing.grace]
-        if overdue and begun - self._heard_at > self._timing.grace:
-            changed = len(self._awaited)
-            self._awaited = {}  # what is begun anew has its grace again
+        overdue = [uid for uid, (_, since) in self._pending.items() if begun - since > self._timing.grace]
+        if overdue and begun - self._last_event_at > self._timing.grace:
+            changed = len(self._pending)
+            self._pending = {}  # the new watch has the full grace
             self._stalled(Stalled(f"the watch is silent, though a list shows {changed} made or changed"))
         else:
-            await self._read([listed[uid] for uid in overdue[:_READ]])
+            await self._read([listed[uid] for uid in overdue[:_MAX_READS]])
         return False
 
     async def _read(self, overdue: Iterable[Document]) -> None:
-        """Take these pools as they are now. One that goes meanwhile is missed by the next list at the latest."""
+        """Read these pools; one that is deleted meanwhile is removed after the next list."""
         for meta in overdue:
             log.info("pool %s/%s is read: a list shows what the watch left out", meta["namespace"], meta["name"])
             with suppress(NotFound):
-                self._take(await self._api.get(POOLS, meta["namespace"], meta["name"]))
+                self._put(await self._api.get(POOLS, meta["namespace"], meta["name"]))
 
-    def _take(self, obj: Document) -> None:
+    def _put(self, obj: Document) -> None:
         try:
             self._cache.put_pool(parse_pool(obj))
-        # One pool that nobody foresaw must not keep the others from being read, nor the operator from being ready.
+        # One unexpected pool must not keep the others from being read, or the operator from being ready.
         except Exception as error:
             self._unusable[obj["metadata"]["uid"]] = obj["metadata"]["resourceVersion"]
             self._failed(error)
             log.exception("pool %s/%s cannot be used", obj["metadata"]["namespace"], obj["metadata"]["name"])
 
     async def _list(self) -> dict[str, Document]:
-        """The metadata of all pools by uid."""
+        """List the metadata of all pools, by uid."""
         found: dict[str, Document] = {}
         token = ""
         while True:
@@ -180,20 +179,25 @@ class Sweep:
             if not token:
                 return found
 
-    def _known(self) -> list[Pool]:
+    def _cached(self) -> list[Pool]:
         return [pool for pool in self._cache.pools().values() if self._namespace in (None, pool.namespace)]
 
 
 def not_installed() -> NotFound:
-    """What to say where there can be no pools."""
+    """Return the error for a missing CRD."""
     return NotFound(404, "NotFound", f"the CRD of {POOLS.plural}.{POOLS.group} is not installed: apply crds/")
 
 
-def awaited(earlier: Awaited, listed: Mapping[str, str], held: Mapping[str, str], now: float) -> Awaited:
-    """What is yet to come of what is ``listed``; ``now`` counts for what was not awaited ``earlier``."""
+def pending_versions(
+    earlier: PendingVersions, listed: Mapping[str, str], cached: Mapping[str, str], now: float
+) -> PendingVersions:
+    """Return the ``listed`` versions that are newer than the cached ones; those not pending ``earlier`` begin ``now``.
+
+    A version stays pending until the cache has it or a newer one, however often the pool changes meanwhile.
+    """
 
     def is_ahead(uid: str, version: str) -> bool:
-        return uid not in held or is_newer(version, held[uid])
+        return uid not in cached or is_newer(version, cached[uid])
 
     return {
         uid: earlier[uid] if uid in earlier and is_ahead(uid, earlier[uid][0]) else (version, now)

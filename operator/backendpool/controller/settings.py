@@ -1,4 +1,4 @@
-"""The operator's settings, from flags and the environment, checked before anything starts."""
+"""The operator's settings, from flags and the environment, validated at startup."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MAX_ROLLOUTS = 8
 
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
-    """``namespaces``: those to serve, all where empty. ``lookaside_image``: what lookaside pods run.
+    """``namespaces`` to serve, all if empty; ``lookaside_image`` of lookaside pods.
 
-    ``lease_namespace``: where the Lease is by which one of several operators leads; without one, this process is
-    taken to be the only one. ``max_rollouts``: how many lookasides may be rolled out at the same time.
+    ``lease_namespace`` is the namespace of the Lease for leader election; without one, this process is taken to be the
+    only one. ``max_rollouts`` is the number of lookasides that may roll out at the same time.
     """
 
     lookaside_image: str
@@ -30,9 +30,9 @@ class OperatorSettings:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> OperatorSettings:
-        """Read LOOKASIDE_IMAGE, WATCH_NAMESPACES (by commas), METRICS_PORT, POD_NAME, LEASE_NAMESPACE and MAX_ROLLOUTS.
+        """Read LOOKASIDE_IMAGE, WATCH_NAMESPACES, METRICS_PORT, POD_NAME, LEASE_NAMESPACE and MAX_ROLLOUTS.
 
-        Raises :class:`SettingsError` with the variable's name and what to do.
+        WATCH_NAMESPACES is comma-separated. Raises :class:`SettingsError`.
         """
         image = env.get("LOOKASIDE_IMAGE", "")
         if not image:

@@ -1,7 +1,6 @@
-"""When the API server refuses a watch, the pools say so: what they tell may be old.
+"""Watches that the API server persistently forbids, for the conditions of pools whose data may be stale.
 
-An API server that is away says nothing of the sort, for no status can be written then, and most outages are short.
-A refusal stays until a person mends it, and is told once it has lasted.
+Outages do not count: no status can be written during one, and most are short.
 """
 
 from __future__ import annotations
@@ -9,58 +8,55 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
+from backendpool.controller.informers import Informer
 from backendpool.errors import Forbidden, Unauthorized
+from backendpool.k8s.resources import Resource
 from backendpool.runtime.clock import since_boot
 
 
-class Watched(Protocol):
-    """A view that says what it failed of last, None while it is watched."""
-
-    @property
-    def problem(self) -> Exception | None: ...
-
-
 @dataclass(frozen=True, slots=True)
-class RefusalTiming:
-    """In seconds: a refusal is told when it has lasted, and is looked at each ``interval``.
+class WatchFailureTiming:
+    """In seconds: a failure is persistent after ``persistent_after``; informers are checked each ``interval``.
 
-    A token that is renewed, or a role that is applied anew, may cost a refusal or two.
+    A rotated token or a role that is applied again may cause a failure or two.
     """
 
-    lasted: float = 15.0
+    persistent_after: float = 15.0
     interval: float = 3.0
     clock: Callable[[], float] = since_boot
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
-class Refusals:
-    """``reasons`` are why some of ``views``, by kind, have not been allowed to be current for a while.
-
-    ``changed`` is called when there is such a reason for another kind, and when there is none for one any more.
-    """
+class PersistentWatchFailures:
+    """``errors`` are those of ``informers``, by kind, that persist; ``changed`` is called when other kinds have one."""
 
     def __init__(
-        self, views: Mapping[str, Watched], changed: Callable[[], None], timing: RefusalTiming = RefusalTiming()
+        self,
+        informers: Mapping[Resource, Informer],
+        changed: Callable[[], None],
+        timing: WatchFailureTiming = WatchFailureTiming(),
     ) -> None:
-        self.reasons: Mapping[str, str] = {}
-        self._views = views
+        self.errors: Mapping[str, str] = {}
+        self._informers = informers
         self._changed = changed
         self._timing = timing
 
     async def run(self) -> NoReturn:
-        """Look at them until cancelled."""
+        """Check the informers until cancelled."""
         since: dict[str, float] = {}
         while True:
-            now, refused = self._timing.clock(), self._refused()
-            since = {kind: since.get(kind, now) for kind in refused}
-            lasting = {kind: words for kind, words in refused.items() if now - since[kind] >= self._timing.lasted}
-            if lasting.keys() != self.reasons.keys():
-                self.reasons = lasting
+            now, errors = self._timing.clock(), self._current_errors()
+            since = {kind: since.get(kind, now) for kind in errors}
+            persistent = {
+                kind: error for kind, error in errors.items() if now - since[kind] >= self._timing.persistent_after
+            }
+            if persistent.keys() != self.errors.keys():
+                self.errors = persistent
                 self._changed()
             await self._timing.sleep(self._timing.interval)
 
-    def _refused(self) -> dict[str, str]:
-        problems = {kind: view.problem for kind, view in self._views.items()}
+    def _current_errors(self) -> dict[str, str]:
+        problems = {resource.kind: informer.problem for resource, informer in self._informers.items()}
         return {kind: str(error) for kind, error in problems.items() if isinstance(error, Forbidden | Unauthorized)}

@@ -1,9 +1,9 @@
-"""The keyed work queue: which key is due, and when.
+"""A keyed work queue: which key is due, and when.
 
-A key's first change is due at once, for it is the one that somebody waits for. Further changes within the
-key's *spacing* become one later run, and the spacing doubles with each such run up to a limit, so that a
-flapping pod costs a bounded number of writes while the last state still gets out. A quiet key is forgotten.
-Runs that fail come back with exponential backoff, whatever they raise. One key is never run twice at the same time.
+The first change of a key is due at once, since somebody waits for it. Further changes within its interval become one
+later run, and the interval doubles with each such run up to a limit, so that a flapping pod causes a bounded number of
+writes and the last state still gets out. An idle key is forgotten. Runs that fail are retried with exponential backoff,
+whatever they raise. A key never runs twice at the same time.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from dataclasses import dataclass
-from typing import Any, Generic, NoReturn, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from backendpool.errors import ApiError, ClusterError
-from backendpool.runtime.backoff import longest_pause
+from backendpool.runtime.backoff import max_backoff
 
 log = logging.getLogger(__name__)
 
@@ -26,85 +26,77 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class WorkTiming:
-    """All in seconds: the spacing of a busy key's runs, the backoff of a failing one's, the ``grace`` at the end."""
+    """All in seconds: the interval of a busy key's runs, the backoff of a failing key, the grace at shutdown."""
 
-    spacing: float = 0.1
-    longest_spacing: float = 1.0
+    min_interval: float = 0.1
+    max_interval: float = 1.0
     backoff: float = 0.5
     longest_backoff: float = 30.0
-    grace: float = 5.0
+    shutdown_grace: float = 5.0
 
 
-class WorkObserver(Protocol):
-    """What a queue tells of itself, for metrics."""
+class QueueMetrics:
+    """The metrics of a queue; no-ops unless they are overridden."""
 
-    def waited(self, seconds: float) -> None:
-        """A run began that many seconds after it was due."""
+    def began(self, seconds: float) -> None:
+        """Record that a run began ``seconds`` after it was due."""
 
-    def ran(self, seconds: float, outcome: str) -> None:
-        """A run ended; ``outcome`` is ``done``, ``again``, ``failed`` or ``error``."""
-
-
-class _NoObserver:
-    def waited(self, seconds: float) -> None:
-        pass
-
-    def ran(self, seconds: float, outcome: str) -> None:
-        pass
+    def ended(self, seconds: float, outcome: str) -> None:
+        """Record the duration of a run; ``outcome`` is ``done``, ``requeue``, ``failed`` or ``error``."""
 
 
 @dataclass(slots=True)
 class _Item:
-    spacing: float
+    interval: float
     timer: asyncio.TimerHandle | None = None
     due: float = 0.0
     started: float = float("-inf")
     running: bool = False
-    dirty: bool = False
+    changed: bool = False  # while it was running
     failures: int = 0
-    broken: bool = False
+    error_logged: bool = False
 
 
 class WorkQueue(Generic[K]):
-    """Keys to work on, each run by one worker at a time; ``describe`` names one in the log."""
+    """A queue of keys; ``describe`` formats a key for the log."""
 
     def __init__(
         self,
-        observer: WorkObserver | None = None,
+        metrics: QueueMetrics | None = None,
         timing: WorkTiming = WorkTiming(),
         describe: Callable[[K], str] = str,
     ) -> None:
-        self._observer = observer or _NoObserver()
+        self._metrics = metrics or QueueMetrics()
         self._timing = timing
         self._describe = describe
         self._items: dict[K, _Item] = {}
         self._ready: asyncio.Queue[K] = asyncio.Queue()
 
     def __len__(self) -> int:
-        """Keys that are due or running now."""
+        """The number of keys that are due or running."""
         return self._ready.qsize() + sum(item.running for item in self._items.values())
 
     def longest_run(self) -> float:
-        """Seconds since the first of the runs that are under way began; 0 where there is none."""
+        """Return for how many seconds the longest of the current runs has lasted; 0 if there is none."""
         return max((self._now() - item.started for item in self._items.values() if item.running), default=0.0)
 
     def add(self, key: K) -> None:
-        """Have ``key`` run: at once, or when its spacing from the last run is over."""
-        item = self._items.setdefault(key, _Item(self._timing.spacing))
+        """Schedule a run of ``key``: at once, or when its interval since the last run is over."""
+        item = self._items.setdefault(key, _Item(self._timing.min_interval))
         if item.running:
-            item.dirty = True
+            item.changed = True
         else:
             self._schedule_change(key, item)
 
     async def run(self, work: Callable[[K], Awaitable[float | None]], workers: int = 4) -> NoReturn:
-        """Run ``work(key)`` for each key that is due, for ever.
+        """Call ``work(key)`` for each key that is due, until cancelled.
 
-        ``work`` returns the seconds after which it wants the key again, or None. Whatever it raises concerns that key
-        alone, which is retried with backoff: a :class:`ClusterError` is an outcome ``failed``; anything else is a bug,
-        an outcome ``error``, and is logged with its traceback, once until the key succeeds.
+        ``work`` returns the seconds after which to requeue the key, or None. What it raises concerns that key alone,
+        which is retried with backoff: a :class:`ClusterError` has the outcome ``failed``; anything else is a bug, has
+        the outcome ``error``, and is logged with its traceback, once until the key succeeds.
 
-        Cancelled, it begins no other run, gives those under way their ``grace`` to end, and cuts short what is not
-        done by then: once it has ended, nothing of it runs any more.
+        When it is cancelled, no further run begins, and current runs have ``shutdown_grace`` to complete before they
+        are cancelled. When it returns, nothing runs any longer.
         """
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
@@ -116,63 +108,63 @@ class WorkQueue(Generic[K]):
             key = await self._ready.get()
             item = self._items[key]
             self._begin(item)
-            outcome, again = await _finished(self._attempt(key, item, work), self._timing.grace)
-            self._observer.ran(self._now() - item.started, outcome)
-            self._end(key, item, again)
+            outcome, requeue_after = await _with_grace(self._attempt(key, item, work), self._timing.shutdown_grace)
+            self._metrics.ended(self._now() - item.started, outcome)
+            self._end(key, item, requeue_after)
 
     async def _attempt(
         self, key: K, item: _Item, work: Callable[[K], Awaitable[float | None]]
     ) -> tuple[str, float | None]:
         try:
-            again = await work(key)
+            requeue_after = await work(key)
         except ClusterError as error:
-            wish = (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0
-            return "failed", self._retry(key, item, error, wish)
-        # One object that nobody foresaw must not stop the work on all others. Nobody cancels the run but its worker.
+            retry_after = (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0
+            return "failed", self._retry(key, item, error, retry_after)
+        # One unexpected object must not stop the others. Only the worker cancels a run.
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            if not item.broken:
+            if not item.error_logged:
                 log.error("%s: unexpected error, retrying with backoff", self._describe(key), exc_info=error)
-            item.broken = True
+            item.error_logged = True
             return "error", self._retry(key, item, error)
-        if item.failures > 1 and again != 0.0:
+        if item.failures > 1 and requeue_after != 0.0:
             log.info("%s works again after %d failures", self._describe(key), item.failures)
-        if again != 0.0:  # else the run only found out that there is more to do
-            item.failures, item.broken = 0, False
-        return ("done", None) if again is None else ("again", again)
+        if requeue_after != 0.0:  # 0: the run has only found out that there is more to do
+            item.failures, item.error_logged = 0, False
+        return ("done", None) if requeue_after is None else ("requeue", requeue_after)
 
-    def _retry(self, key: K, item: _Item, error: BaseException, wish: float = 0.0) -> float:
-        """Count a failure, and return the seconds to the next run, ``wish`` at least."""
+    def _retry(self, key: K, item: _Item, error: BaseException, retry_after: float = 0.0) -> float:
+        """Count a failure, and return the seconds until the next run, at least ``retry_after``."""
         item.failures += 1
-        wait = max(self._backoff(item.failures), wish)
-        # The first failure may be a hiccup that the retry hides; a second one is worth a line.
-        level = logging.WARNING if item.failures == 2 and not item.broken else logging.DEBUG
+        wait = max(self._backoff(item.failures), retry_after)
+        # A first failure is often transient: only the second one is logged.
+        level = logging.WARNING if item.failures == 2 and not item.error_logged else logging.DEBUG
         log.log(level, "%s failed %d times, next try in %.1f s: %s", self._describe(key), item.failures, wait, error)
         return wait
 
     def _begin(self, item: _Item) -> None:
         now = self._now()
-        self._observer.waited(max(0.0, now - item.due))
-        item.timer, item.running, item.dirty, item.started = None, True, False, now
+        self._metrics.began(max(0.0, now - item.due))
+        item.timer, item.running, item.changed, item.started = None, True, False, now
 
-    def _end(self, key: K, item: _Item, again: float | None) -> None:
+    def _end(self, key: K, item: _Item, requeue_after: float | None) -> None:
         item.running = False
-        if item.dirty:
+        if item.changed:
             self._schedule_change(key, item)
-        elif again is not None:
-            # Never closer than a change could bring it, whatever a run wishes: it must not turn in a circle.
-            self._schedule(key, item, max(self._now() + again, item.started + item.spacing))
+        elif requeue_after is not None:
+            # Not sooner than a change would run it, or a key that is always requeued would spin.
+            self._schedule(key, item, max(self._now() + requeue_after, item.started + item.interval))
         else:
-            asyncio.get_running_loop().call_later(2 * item.spacing, self._forget, key, item)
+            asyncio.get_running_loop().call_later(2 * item.interval, self._forget, key, item)
 
     def _schedule_change(self, key: K, item: _Item) -> None:
-        now, due = self._now(), item.started + item.spacing
+        now, due = self._now(), item.started + item.interval
         if self._schedule(key, item, max(now, due)) and due > now:
-            item.spacing = min(item.spacing * 2, self._timing.longest_spacing)
+            item.interval = min(item.interval * 2, self._timing.max_interval)
 
     def _schedule(self, key: K, item: _Item, due: float) -> bool:
-        """Have the key run then, unless it runs before anyway; whether that made a difference."""
+        """Schedule a run unless an earlier one is scheduled; returns whether it was."""
         if item.timer is not None:
             if item.due <= due:
                 return False
@@ -183,12 +175,12 @@ class WorkQueue(Generic[K]):
 
     def _forget(self, key: K, item: _Item) -> None:
         idle = item.timer is None and not item.running
-        if idle and self._now() - item.started >= 2 * item.spacing and self._items.get(key) is item:
+        if idle and self._now() - item.started >= 2 * item.interval and self._items.get(key) is item:
             del self._items[key]
 
     def _backoff(self, failures: int) -> float:
-        """Exponential, with jitter of half, so that keys that failed together do not return together."""
-        full = longest_pause(failures, self._timing.backoff, self._timing.longest_backoff)
+        """Exponential with jitter, so that keys that failed together are not retried together."""
+        full = max_backoff(failures, self._timing.backoff, self._timing.longest_backoff)
         return full * random.uniform(0.5, 1.0)
 
     @staticmethod
@@ -201,8 +193,8 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def _finished(work: Coroutine[Any, Any, R], grace: float) -> R:
-    """What ``work`` returns; who is cancelled meanwhile lets it end, within ``grace`` seconds."""
+async def _with_grace(work: Coroutine[Any, Any, R], grace: float) -> R:
+    """Await ``work``; if the caller is cancelled, let it complete within ``grace`` seconds."""
     running = asyncio.create_task(work)
     try:
         return await asyncio.shield(running)

@@ -1,4 +1,1 @@
-"""The one place of Kubernetes I/O: requests, and views of the cluster that keep themselves current.
-
-Used alike by the operator, the lookaside and the client library; nothing else imports the Kubernetes client.
-"""
+"""The only Kubernetes I/O: requests, and reflectors that keep stores current. Nothing else imports kubernetes."""

@@ -8,15 +8,15 @@ from typing import Protocol
 
 
 class CredentialsError(Exception):
-    """Credentials that cannot be read, or not be used."""
+    """Credentials cannot be read or used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a client of the API server needs to know.
+    """The API server's URL, and the credentials for it.
 
-    ``authorization`` is the header's value. The paths are of files in PEM; without ``ca_path`` the system's CAs are
-    trusted. ``server_name`` is the name in the server's certificate where it is not that in ``server``, a URL.
+    ``authorization`` is the value of the header. The files are PEM; without ``ca_path`` the system's CAs are trusted.
+    ``server_name`` is the name in the server's certificate if it is not the host in ``server``.
     """
 
     server: str
@@ -29,10 +29,10 @@ class Access:
     proxy: str | None = None
 
     def tls(self) -> ssl.SSLContext:
-        """Raises :class:`OSError`, of which :class:`ssl.SSLError` is one, where the files cannot be used."""
+        """Raises :class:`OSError`, including :class:`ssl.SSLError`, if the files cannot be used."""
         context = ssl.create_default_context(cafile=self.ca_path)
-        # From 3.13 on, Python asks of certificates what the CAs of many clusters lack (an authority key identifier)
-        # and no other Kubernetes client asks. Chain, name and dates are verified all the same.
+        # Since 3.13, Python requires an authority key identifier, which the CAs of many clusters lack and no other
+        # Kubernetes client requires. Chain, name and dates are still verified.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if self.certificate_path:
             context.load_cert_chain(self.certificate_path, self.private_key_path)
@@ -42,12 +42,12 @@ class Access:
         return context
 
 
-class Source(Protocol):
-    """Where credentials come from. Both methods raise :class:`CredentialsError`."""
+class CredentialSource(Protocol):
+    """A service account or a kubeconfig. Both methods raise :class:`CredentialsError`."""
 
     @property
     def namespace(self) -> str:
-        """The namespace to use where none is given; empty if the source has none."""
+        """The default namespace; empty if the source has none."""
 
     async def load(self) -> None:
         """Read everything again: tokens rotate, and plugins make new ones."""

@@ -1,7 +1,7 @@
-"""Requests to the API server, in and out as plain JSON documents.
+"""A client of the API server whose objects are plain JSON documents.
 
-They are sent by aiohttp. The Kubernetes client only loads kubeconfigs; its generated models are not used, since parsing
-thousands of EndpointSlices into them costs more time and memory than all else together.
+Requests are sent by aiohttp. The Kubernetes client only loads kubeconfigs; parsing thousands of EndpointSlices into its
+generated models would take more time and memory than everything else together.
 """
 
 from __future__ import annotations
@@ -19,32 +19,41 @@ from backendpool.api.constants import FIELD_MANAGER
 from backendpool.errors import NotFound, Stalled
 from backendpool.k8s.access import Access
 from backendpool.k8s.credentials import Credentials
-from backendpool.k8s.request import APPLY, JSON, MERGE, METADATA, METADATA_LIST, Call, Document, object_path, selection
+from backendpool.k8s.request import (
+    APPLY,
+    JSON,
+    MERGE,
+    METADATA,
+    METADATA_LIST,
+    ApiRequest,
+    Document,
+    object_path,
+    selection,
+)
 from backendpool.k8s.resources import Resource
-from backendpool.k8s.shape import list_in, names_in, object_in
-from backendpool.k8s.stream import decode_event, lines
+from backendpool.k8s.responses import decode_event, lines, list_in, names_in, object_in
 from backendpool.k8s.transport import Fence, Transport
 
 _WATCH_SECONDS = (240, 360)
-"""The server ends a watch after a time of our choice between these, so that not all come back at once."""
+"""The range of a watch's random time limit, so that not all watches restart at once."""
 
 PAGE = 100
-"""Objects in a page of a list: a page is in memory as a whole while it is read, and slices can be large."""
+"""Objects in a page of a list: a whole page is in memory while it is parsed, and slices can be large."""
 
 
 class Api:
-    """One API server. Made by :meth:`connect`; closed as an async context manager.
+    """A client of one API server. Made by :meth:`connect`; closed as an async context manager.
 
-    Every method raises the :class:`~backendpool.errors.ClusterError` that fits, and no other.
+    Every method raises :class:`~backendpool.errors.ClusterError` and its subclasses only.
     """
 
     def __init__(self, transport: Transport, credentials: Credentials) -> None:
         self.requests = transport.requests
         """Requests sent so far, by verb."""
         self.user_agent = transport.user_agent
-        """By what the API server tells this process from others."""
+        """The User-Agent header, which identifies this process in the API server's audit log."""
         self.namespace = credentials.namespace
-        """The pod's own, or that of the kubeconfig's context: where something is whose namespace is not named."""
+        """The default namespace: the pod's own, or that of the kubeconfig's context."""
         self._transport = transport
         self._credentials = credentials
 
@@ -61,12 +70,11 @@ class Api:
     ) -> Self:
         """Find the cluster; no request is sent yet. ``timeout`` is in seconds, for each request.
 
-        ``program`` and ``instance`` (by default the host's name, which in a pod is the pod's) tell this process from
-        others in the API server's audit log. ``fence`` is put around each request that writes; what it raises as it
-        is entered is raised, and nothing is sent.
+        ``program`` and ``instance`` (by default the host's name, in a pod the pod's) make up the user agent. ``fence``
+        is entered around each write; if that raises, nothing is sent.
 
-        Taken is the kubeconfig or the context named here; else the pod's service account; else ``$KUBECONFIG``.
-        Raises :class:`~backendpool.errors.SettingsError` where there is no cluster to be found.
+        The cluster is that of ``kubeconfig`` and ``context`` if one is given, else of the pod's service account, else
+        of ``$KUBECONFIG``. Raises :class:`~backendpool.errors.SettingsError` if there is none.
         """
         credentials = await Credentials.find(kubeconfig, context)
         user_agent = f"{FIELD_MANAGER}/{__version__} {program} ({instance or socket.gethostname()})"
@@ -79,23 +87,22 @@ class Api:
         await self._transport.close()
 
     async def access(self) -> Access:
-        """Where the API server is and who we are to it, read again, for another client in this process."""
+        """Read the credentials again and return them, for another client in this process."""
         return await self._credentials.access()
 
     async def serves(self, resource: Resource) -> bool:
-        """Whether the kind is there by now, in the list of groups and in its group: the two are not one write."""
-        groups = await self._transport.document(Call("GET", "/apis"))
+        """Return whether the kind is served: discovery lists both its group and the kind, which appear one by one."""
+        groups = await self._transport.fetch(ApiRequest("GET", "/apis"))
         if resource.group not in names_in(groups.get("groups")):
             return False
         try:
-            kinds = await self._transport.document(Call("GET", f"/apis/{resource.api_version}"))
+            kinds = await self._transport.fetch(ApiRequest("GET", f"/apis/{resource.api_version}"))
         except NotFound:
             return False
         return resource.plural in names_in(kinds.get("resources"))
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Document:
-        """One object."""
-        return await self._object(Call("GET", resource.path(namespace, name)))
+        return await self._transport.fetch(ApiRequest("GET", resource.path(namespace, name)), object_in)
 
     async def list_page(
         self,
@@ -108,54 +115,52 @@ class Api:
         continue_token: str = "",
         metadata_only: bool = False,
     ) -> Document:
-        """One page of a list; ``metadata.continue`` of it leads to the next one.
+        """Fetch one page of a list; its ``metadata.continue`` is the ``continue_token`` of the next one.
 
-        ``metadata_only`` spares the spec and status of its items, which may be nearly all of them.
-        Its items have ``apiVersion`` and ``kind``, as objects from anywhere else: in lists of its own kinds, the
-        API server leaves them out.
+        With ``metadata_only`` the items have no spec and status. All items have ``apiVersion`` and ``kind``, which the
+        API server leaves out in lists of built-in kinds.
         """
         query = selection(label_selector, field_selector) | {"limit": str(limit)}
         if continue_token:
             query["continue"] = continue_token
-        call = Call("GET", resource.path(namespace), query, accept=METADATA_LIST if metadata_only else JSON)
-        page = await self._transport.document(call, list_in)
+        request = ApiRequest("GET", resource.path(namespace), query, accept=METADATA_LIST if metadata_only else JSON)
+        page = await self._transport.fetch(request, list_in)
         page["items"] = [{"apiVersion": resource.api_version, "kind": resource.kind} | item for item in page["items"]]
         return page
 
     async def create(self, resource: Resource, obj: Document) -> Document:
-        """Create the object; :class:`~backendpool.errors.Conflict` where there is one of its name.
+        """Create an object; raises :class:`~backendpool.errors.Conflict` if the name is taken.
 
-        The name may be left to the server by ``generateName``.
+        With ``generateName`` the server chooses the name.
         """
-        return await self._written("POST", resource.path(obj["metadata"]["namespace"]), obj)
+        return await self._write("POST", resource.path(obj["metadata"]["namespace"]), obj)
 
     async def apply(self, resource: Resource, obj: Document) -> Document:
-        """Make the object so, as far as ``obj`` says, by server-side apply (KEP-555).
+        """Server-side apply (KEP-555), forced, as controllers do with objects that they own.
 
-        Forced: what a controller is the owner of is not to be argued about with another field manager. Where ``obj``
-        names a uid and a resourceVersion, :class:`~backendpool.errors.Conflict` unless they are those of its name.
+        If ``obj`` has a uid and a resourceVersion, raises :class:`~backendpool.errors.Conflict` unless they match.
         """
-        return await self._written("PATCH", object_path(resource, obj), obj, APPLY, force="true")
+        return await self._write("PATCH", object_path(resource, obj), obj, APPLY, force="true")
 
     async def merge(self, resource: Resource, obj: Document) -> Document:
-        """Change the fields that ``obj`` has (RFC 7396), bound to its resourceVersion as an apply is."""
-        return await self._written("PATCH", object_path(resource, obj), obj, MERGE)
+        """Merge patch (RFC 7396), bound to the resourceVersion as an apply is."""
+        return await self._write("PATCH", object_path(resource, obj), obj, MERGE)
 
     async def replace(self, resource: Resource, obj: Document) -> Document:
-        """Write all of ``obj``; :class:`~backendpool.errors.Conflict` unless its resourceVersion is the latest."""
-        return await self._written("PUT", object_path(resource, obj), obj)
+        """Update an object; raises :class:`~backendpool.errors.Conflict` unless its resourceVersion is the latest."""
+        return await self._write("PUT", object_path(resource, obj), obj)
 
     async def replace_status(self, resource: Resource, obj: Document) -> Document:
-        """Write ``obj``'s status; :class:`~backendpool.errors.Conflict` unless its resourceVersion is the latest.
+        """Update the status; raises :class:`~backendpool.errors.Conflict` unless the resourceVersion is the latest.
 
-        Answered is the metadata alone: the status is the one that was written, and may be nearly all of the object.
+        Returns the metadata only, since the status may be nearly all of the object.
         """
-        return await self._written("PUT", object_path(resource, obj, "status"), obj, accept=METADATA)
+        return await self._write("PUT", object_path(resource, obj, "status"), obj, accept=METADATA)
 
     async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
-        """Delete the object with this ``uid``; :class:`~backendpool.errors.Conflict` if it is another one by now.
+        """Delete the object with this ``uid``, and what it owns in the background.
 
-        What it owns goes after it, in the background.
+        Raises :class:`~backendpool.errors.Conflict` if the name has another object by now.
         """
         options = {
             "apiVersion": "v1",
@@ -163,7 +168,7 @@ class Api:
             "preconditions": {"uid": uid},
             "propagationPolicy": "Background",
         }
-        await self._transport.document(Call("DELETE", resource.path(namespace, name), body=options))
+        await self._transport.fetch(ApiRequest("DELETE", resource.path(namespace, name), body=options))
 
     async def watch(
         self,
@@ -173,15 +178,15 @@ class Api:
         label_selector: str = "",
         field_selector: str = "",
         resource_version: str,
-        stall_seconds: float,
+        idle_timeout: float,
     ) -> AsyncGenerator[Document, None]:
-        """The events after ``resource_version``, until the server ends the watch after some minutes.
+        """Yield the events after ``resource_version`` until the server ends the watch after some minutes.
 
-        The first event is our own: a bookmark at ``resource_version`` as soon as the watch was taken, be it by
-        something between us and the API server: it proves nothing. Raises :class:`~backendpool.errors.Gone` where
-        that version is too old, and :class:`~backendpool.errors.Stalled` where nothing, not even a bookmark (the
-        server sends one a minute, KEP-956), came for ``stall_seconds``: a connection can be dead without either
-        end having been told. Close it (:func:`contextlib.aclosing`) to end the request.
+        The first event is synthetic: a bookmark at ``resource_version`` when the watch was accepted, which may have
+        been by something between us and the API server, so that it proves nothing. Raises
+        :class:`~backendpool.errors.Gone` if the version is too old, and :class:`~backendpool.errors.Stalled` if nothing
+        arrives for ``idle_timeout`` seconds, not even a bookmark (the server sends one a minute, KEP-956): the
+        connection may be dead. Close the generator (:func:`contextlib.aclosing`) to end the request.
         """
         query = selection(label_selector, field_selector) | {
             "watch": "1",
@@ -189,19 +194,17 @@ class Api:
             "resourceVersion": resource_version,
             "timeoutSeconds": str(random.randint(*_WATCH_SECONDS)),
         }
-        timeout = aiohttp.ClientTimeout(total=None, sock_read=stall_seconds)
-        async with self._transport.answer(Call("GET", resource.path(namespace), query), timeout) as response:
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=idle_timeout)
+        async with self._transport.send(ApiRequest("GET", resource.path(namespace), query), timeout) as response:
             yield {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": resource_version}}}
             try:
                 async for line in lines(response.content.iter_any()):
                     yield decode_event(line)
             except TimeoutError as error:
-                raise Stalled(f"nothing came for {stall_seconds:.0f} s") from error
+                raise Stalled(f"nothing came for {idle_timeout:.0f} s") from error
 
-    async def _written(
+    async def _write(
         self, method: str, path: str, obj: Document, form: str = JSON, accept: str = JSON, **query: str
     ) -> Document:
-        return await self._object(Call(method, path, {"fieldManager": FIELD_MANAGER, **query}, obj, form, accept))
-
-    async def _object(self, call: Call) -> Document:
-        return await self._transport.document(call, object_in)
+        request = ApiRequest(method, path, {"fieldManager": FIELD_MANAGER, **query}, obj, form, accept)
+        return await self._transport.fetch(request, object_in)

@@ -1,4 +1,4 @@
-"""Which credentials are used, from the pod's service account or from a kubeconfig, and when they are read again."""
+"""The credentials in use, from the pod's service account or a kubeconfig, and their renewal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from backendpool.errors import SettingsError
-from backendpool.k8s.access import Access, CredentialsError, Source
+from backendpool.k8s.access import Access, CredentialsError, CredentialSource
 from backendpool.k8s.service_account import ServiceAccount
 
 if TYPE_CHECKING:
@@ -16,25 +16,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DEFAULT_NAMESPACE: Final = "default"
-"""As kubectl and client-go have it, where neither the pod nor the kubeconfig's context names one."""
+"""The default of kubectl and client-go."""
 
 
 class Credentials:
-    """Those of ``source``, which is loaded.
+    """The credentials of a source that is loaded; ``namespace`` is the default namespace."""
 
-    ``namespace`` is the pod's own, or that of the kubeconfig's context.
-    """
-
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: CredentialSource) -> None:
         self.namespace = source.namespace or _DEFAULT_NAMESPACE
         self._source = source
         self._renewing = asyncio.Lock()
 
     @classmethod
     async def find(cls, kubeconfig: str | None = None, context: str | None = None) -> Credentials:
-        """Those of a named kubeconfig or context; else of the pod's service account; else of ``$KUBECONFIG``.
+        """Load those of the given kubeconfig or context, else the pod's service account, else ``$KUBECONFIG``.
 
-        Raises :class:`SettingsError` where there are none to be used.
+        Raises :class:`SettingsError` if there are none.
         """
         problems = []
         if not (kubeconfig or context):
@@ -57,13 +54,13 @@ class Credentials:
         )
 
     def current(self) -> Access:
-        """For the next request; raises :class:`CredentialsError` where a token is due to be read and cannot be."""
+        """Return those for the next request; raises :class:`CredentialsError` if a token is due and cannot be read."""
         return self._source.access()
 
     async def renew(self, rejected: str | None) -> bool:
-        """Load again what the server ``rejected`` as Authorization; whether there is another one to try.
+        """Load again after the server ``rejected`` an Authorization header; returns whether there is a new one.
 
-        Many requests can be refused at the same moment; the first loads for all.
+        If many requests are rejected at the same time, only the first loads.
         """
         async with self._renewing:
             if self.current().authorization == rejected:
@@ -71,7 +68,7 @@ class Credentials:
             return self.current().authorization != rejected
 
     async def access(self) -> Access:
-        """Read the credentials again and return them, for a caller whose last ones were refused."""
+        """Load the credentials again and return them."""
         async with self._renewing:
             await self._reload()
             return self.current()

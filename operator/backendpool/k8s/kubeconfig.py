@@ -1,4 +1,4 @@
-"""The credentials of a kubeconfig, which the Kubernetes client loads: tokens, certificates, plugins, OIDC."""
+"""The credentials of a kubeconfig, loaded by the Kubernetes client: tokens, certificates, exec plugins, OIDC."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from kubernetes.aio.config import ConfigException, kube_config, load_kube_config
 
 from backendpool.k8s.access import Access, CredentialsError
 
-# The client takes the shape of a kubeconfig for granted: one that has another fails in any of these ways.
+# The client does not validate kubeconfigs: a malformed one fails with any of these.
 _UNUSABLE = (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError)
 
 
 class Kubeconfig:
-    """The ``context`` of the kubeconfig at ``path``; by default the current one, and ``$KUBECONFIG``."""
+    """A context of a kubeconfig; by default the current context of ``$KUBECONFIG``."""
 
     def __init__(self, path: str | None, context: str | None) -> None:
         self.path: str = path or kube_config.KUBE_CONFIG_DEFAULT_LOCATION
@@ -26,7 +26,7 @@ class Kubeconfig:
         found = self._configuration
         try:
             loaded = await load_kube_config(self._path, self._context, found, persist_config=False)
-            # A token file that was written by hand ends its line; a header must not.
+            # A token file may end with a newline; a header must not.
             found.api_key = {name: key.strip() for name, key in found.api_key.items()}
             self.namespace = loaded.current_context["context"].get("namespace") or ""
         except _UNUSABLE as error:

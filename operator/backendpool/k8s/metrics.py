@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter
 
+from backendpool.k8s.reflector import ReflectorMetrics
 from backendpool.k8s.resources import Resource
 
 
-class WatchMetrics:
-    """Lists taken, events received and failures of reflectors, as these tell of them."""
+class WatchMetrics(ReflectorMetrics):
+    """Counts lists, watch events and failures of reflectors."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lists = Counter("backendpool_lists", "Complete lists taken.", ["resource"], registry=registry)

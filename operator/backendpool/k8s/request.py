@@ -1,4 +1,4 @@
-"""One request to the API server, as it is asked for. Pure, no I/O."""
+"""A request to the API server, as a value. Pure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
 METADATA: Final = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST: Final = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-"""An object, or a list of them, without spec and status."""
+"""The metadata of an object, or of those in a list."""
 
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """What is sent, without who we are and where the API server is."""
+class ApiRequest:
+    """A request without its server and credentials."""
 
     method: str
     path: str
@@ -37,18 +37,18 @@ class Call:
 
 
 def verb_of(method: str, query: Mapping[str, str]) -> str:
-    """What Kubernetes calls it in rules, audit logs and metrics; ``list`` is each page of a list."""
+    """Return the verb as RBAC rules, audit logs and metrics have it; each page of a list is a ``list``."""
     if method == "GET":
         return "watch" if "watch" in query else "list" if "limit" in query else "get"
     return _VERBS[method]
 
 
 def selection(label_selector: str, field_selector: str) -> dict[str, str]:
-    """The query of a list or a watch that asks for a part of a collection."""
+    """Return the query parameters of selectors."""
     chosen = {"labelSelector": label_selector, "fieldSelector": field_selector}
     return {name: selector for name, selector in chosen.items() if selector}
 
 
 def object_path(resource: Resource, obj: Document, subresource: str | None = None) -> str:
-    """Where ``obj`` stands, by its own metadata."""
+    """Return the URL path of ``obj``."""
     return resource.path(obj["metadata"]["namespace"], obj["metadata"]["name"], subresource)

@@ -1,4 +1,4 @@
-"""The kinds of objects that are read or written, and where the API server has them."""
+"""The kinds that are read or written, and their URL paths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backendpool.api import constants
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One kind of object; ``group`` is empty for the core API."""
+    """A kind; ``group`` is empty for the core API."""
 
     group: str
     version: str
@@ -21,15 +21,14 @@ class Resource:
 
     @property
     def api_version(self) -> str:
-        """``apiVersion`` as objects carry it."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """The URL path of the collection, or of one object in it; no namespace means all namespaces."""
+        """Return the URL path of the collection or of one object; without a namespace, of all namespaces."""
         parts = ["apis" if self.group else "api", self.api_version]
         if namespace:
             parts += ["namespaces", namespace]
-        # RBAC allows names that a URL does not, with colons and even percent signs.
+        # RBAC names may have colons and percent signs.
         parts += [self.plural, *(quote(part, safe="") for part in (name, subresource) if part)]
         return "/" + "/".join(parts)
 
@@ -59,4 +58,4 @@ CHILD_RESOURCES: Final[Mapping[str, Resource]] = {
         POD_DISRUPTION_BUDGETS,
     )
 }
-"""The kinds of the objects that a pool owns."""
+"""The kinds of a pool's children."""

@@ -1,9 +1,9 @@
-"""The credentials of the pod that we run in, as kubelet gives them to each container.
+"""The credentials of the pod's service account, as kubelet mounts them into each container.
 
 https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/#directly-accessing-the-rest-api
 
-The Kubernetes client can read them too. To import any part of it is to import all of it, with requests, oauthlib,
-pydantic and YAML: half the CPU of a lookaside's start and a quarter of its memory, for three files.
+The Kubernetes client can read them too, but importing any part of it imports all of it, with requests, oauthlib,
+pydantic and YAML: half the CPU of a lookaside's start and a quarter of its memory.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from backendpool.runtime.clock import since_boot
 FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 READ_AGAIN = 60.0
-"""Seconds after which the files are read again: kubelet rotates a token well before it expires (KEP-1205)."""
+"""Seconds until the files are read again; kubelet rotates tokens well before they expire (KEP-1205)."""
 
 
 class ServiceAccount:
-    """The pod's service account."""
-
     def __init__(self) -> None:
         self.namespace = ""
         self._access: Access | None = None

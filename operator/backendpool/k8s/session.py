@@ -1,7 +1,7 @@
-"""A session for another client in the same process: by our way to the API server, and with us looking on.
+"""An aiohttp session for kopf: with our credentials, and observed by trace hooks.
 
-kopf tries again by itself, and tells nobody but its log. After a watch that is closed at once, or that an ERROR event
-ends, it lists or watches again at once; so it is made to pause here.
+kopf retries by itself and reports failures to its log only. After a watch that is closed at once or ended by an ERROR
+event, it lists or watches again without a delay, so a pause is added here.
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ from yarl import URL
 
 from backendpool.errors import ClusterError, Unreachable
 from backendpool.k8s.access import Access
-from backendpool.k8s.failures import refusal, unreachable
 from backendpool.k8s.reflector import ReflectorTiming
 from backendpool.k8s.request import verb_of
-from backendpool.runtime.clock import since_boot
+from backendpool.k8s.responses import error_response, unreachable
 
 Sent = Callable[[str], object]
-"""Told the verb of each request."""
+"""Called with the verb of each request."""
 Failed = Callable[[str, ClusterError], object]
-"""Told the path of a request that failed, or of a watch that was closed at once."""
+"""Called with the path of a request that failed or a watch that was closed at once, and the error."""
 Watching = Callable[[str], object]
-"""Told the path of a watch that the server took."""
+"""Called with the path of a watch that was accepted."""
 
 
 def observed_session(
     access: Access, user_agent: str, sent: Sent, failed: Failed, watching: Watching, timing: ReflectorTiming
 ) -> aiohttp.ClientSession:
-    """To be closed by whoever has it opened; tells what it does in the thread that it is used in."""
+    """Open a session, which the caller closes; the callbacks run in the thread that uses it."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=access.tls()),
         headers={"User-Agent": user_agent} | ({"Authorization": access.authorization} if access.authorization else {}),
@@ -48,51 +47,51 @@ class _Trace:
         self._failed = failed
         self._watching = watching
         self._timing = timing
-        self._taken_at: dict[str, float] = {}
+        self._accepted_at: dict[str, float] = {}
         self._closed_at_once: Counter[str] = Counter()
 
     def config(self) -> aiohttp.TraceConfig:
         config = aiohttp.TraceConfig()
-        config.on_request_start.append(self._is_sent)
-        config.on_request_start.append(self._starts)
-        config.on_request_end.append(self._is_answered)
-        config.on_request_exception.append(self._is_not_answered)
+        config.on_request_start.append(self._on_start_count)
+        config.on_request_start.append(self._on_start_pause)
+        config.on_request_end.append(self._on_response)
+        config.on_request_exception.append(self._on_exception)
         return config
 
     def _path(self, url: URL) -> str:
-        """As the API has it, wherever the server is."""
+        """Return the path below the server's URL."""
         return url.path.removeprefix(self._base)
 
-    async def _is_sent(
+    async def _on_start_count(
         self, session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestStartParams
     ) -> None:
         self._sent(verb_of(params.method, params.url.query))
 
-    async def _starts(
+    async def _on_start_pause(
         self, session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestStartParams
     ) -> None:
         path = self._path(params.url)
-        taken_at = self._taken_at.pop(path, None)
-        if taken_at is None:
+        accepted_at = self._accepted_at.pop(path, None)
+        if accepted_at is None:
             return
-        if since_boot() - taken_at > self._timing.settled:
+        if self._timing.clock() - accepted_at > self._timing.healthy_after:
             del self._closed_at_once[path]
             return
         self._closed_at_once[path] += 1
         self._failed(path, Unreachable(f"{params.method} {path}: the watch was closed at once"))
         await self._timing.sleep(self._timing.pause(self._closed_at_once[path]))
 
-    async def _is_answered(
+    async def _on_response(
         self, session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestEndParams
     ) -> None:
         path = self._path(params.url)
         if params.response.status >= 400:
-            self._failed(path, await refusal(params.response))
+            self._failed(path, await error_response(params.response))
         elif _is_watch(params.url):
-            self._taken_at[path] = since_boot()
+            self._accepted_at[path] = self._timing.clock()
             self._watching(path)
 
-    async def _is_not_answered(
+    async def _on_exception(
         self, session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams
     ) -> None:
         if isinstance(params.exception, Exception):  # and not a cancellation

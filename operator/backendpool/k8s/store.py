@@ -1,39 +1,31 @@
-"""What a reflector knows: objects by key, and what a list or an event changes in them. No I/O."""
+"""The objects that a reflector knows, and how lists and events change them. No I/O."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Key = tuple[str, str]
-"""Namespace and name of an object; the namespace is empty where the kind has none."""
+Key: TypeAlias = tuple[str, str]
+"""Namespace and name of an object; the namespace is empty for a cluster-scoped kind."""
+
+OnChange: TypeAlias = Callable[[T | None, T | None], None]
+"""Called with the old and the new object: ``old`` is None if it was added, ``new`` is None if it was deleted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change(Generic[T]):
-    """An object came (no ``old``), changed, or went (no ``new``)."""
+class Store(Generic[T]):
+    """The objects of one kind, as ``parse`` returns them; ``on_change`` is called for each difference.
 
-    key: Key
-    old: T | None
-    new: T | None
-
-
-class View(Generic[T]):
-    """The objects of one kind as ``parse`` reads them; each difference is told to ``on_change``.
-
-    An object that ``parse`` or ``on_change`` raises on keeps its previous state. An event that is not newer than
-    ``version``, that of the last list or event, tells of an older time and changes nothing: it was told twice, or by a
-    watch of before the list.
+    An object on which ``parse`` or ``on_change`` raises keeps its previous state. An event that is not newer than
+    ``version``, that of the last list or event, is ignored: it is a duplicate, or from a watch before the list.
     """
 
-    def __init__(self, parse: Callable[[dict[str, Any]], T], on_change: Callable[[Change[T]], None]) -> None:
+    def __init__(self, parse: Callable[[dict[str, Any]], T], on_change: OnChange[T]) -> None:
         self._parse = parse
         self._on_change = on_change
         self._items: dict[Key, T] = {}
@@ -41,42 +33,42 @@ class View(Generic[T]):
         self.version = "0"
         self.items: Mapping[Key, T] = MappingProxyType(self._items)
 
-    def read(self, objects: Iterable[dict[str, Any]]) -> dict[Key, T | None]:
-        """Parse ``objects``, a page of a list, and change nothing yet; None stands for what cannot be read."""
-        return {_key(obj): self._read(obj) for obj in objects}
+    def parse_page(self, objects: Iterable[dict[str, Any]]) -> dict[Key, T | None]:
+        """Parse a page of a list without changing the store; None for an object that cannot be parsed."""
+        return {_key(obj): self._parse_or_keep(obj) for obj in objects}
 
-    def replace(self, found: Mapping[Key, T | None], version: str) -> None:
-        """Take ``found`` for all that there is; the differences are told when the whole of it is in place."""
+    def replace(self, listed: Mapping[Key, T | None], version: str) -> None:
+        """Replace all objects by those of a complete list, and only then call ``on_change``."""
         self.version = version
-        changes = [Change(key, self._items.get(key), found.get(key)) for key in {**self._items, **found}]
+        before = dict(self._items)
         self._items.clear()
-        self._items.update({key: value for key, value in found.items() if value is not None})
-        self._unparsable &= found.keys()
-        for change in changes:
-            self._tell(change)
+        self._items.update({key: value for key, value in listed.items() if value is not None})
+        self._unparsable &= listed.keys()
+        for key in {**before, **listed}:
+            self._notify(key, before.get(key), listed.get(key))
 
     def put(self, obj: dict[str, Any]) -> bool:
-        """An object came or changed; whether that is news."""
+        """Add or update an object; returns whether the event is news."""
         if not self._is_news(obj):
             return False
         key = _key(obj)
-        old, new = self._items.get(key), self._read(obj)
+        old, new = self._items.get(key), self._parse_or_keep(obj)
         if new is not None:
             self._items[key] = new
-        self._tell(Change(key, old, new))
+        self._notify(key, old, new)
         return True
 
-    def drop(self, obj: dict[str, Any]) -> bool:
-        """An object went; whether that is news."""
+    def delete(self, obj: dict[str, Any]) -> bool:
+        """Delete an object; returns whether the event is news."""
         if not self._is_news(obj):
             return False
         key = _key(obj)
         self._unparsable.discard(key)
-        self._tell(Change(key, self._items.pop(key, None), None))
+        self._notify(key, self._items.pop(key, None), None)
         return True
 
-    def mark(self, bookmark: dict[str, Any]) -> bool:
-        """All is as of the bookmark's version; whether that may be so."""
+    def bookmark(self, bookmark: dict[str, Any]) -> bool:
+        """Advance the version; returns False for a bookmark that is older than the store."""
         return version_of(bookmark) == self.version or self._is_news(bookmark)
 
     def _is_news(self, obj: dict[str, Any]) -> bool:
@@ -86,12 +78,12 @@ class View(Generic[T]):
         self.version = version
         return True
 
-    def _read(self, obj: dict[str, Any]) -> T | None:
-        """The object parsed; where that fails, what the view has of it."""
+    def _parse_or_keep(self, obj: dict[str, Any]) -> T | None:
+        """Parse the object; if that fails, return its previous state."""
         key = _key(obj)
         try:
             parsed = self._parse(obj)
-        # One object that nobody foresaw must not blind us to all others.
+        # One unexpected object must not stop the watch on all others.
         except Exception as error:  # noqa: BLE001
             if key not in self._unparsable:
                 log.warning("%s %s/%s cannot be read, and stays as it was: %r", obj.get("kind"), *key, error)
@@ -100,27 +92,27 @@ class View(Generic[T]):
         self._unparsable.discard(key)
         return parsed
 
-    def _tell(self, change: Change[T]) -> None:
-        if change.old == change.new:
+    def _notify(self, key: Key, old: T | None, new: T | None) -> None:
+        if old == new:
             return
         try:
-            self._on_change(change)
+            self._on_change(old, new)
         # Keep the previous state, so that the next list reports the change again.
         except Exception:
-            log.exception("%s/%s cannot be used; keeping its previous state", *change.key)
-            if change.old is None:
-                self._items.pop(change.key, None)
+            log.exception("%s/%s cannot be used; keeping its previous state", *key)
+            if old is None:
+                self._items.pop(key, None)
             else:
-                self._items[change.key] = change.old
+                self._items[key] = old
 
 
 def is_newer(version: str, than: str) -> bool:
-    """Resource versions of one kind compare as integers (KEP-5504)."""
+    """Compare resource versions of one kind, which are integers (KEP-5504)."""
     return int(version) > int(than)
 
 
 def version_of(obj: Mapping[str, Any]) -> str:
-    """An object's resource version, or a list's."""
+    """Return the resource version of an object or a list."""
     version: str = obj["metadata"]["resourceVersion"]
     return version
 

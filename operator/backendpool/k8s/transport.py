@@ -1,4 +1,4 @@
-"""How one request gets to the API server and its answer back, whatever it asks for."""
+"""Send requests to the API server: authorization, timeouts, the fence around writes, errors."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ import aiohttp
 from backendpool.errors import SettingsError
 from backendpool.k8s.access import Access
 from backendpool.k8s.credentials import Credentials
-from backendpool.k8s.failures import refusal, translated
-from backendpool.k8s.request import Call, Document
-from backendpool.k8s.shape import document_in
+from backendpool.k8s.request import ApiRequest, Document
+from backendpool.k8s.responses import document_in, error_response, map_transport_errors
 
 _BUFFER: Final = 2**21
-"""Bytes of an answer that are read ahead: events of a watch can be larger than aiohttp's default."""
+"""Bytes of a response that are read ahead: watch events can be larger than aiohttp's default."""
 
 Fence = Callable[[], AbstractContextManager[object]]
-"""Entered before a write is sent, and left with its answer, or by the error that came in place of one."""
+"""A context manager around each write: it exits with the response, or with the error if there is none."""
 
 
 class Transport:
-    """Sends calls as who ``credentials`` say that we are; ``timeout`` is in seconds, for each request.
+    """Sends requests with ``credentials``; ``timeout`` is in seconds, for each request.
 
-    ``fence`` is put around each request that writes; what it raises as it is entered is raised, and nothing is sent.
+    ``fence`` is entered around each write; if that raises, nothing is sent.
     """
 
     def __init__(self, credentials: Credentials, user_agent: str, timeout: float, fence: Fence) -> None:
@@ -44,46 +43,48 @@ class Transport:
     async def close(self) -> None:
         await self._session.close()
 
-    async def document(self, call: Call, shape: Callable[[Document], Document] = dict) -> Document:
-        """The answer to ``call``, whole, as ``shape`` wants it to be."""
-        async with self.answer(call, aiohttp.ClientTimeout(total=self._timeout)) as response:
-            return shape(document_in(await response.read()))
+    async def fetch(self, request: ApiRequest, validate: Callable[[Document], Document] = dict) -> Document:
+        """Send a request and return the JSON document of the response, validated by ``validate``."""
+        async with self.send(request, aiohttp.ClientTimeout(total=self._timeout)) as response:
+            return validate(document_in(await response.read()))
 
     @asynccontextmanager
-    async def answer(self, call: Call, timeout: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer to ``call``, if it is not a refusal; closed at the end, read or not."""
-        with translated(f"{call.method} {call.path}"):
+    async def send(self, request: ApiRequest, timeout: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request and return the response while the context lasts; raises for a status of 400 or more."""
+        with map_transport_errors(f"{request.method} {request.path}"):
             async with asyncio.timeout(self._timeout):
-                response = await self._authorized(call, timeout)
+                response = await self._authorized(request, timeout)
             try:
                 if response.status >= 400:
-                    raise await refusal(response)
+                    raise await error_response(response)
                 yield response
             finally:
                 response.close()
 
-    async def _authorized(self, call: Call, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
-        """Send, and send again if the token was refused and there is a newer one: 401 means that nothing was done."""
-        response, authorization = await self._send(call, timeout)
+    async def _authorized(self, request: ApiRequest, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        """Send again if the token was rejected (401, so nothing was done) and there is a newer one."""
+        response, authorization = await self._send(request, timeout)
         if response.status == 401 and await self._credentials.renew(authorization):
             response.close()
-            response, _ = await self._send(call, timeout)
+            response, _ = await self._send(request, timeout)
         return response
 
-    async def _send(self, call: Call, timeout: aiohttp.ClientTimeout) -> tuple[aiohttp.ClientResponse, str | None]:
-        """The response, and what was sent as Authorization."""
+    async def _send(
+        self, request: ApiRequest, timeout: aiohttp.ClientTimeout
+    ) -> tuple[aiohttp.ClientResponse, str | None]:
+        """Return the response, and the Authorization header that was sent."""
         access = self._credentials.current()
-        headers = {"Accept": call.accept, "Content-Type": call.content_type, "User-Agent": self.user_agent}
+        headers = {"Accept": request.accept, "Content-Type": request.content_type, "User-Agent": self.user_agent}
         if access.authorization:
             headers["Authorization"] = access.authorization
-        with nullcontext() if call.method == "GET" else self._fence():
-            self.requests[call.verb] += 1
+        with nullcontext() if request.method == "GET" else self._fence():
+            self.requests[request.verb] += 1
             response = await self._session.request(
-                call.method,
-                access.server + call.path,
-                params=call.query,
+                request.method,
+                access.server + request.path,
+                params=request.query,
                 headers=headers,
-                data=None if call.body is None else json.dumps(call.body),
+                data=None if request.body is None else json.dumps(request.body),
                 timeout=timeout,
                 proxy=access.proxy,
                 server_hostname=access.server_name,
@@ -92,7 +93,7 @@ class Transport:
 
 
 def _session(access: Access) -> aiohttp.ClientSession:
-    """Raises :class:`SettingsError` where the certificates cannot be used."""
+    """Raises :class:`SettingsError` if the certificates cannot be used."""
     try:
         tls = access.tls()
     except OSError as error:
@@ -100,9 +101,9 @@ def _session(access: Access) -> aiohttp.ClientSession:
             f"the cluster's certificates cannot be used ({error}): see the kubeconfig's certificate entries"
         ) from error
     return aiohttp.ClientSession(
-        # Each watch holds a connection for itself, so that a limit would be a deadlock in waiting.
+        # Each watch occupies a connection, so that a limit could deadlock.
         connector=aiohttp.TCPConnector(limit=0, ssl=tls),
-        # Asked to look for a proxy and a .netrc, aiohttp hands each request through two threads before it is sent.
+        # With trust_env, aiohttp looks for a proxy and a .netrc in two threads before each request.
         trust_env=bool(getproxies()),
         read_bufsize=_BUFFER,
     )

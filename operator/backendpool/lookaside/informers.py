@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from backendpool.api.constants import BACKENDS, COMPONENT_LABEL, POOL_LABEL, SERVICE_NAME_LABEL
-from backendpool.api.endpoint_slices import SettledSlices
-from backendpool.api.endpoints import EndpointSet, Slice, of_service, parse_slice, union
+from backendpool.api.endpoint_slices import Slice, SliceTracker, parse_slice, select_current, union
+from backendpool.api.endpoints import EndpointSet
 from backendpool.api.load_balancing import DEFAULT, Balancing
 from backendpool.api.pool import parse_pool
 from backendpool.k8s.client import Api
-from backendpool.k8s.reflector import Change, Reflector, ReflectorMetrics
+from backendpool.k8s.reflector import Reflector, ReflectorMetrics
 from backendpool.k8s.resources import ENDPOINT_SLICES, POOLS
 
 
@@ -31,7 +31,7 @@ class EndpointInformer:
         metrics: ReflectorMetrics | None = None,
     ) -> None:
         self._on_change = on_change
-        self._slices = SettledSlices(self._schedule_refresh, asyncio.get_running_loop().call_later)
+        self._slices = SliceTracker(self._schedule_refresh, asyncio.get_running_loop().call_later)
         self._reflector: Reflector[Slice] = Reflector(
             api,
             ENDPOINT_SLICES,
@@ -76,8 +76,11 @@ class EndpointInformer:
             return f"the endpoints are not known yet: the Service {self._pool} has no EndpointSlice"
         return f"the endpoints are not known yet: {self._reflector.problem or 'listing them for the first time'}"
 
-    def _put(self, change: Change[Slice]) -> None:
-        self._slices.put(change.key[1], change.new)
+    def _put(self, old: Slice | None, new: Slice | None) -> None:
+        if new is not None:
+            self._slices.put(new)
+        elif old is not None:
+            self._slices.delete(old.name)
 
     def _schedule_refresh(self) -> None:
         self._outdated = True
@@ -88,7 +91,7 @@ class EndpointInformer:
     def _refresh(self) -> None:
         if self._outdated and self._reflector.synced:
             self._outdated = False
-            if slices := of_service(self._slices):
+            if slices := select_current(self._slices):
                 self._endpoints = union(slices)
                 self._known.set()
                 self._on_change()
@@ -139,9 +142,9 @@ class SpecInformer:
             return None
         return f"the pool's spec is not known yet: {self._reflector.problem or 'reading it for the first time'}"
 
-    def _put(self, change: Change[Balancing]) -> None:
-        if change.new is not None:
-            self._balancing = change.new
+    def _put(self, old: Balancing | None, new: Balancing | None) -> None:
+        if new is not None:
+            self._balancing = new
             self._on_change()
 
 

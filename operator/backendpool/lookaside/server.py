@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from backendpool.lookaside.services import Lookaside
 from backendpool.lookaside.settings import LookasideSettings
 from backendpool.runtime import observability
 from backendpool.runtime.grpc_server import RpcServer
+from backendpool.runtime.signals import stop_requested
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +47,8 @@ class Ports:
 
 
 async def serve(settings: LookasideSettings) -> None:
-    """Serve until SIGTERM or SIGINT; to be awaited in the main thread, which has the signals."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    """Serve until SIGTERM or SIGINT. Must run in the main thread, which handles signals."""
+    stop = stop_requested()
     async with await Api.connect(program="lookaside") as api, serving(api, settings):
         await stop.wait()
 

@@ -1,13 +1,13 @@
-"""The clock by which the operator, the lookaside and the client measure how long ago something was."""
+"""The clock of all ages and leases."""
 
 from __future__ import annotations
 
 import time
 
 _CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Linux stops its monotonic clock in a suspended machine: a Lease would seem to hold, and a view to be current."""
+"""Linux stops its monotonic clock while the machine is suspended, so that an expired Lease would seem valid."""
 
 
 def since_boot() -> float:
-    """Seconds, of which only differences mean anything. Nobody sets it, and it goes on in a suspended machine."""
+    """Return seconds since an arbitrary point in time, including those in which the machine was suspended."""
     return time.clock_gettime(_CLOCK)

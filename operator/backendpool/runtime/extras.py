@@ -1,4 +1,4 @@
-"""What is not part of the base install, and how to get it."""
+"""Optional dependencies, and how to install them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from backendpool.errors import SettingsError
 
 @contextmanager
 def extra(name: str, advice: str = "") -> Iterator[None]:
-    """Imports that need the extra ``name``: the base install is the light client, and has none of them.
+    """Turn a failed import into a :class:`SettingsError` that says how to install the extra ``name``.
 
-    ``advice`` says how to install what is missing, by default the extra.
+    ``advice`` replaces that text.
     """
     try:
         yield
@@ -24,7 +24,7 @@ def extra(name: str, advice: str = "") -> Iterator[None]:
 def require(name: str, *packages: str) -> None:
     """Raise :class:`SettingsError` unless these top-level ``packages`` of the extra ``name`` are installed.
 
-    Imports nothing, for callers that import them later and elsewhere.
+    Does not import them.
     """
     for package in packages:
         if find_spec(package) is None:

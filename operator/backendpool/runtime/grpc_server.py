@@ -1,7 +1,7 @@
-"""What our gRPC servers have in common: health, reflection, a port of their own, and a graceful end.
+"""A gRPC server with health checks, reflection and a graceful shutdown.
 
-Asked to stop, a server says NOT_SERVING and goes on taking calls for a while: its clients learn of it only when
-kubelet has seen that, the EndpointSlice has changed, and the change has reached them. Then calls under way finish.
+At shutdown, a server reports NOT_SERVING and accepts calls for a while: clients only learn of it once kubelet has seen
+it, the EndpointSlice has changed, and the change has reached them. Then calls in flight finish.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from backendpool.errors import SettingsError
 log = logging.getLogger(__name__)
 
 Register = Callable[[grpc.aio.Server], None]
-"""Adds a servicer, as the generated ``add_…Servicer_to_server`` do."""
+"""Registers a servicer, as the generated ``add_…Servicer_to_server`` functions do."""
 
 _WHOLE_SERVER: Final = ""  # as the health protocol names it, and kubelet asks for it
 _Status = health_pb2.HealthCheckResponse
 
 
 class RpcServer:
-    """Serves ``services``, given by their full names, over connections with ``options`` of gRPC's."""
+    """A server of ``services``, by full name; ``options`` are gRPC channel arguments."""
 
     def __init__(self, services: Mapping[str, Register], options: Sequence[tuple[str, int]] = ()) -> None:
         # Without SO_REUSEPORT a taken port is an error, and not a port whose calls two programs share.
@@ -41,10 +41,10 @@ class RpcServer:
         reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     def listen(self, host: str, port: int, variable: str, credentials: grpc.ServerCredentials | None = None) -> int:
-        """Listen on ``host``, all addresses of both families where empty, and give the port; 0 takes a free one.
+        """Listen on ``host`` (all addresses if empty) and return the port; port 0 takes a free one.
 
-        By TLS with ``credentials``, in clear without. Raises :class:`SettingsError`, by the name of the ``variable``,
-        where the port is taken.
+        Plaintext without ``credentials``. Raises :class:`SettingsError` with the name of the ``variable`` if the port
+        is taken.
         """
         address = f"{host or '[::]'}:{port}"
         try:
@@ -56,7 +56,7 @@ class RpcServer:
 
     @asynccontextmanager
     async def answering(self, grace: float) -> AsyncIterator[None]:
-        """Take calls while the context lasts; those under way at its end have ``grace`` seconds more.
+        """Serve while the context lasts; at its end, calls in flight have ``grace`` seconds to finish.
 
         Health is NOT_SERVING until :meth:`ready`.
         """
@@ -68,11 +68,11 @@ class RpcServer:
             await self._server.stop(grace)
 
     async def ready(self) -> None:
-        """Say SERVING, of the whole server and of each service."""
+        """Report SERVING for the server and each service."""
         await self._report(_Status.SERVING)
 
     async def drain(self, seconds: float) -> None:
-        """Say NOT_SERVING, for good, and serve that much longer."""
+        """Report NOT_SERVING from now on, and keep serving for so many seconds."""
         log.info("stopping: serving for another %g s", seconds)
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(seconds)

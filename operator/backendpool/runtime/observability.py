@@ -1,7 +1,7 @@
-"""What a running program shows of itself: its health, its metrics and its log.
+"""Health, metrics and logs of a program.
 
-One small HTTP server carries ``/healthz``, ``/readyz`` and ``/metrics``, as kubelet and Prometheus ask for
-them. Each program has its own registry, so that two in one process (tests, an embedding) never mix.
+An HTTP server serves ``/healthz``, ``/readyz`` and ``/metrics`` for kubelet and Prometheus. Each program has its own
+metrics registry, so that two programs in one process do not mix.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from prometheus_client.exposition import choose_encoder
 from backendpool.errors import SettingsError
 
 Check = Callable[[], str | None]
-"""None when all is well, else a sentence that says what is not."""
+"""Returns an error message, or None."""
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -32,7 +32,7 @@ _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 
 
 def new_registry() -> CollectorRegistry:
-    """A registry that holds the process's own figures: CPU, memory, open files, garbage collections."""
+    """Return a registry with the metrics of the process: CPU, memory, open files, garbage collection."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -44,10 +44,10 @@ def new_registry() -> CollectorRegistry:
 async def serve(
     port: int, registry: CollectorRegistry, healthy: Check, ready: Check, *, host: str | None = None
 ) -> AsyncIterator[int]:
-    """Serve ``/healthz``, ``/readyz`` and ``/metrics`` while the context lasts; gives the port.
+    """Serve ``/healthz``, ``/readyz`` and ``/metrics`` while the context lasts; returns the port.
 
-    ``port`` 0 takes a free one. ``host`` None is every address of both families. A check that returns a
-    sentence is answered with 503 and that sentence. Raises :class:`SettingsError` where the port is taken.
+    Port 0 takes a free one; ``host`` None is all addresses. If a check returns a message, the response is 503 with that
+    message. Raises :class:`SettingsError` if the port is taken.
     """
     app = web.Application()
     add_routes(app, registry, healthy, ready)
@@ -61,16 +61,16 @@ async def serve(
 
 
 def add_routes(app: web.Application, registry: CollectorRegistry, healthy: Check, ready: Check) -> None:
-    """Have ``app`` answer ``/healthz``, ``/readyz`` and ``/metrics``, for a program that has a server already."""
+    """Add ``/healthz``, ``/readyz`` and ``/metrics`` to the HTTP server of a program that has one."""
     app.router.add_get("/healthz", _checked(healthy))
     app.router.add_get("/readyz", _checked(ready))
     app.router.add_get("/metrics", _exposed(registry))
 
 
 def configure_logging(level: str = "info", format: str = "text") -> None:  # noqa: A002 (the flag's own name)
-    """Log to standard error from ``level`` up, as ``text`` for people or as ``json``, one object a line.
+    """Log to standard error from ``level`` up, as ``text`` or as ``json``, one object per line.
 
-    Raises :class:`SettingsError` for a level or a format that does not exist.
+    Raises :class:`SettingsError` for an unknown level or format.
     """
     if level.lower() not in _LEVELS:
         raise SettingsError(f"LOG_LEVEL is {level!r}: give one of {', '.join(_LEVELS)}")
@@ -79,7 +79,7 @@ def configure_logging(level: str = "info", format: str = "text") -> None:  # noq
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if format == "json" else _TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("aiohttp.server").addFilter(_is_our_news)
+    logging.getLogger("aiohttp.server").addFilter(_is_not_client_error)
 
 
 def _checked(check: Check) -> _Handler:
@@ -105,16 +105,13 @@ async def _listen(runner: web.AppRunner, host: str | None, port: int) -> None:
         raise SettingsError(f"METRICS_PORT {port} cannot be listened on ({error}): give a free port") from error
 
 
-def _is_our_news(record: logging.LogRecord) -> bool:
-    """Whether an error of the HTTP server says something of us: one of who sends what is no HTTP is told to them.
-
-    aiohttp logs each of these with a traceback, by which anybody could fill the log.
-    """
+def _is_not_client_error(record: logging.LogRecord) -> bool:
+    """Drop errors about malformed requests: aiohttp logs each with a traceback, so anybody could fill the log."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 class _TextFormatter(logging.Formatter):
-    """``time level logger message``; what came from outside cannot begin a line of its own."""
+    """``time level logger message``; newlines are escaped, so that untrusted data cannot forge a line."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
@@ -127,7 +124,7 @@ class _TextFormatter(logging.Formatter):
 
 
 class _JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, the call's ``extra`` scalars, exception."""
+    """One JSON object per line: time, level, logger, message, scalars in ``extra``, exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -147,6 +144,6 @@ class _JsonFormatter(logging.Formatter):
 
 
 def _timestamp(record: logging.LogRecord) -> str:
-    """RFC 3339, in UTC, to the millisecond."""
+    """RFC 3339 in UTC, with milliseconds."""
     moment = datetime.fromtimestamp(record.created, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

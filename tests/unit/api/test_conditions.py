@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backendpool.api.conditions import Condition, ConditionType, Reason, merge, transitions
+from backendpool.api.conditions import Condition, ConditionType, Reason, merge_conditions, transitions
 from tests.fakes import pools
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC)
@@ -26,7 +26,7 @@ CONFLICT = Condition(ConditionType.STALLED, True, Reason.CONFLICT, "Rename the S
 
 
 def written(*conditions: Condition, existing: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
-    return merge(existing or [], conditions, generation=1, now=NOW)
+    return merge_conditions(existing or [], conditions, generation=1, now=NOW)
 
 
 def test_condition_is_written_as_the_api_conventions_ask() -> None:
@@ -60,27 +60,27 @@ def test_status_is_one_of_three_words(status: bool | None, word: str) -> None:
 def test_time_stands_while_the_status_does() -> None:
     """Another reason, message or generation does not make a transition."""
     first = written(EMPTY)
-    second = merge(first, [DRAINING], generation=2, now=LATER)
+    second = merge_conditions(first, [DRAINING], generation=2, now=LATER)
     assert second[0]["lastTransitionTime"] == first[0]["lastTransitionTime"]
     assert (second[0]["reason"], second[0]["observedGeneration"]) == ("AllDraining", 2)
 
 
 def test_time_moves_with_the_status() -> None:
     """A change of status is a transition, and only of that condition."""
-    second = merge(written(EMPTY, FINE), [AVAILABLE, FINE], generation=1, now=LATER)
+    second = merge_conditions(written(EMPTY, FINE), [AVAILABLE, FINE], generation=1, now=LATER)
     assert [item["lastTransitionTime"] for item in second] == ["2026-01-02T04:04:05Z", "2026-01-02T03:04:05Z"]
 
 
 def test_time_is_written_in_utc() -> None:
     """A clock in another zone writes the same moment."""
     elsewhere = NOW.astimezone(timezone(timedelta(hours=5)))
-    assert merge([], [READY], generation=1, now=elsewhere) == written(READY)
+    assert merge_conditions([], [READY], generation=1, now=elsewhere) == written(READY)
 
 
 def test_merge_changes_nothing_where_nothing_changed() -> None:
     """An unchanged pool has an equal list, however late it is looked at."""
     first = written(READY, AVAILABLE, FINE)
-    assert merge(first, [READY, AVAILABLE, FINE], generation=1, now=LATER) == first
+    assert merge_conditions(first, [READY, AVAILABLE, FINE], generation=1, now=LATER) == first
 
 
 def test_order_is_fixed() -> None:
@@ -98,7 +98,7 @@ def test_conditions_of_others_are_kept() -> None:
 def test_arguments_are_left_as_they_were() -> None:
     """Merging makes a new list, and lets caches keep the old one."""
     existing = written(EMPTY)
-    merge(existing, [AVAILABLE], generation=2, now=LATER)
+    merge_conditions(existing, [AVAILABLE], generation=2, now=LATER)
     assert existing == written(EMPTY)
 
 

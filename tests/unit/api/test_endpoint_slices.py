@@ -1,149 +1,269 @@
-"""Endpoints that vanish are listed for a moment longer, and no other is."""
+"""EndpointSlices: named cases of parsing and union."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from itertools import count
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from backendpool.api.endpoint_slices import SETTLE_SECONDS, SettledSlices
-from backendpool.api.endpoints import Endpoint, EndpointState, Slice
-from tests.fakes.timers import Timers
+from backendpool.api.endpoint_slices import Slice, parse_slice, select_current
+from backendpool.api.endpoints import Endpoint, EndpointState
+from tests.fakes.endpoint_slices import Document, backend, backends_of, document
 
-A, B, C = (Endpoint(f"10.0.0.{n}", 50051, pod_uid=f"u{n}") for n in (1, 2, 3))
-SOON = 0.4 * SETTLE_SECONDS
-
-
-class Listing:
-    """Slices, how often they said that they had changed, and the clock."""
-
-    def __init__(self) -> None:
-        self.timers = Timers()
-        self.changes = 0
-        self.slices = SettledSlices(self._changed, self.timers.later)
-
-    def _changed(self) -> None:
-        self.changes += 1
-
-    def put(self, name: str, *endpoints: Endpoint, unlisted: frozenset[str] = frozenset()) -> None:
-        self.slices.put(name, Slice("default", name, "greetserver", "IPv4", endpoints, "uid", unlisted))
-
-    def news(self) -> tuple[set[Endpoint], int]:
-        """What is listed, and how many changes were told since last asked."""
-        told, self.changes = self.changes, 0
-        return {endpoint for one in self.slices for endpoint in one.endpoints}, told
+READY, DRAINING = EndpointState.READY, EndpointState.DRAINING
+UNSET: dict[str, bool | None] = {}
 
 
-@pytest.fixture
-def listing() -> Listing:
-    listing = Listing()
-    listing.put("one", A, B)
-    listing.put("two", C)
-    assert listing.news() == ({A, B, C}, 2)
-    return listing
+# --- one slice
 
 
-def test_move_is_no_change(listing: Listing) -> None:
-    """Told of the removal first, nothing is to be published, now or later."""
-    listing.put("one", B)
-    assert listing.news() == ({A, B, C}, 0)
-    listing.timers.advance(SOON)
-    listing.put("two", C, A)
-    listing.timers.advance(SETTLE_SECONDS)
-    assert listing.news() == ({A, B, C}, 0)
-    assert len(listing.slices) == 2
+def test_endpoint_says_where_it_runs() -> None:
+    """Address, port, pod, node and zone are all taken over."""
+    item = backend(nodeName="n1", zone="a")
+    assert backends_of(document(item)) == (
+        Endpoint("10.0.0.1", 50051, pod_uid="u1", pod_name="pod-u1", node_name="n1", zone="a", state=READY),
+    )
 
 
-def test_move_that_is_told_addition_first_waits_for_nothing(listing: Listing) -> None:
-    """An endpoint in two slices is listed, and one of them may let it go at once."""
-    listing.put("two", C, A)
-    assert listing.news()[0] == {A, B, C}
-    listing.put("one", B)
-    assert listing.news()[0] == {A, B, C}
-    assert len(listing.slices) == 2
+def test_slice_knows_its_service() -> None:
+    """The label says whose slice it is; a slice without one is nobody's."""
+    parsed = parse_slice(document())
+    assert (parsed.namespace, parsed.name, parsed.service, parsed.family) == (
+        "default",
+        "s1",
+        "greetserver",
+        "IPv4",
+    )
+    assert parse_slice({"metadata": {"namespace": "default", "name": "s1"}, "addressType": "IPv4"}).service == ""
 
 
-def test_loss_is_told_when_it_has_settled(listing: Listing) -> None:
-    """Once, after the time to settle, however much else changes meanwhile."""
-    listing.put("one", B)
-    listing.timers.advance(SOON)
-    listing.put("two")
-    listing.timers.advance(SOON)
-    assert listing.news() == ({A, B, C}, 0)
-    listing.timers.advance(SOON)
-    assert listing.news() == ({B, C}, 1)
-    listing.timers.advance(SOON)
-    assert listing.news() == ({B}, 1)
+@pytest.mark.parametrize(
+    ("owners", "uid"),
+    [
+        ([{"kind": "Service", "name": "greetserver", "uid": "s1"}], "s1"),
+        ([{"kind": "ConfigMap", "name": "greetserver", "uid": "c1"}], ""),
+        (None, ""),
+    ],
+)
+def test_slice_knows_which_service_of_that_name(owners: list[Document] | None, uid: str) -> None:
+    """Slices of a Service that was deleted and made again are told apart by the owner's UID."""
+    slice_ = document()
+    slice_["metadata"]["ownerReferences"] = owners
+    assert parse_slice(slice_).owner_uid == uid
 
 
-def test_rest_of_the_change_is_told_at_once(listing: Listing) -> None:
-    """What comes with a loss, or after it, does not wait for it."""
-    new = Endpoint("10.0.0.9", 50051)
-    listing.put("one", B, new)
-    assert listing.news() == ({A, B, C, new}, 1)
-    listing.put("two", replace(C, zone="a"))
-    assert listing.news() == ({A, B, replace(C, zone="a"), new}, 1)
+def test_slice_names_what_it_does_not_list() -> None:
+    """Known and not to be called is not the same as unknown: one that is unready, or has no such port, is named."""
+    unready = backend("10.0.0.2", "u2", {"ready": False})
+    parsed = parse_slice(document(backend(), unready, {"addresses": []}))
+    assert [e.address for e in parsed.endpoints] == ["10.0.0.1"]
+    assert parsed.unlisted == {"10.0.0.2"}
+    assert sorted(parsed.addresses()) == ["10.0.0.1", "10.0.0.2"]
+    assert parse_slice(document(backend(), unready, ports=[])).unlisted == {"10.0.0.1", "10.0.0.2"}
 
 
-@pytest.mark.parametrize("name", ["one", "two"])
-def test_endpoint_that_is_not_to_be_listed_is_known(listing: Listing, name: str) -> None:
-    """One that a slice names as unready is no loss, be it the slice that listed it or the one it moved to."""
-    listing.put("one", B, unlisted=frozenset({A.address}) if name == "one" else frozenset())
-    if name == "two":
-        listing.put("two", C, unlisted=frozenset({A.address}))
-    assert listing.news() == ({B, C}, 1)
+@pytest.mark.parametrize("missing", [{"endpoints": None}, {"endpoints": []}, {"ports": None}, {"ports": []}])
+def test_empty_slice_lists_nothing(missing: Document) -> None:
+    """The placeholder that a Service without pods has, and a slice for no port, are no error."""
+    assert backends_of({**document(backend()), **missing}) == ()
 
 
-def test_newly_unready_pod_is_no_change(listing: Listing) -> None:
-    """A pod that starts is told of when it is ready."""
-    listing.put("one", A, B, unlisted=frozenset({"10.0.0.9"}))
-    assert listing.news() == ({A, B, C}, 0)
+@pytest.mark.parametrize(
+    ("conditions", "state"),
+    [
+        (UNSET, READY),
+        ({"ready": None, "serving": None, "terminating": None}, READY),
+        ({"ready": True, "serving": True, "terminating": False}, READY),
+        ({"ready": True, "serving": False, "terminating": False}, READY),
+        ({"ready": False, "serving": False, "terminating": False}, None),
+        ({"ready": False, "serving": True, "terminating": False}, None),
+        ({"ready": False, "serving": True, "terminating": True}, DRAINING),
+        ({"ready": False, "serving": False, "terminating": True}, None),
+        ({"ready": False, "terminating": True}, None),
+        ({"terminating": True}, DRAINING),
+        ({"ready": True, "terminating": True}, DRAINING),
+        ({"serving": False, "terminating": True}, None),
+    ],
+)
+def test_conditions_have_defaults(conditions: dict[str, bool | None], state: EndpointState | None) -> None:
+    """nil ready means ready, nil serving means as ready, nil terminating means no (KEP-752, KEP-1672)."""
+    assert [found.state for found in backends_of(document(backend(conditions=conditions)))] == (
+        [state] if state else []
+    )
 
 
-def test_end_of_a_draining_endpoint_is_told_at_once(listing: Listing) -> None:
-    """It was on its way out."""
-    draining = replace(A, state=EndpointState.DRAINING)
-    listing.put("one", draining, B)
-    assert listing.news() == ({draining, B, C}, 1)
-    listing.put("one", B)
-    assert listing.news() == ({B, C}, 1)
+@pytest.mark.parametrize(
+    ("serving", "terminating", "state"),
+    [(True, False, READY), (False, False, READY), (True, True, DRAINING), (False, True, None)],
+)
+def test_publish_not_ready_addresses(serving: bool, terminating: bool, state: EndpointState | None) -> None:
+    """The cluster says then that every pod is ready; one that terminates is on its way all the same."""
+    conditions: dict[str, bool | None] = {"ready": True, "serving": serving, "terminating": terminating}
+    assert [found.state for found in backends_of(document(backend(conditions=conditions)))] == (
+        [state] if state else []
+    )
 
 
-def test_condition_of_the_new_slice_counts(listing: Listing) -> None:
-    """An endpoint that joins its new slice as terminating is Draining at once, and listed once."""
-    draining = replace(A, state=EndpointState.DRAINING)
-    listing.put("one", B)
-    listing.put("two", C, draining)
-    assert listing.news() == ({draining, B, C}, 1)
+def test_endpoint_without_conditions_is_ready() -> None:
+    """A slice made by hand need not say anything."""
+    assert backends_of(document({"addresses": ["10.0.0.1"]})) == (Endpoint("10.0.0.1", 50051),)
 
 
-def test_address_in_another_pod_takes_the_place(listing: Listing) -> None:
-    """The endpoint of before is gone where its address is another pod's, or has another port."""
-    successor = replace(A, pod_uid="other")
-    listing.put("one", B)
-    listing.put("two", C, successor)
-    assert listing.news() == ({successor, B, C}, 1)
-    listing.put("two", C, replace(successor, port=50052))
-    assert listing.news() == ({replace(successor, port=50052), B, C}, 1)
+def test_first_address_stands_for_all() -> None:
+    """The addresses of one endpoint are interchangeable."""
+    item = {**backend(), "addresses": ["10.0.0.9", "10.0.0.1"]}
+    assert [found.address for found in backends_of(document(item))] == ["10.0.0.9"]
 
 
-def test_port_that_leaves_while_its_address_stays_is_told_at_once(listing: Listing) -> None:
-    """What is named is an address: one that a slice names has not vanished, and its ports are those that are listed."""
-    second = replace(A, port=50052, pod_uid="u9")
-    listing.put("two", C, second)
-    assert listing.news() == ({A, B, C, second}, 1)
-    listing.put("two", C)
-    assert listing.news() == ({A, B, C}, 1)
+def test_endpoint_without_an_address_is_passed_over() -> None:
+    """Nothing can be called there."""
+    assert backends_of(document({**backend(), "addresses": []})) == ()
 
 
-def test_slice_that_goes_takes_its_endpoints_later(listing: Listing) -> None:
-    """A slice may be emptied into another by being deleted; an empty one has nothing to wait for."""
-    listing.put("empty")
-    listing.news()
-    listing.slices.put("empty", None)
-    assert listing.news() == ({A, B, C}, 1)
-    for name in ("one", "two"):
-        listing.slices.put(name, None)
-    assert listing.news() == ({A, B, C}, 0)
-    listing.timers.advance(SETTLE_SECONDS)
-    assert (listing.news(), len(listing.slices)) == ((set(), 2), 0)
+def test_what_is_not_a_pod_has_no_pod() -> None:
+    """A node or a virtual machine behind an endpoint is not mistaken for a pod."""
+    item = {**backend(), "targetRef": {"kind": "Node", "name": "n1", "uid": "x"}}
+    assert backends_of(document(item)) == (Endpoint("10.0.0.1", 50051),)
+
+
+@pytest.mark.parametrize(
+    ("ports", "number"),
+    [
+        ([{"name": "grpc", "port": 1}, {"name": "metrics", "port": 2}], 1),
+        ([{"name": "metrics", "port": 2}, {"name": "grpc", "port": 1}], 1),
+        ([{"name": "", "port": 3}], 3),
+        ([{"port": 3}], 3),
+        ([{"name": "a", "port": 1}, {"name": "b", "port": 2}], None),
+        ([{"name": "grpc"}], None),
+    ],
+)
+def test_port_is_ours_by_name_or_the_only_one(ports: list[Document], number: int | None) -> None:
+    """Which of several ports speaks gRPC is never guessed."""
+    assert [found.port for found in backends_of(document(backend(), ports=ports))] == ([number] if number else [])
+
+
+# --- the union of slices
+
+
+def test_each_slice_has_its_own_port_number() -> None:
+    """A port by name stands for different numbers in different pods."""
+    old = document(backend("10.0.0.1", "u1"), name="s1", ports=[{"name": "grpc", "port": 1}])
+    new = document(backend("10.0.0.2", "u2"), name="s2", ports=[{"name": "grpc", "port": 2}])
+    assert [found.target for found in backends_of(old, new)] == ["10.0.0.1:1", "10.0.0.2:2"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_address_with_two_ports_is_two_backends(order: int) -> None:
+    """Pods in their node's network have its address, and a port each; each state is its own."""
+    one = document(backend("10.0.0.1", "u1"), name="s1", ports=[{"name": "grpc", "port": 1}])
+    going = backend("10.0.0.1", "u2", {"ready": False, "serving": True, "terminating": True})
+    two = document(going, name="s2", ports=[{"name": "grpc", "port": 2}])
+    found = backends_of(*[one, two][::order])
+    assert [(each.target, each.pod_uid, each.state) for each in found] == [
+        ("10.0.0.1:1", "u1", READY),
+        ("10.0.0.1:2", "u2", DRAINING),
+    ]
+
+
+def test_endpoint_in_two_slices_is_one() -> None:
+    """While the cluster moves it, an endpoint stands in both."""
+    assert len(backends_of(document(backend(), name="s1"), document(backend(), name="s2"))) == 1
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_ready_wins_over_another_view(order: int) -> None:
+    """Of two views of one endpoint in transit, the one that lets it take calls counts."""
+    views = [
+        document(backend(conditions={"ready": False, "terminating": True, "serving": True}), name="s1"),
+        document(backend(), name="s2"),
+    ]
+    assert [found.state for found in backends_of(*views[::order])] == [READY]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_view_that_names_the_pod_wins(order: int) -> None:
+    """A slice made by hand beside the cluster's own does not hide which pod it is."""
+    views = [document({"addresses": ["10.0.0.1"]}, name="s1"), document(backend(), name="s2")]
+    assert [found.pod_uid for found in backends_of(*views[::order])] == ["u1"]
+
+
+def test_address_that_another_pod_got_is_another_backend() -> None:
+    """Identity is address, port and pod: a client must not reuse the old connection."""
+    (old,), (new,) = backends_of(document(backend(uid="u1"))), backends_of(document(backend(uid="u2")))
+    assert old.target == new.target
+    assert old.identity != new.identity
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_family_counts(order: int) -> None:
+    """Of a dual-stack Service each pod is listed once, be there one in IPv4 that is ready or not."""
+    four, six = document(backend(), name="s4"), document(backend("fd00::1"), name="s6", family="IPv6")
+    assert [found.address for found in backends_of(*[four, six][::order])] == ["10.0.0.1"]
+    assert backends_of(*[document(name="s4"), six][::order]) == ()
+
+
+def test_single_family_of_ipv6_counts_unasked() -> None:
+    """A cluster without IPv4 needs no setting."""
+    (found,) = backends_of(document(backend("fd00::1"), family="IPv6"))
+    assert found.target == "[fd00::1]:50051"
+
+
+def test_fqdn_slices_are_passed_over() -> None:
+    """They name no pods."""
+    assert backends_of(document(backend("greet.example.com"), family="FQDN")) == ()
+
+
+# --- which Service's slices
+
+
+def made_for(uid: str, created: int, name: str = "s1") -> Slice:
+    """A slice of the Service of that UID, made in that second of a minute; by hand, where there is none."""
+    return Slice("default", name, "greetserver", "IPv4", (), uid, created=f"2026-01-01T00:00:{created:02}Z")
+
+
+def test_slice_knows_when_it_was_made() -> None:
+    """As the API server wrote it down."""
+    doc = document()
+    assert parse_slice(doc).created == ""
+    doc["metadata"]["creationTimestamp"] = "2026-01-01T00:00:07Z"
+    assert parse_slice(doc).created == "2026-01-01T00:00:07Z"
+
+
+def test_slices_of_the_service_that_is_there_count() -> None:
+    """By its UID where it is known; all that have no owner count as well."""
+    old, new, by_hand = made_for("u1", 5), made_for("u2", 3), made_for("", 1)
+    assert select_current([old, new, by_hand], "u2") == [new, by_hand]
+    assert select_current([old], "u2") == []
+
+
+def test_youngest_slices_tell_the_service_that_is_there() -> None:
+    """Where the Service is not known, its slices tell it from the one before; those of one second are of both."""
+    first, later, new = made_for("u1", 1), made_for("u1", 4), made_for("u2", 5)
+    assert select_current([new, first, later]) == [new]
+    assert select_current([first, later]) == [first, later]
+    assert select_current([later, made_for("u2", 4)]) == [later, made_for("u2", 4)]
+    assert select_current([made_for("", 9), first]) == [made_for("", 9), first]
+    assert select_current([]) == []
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=3), min_size=1, max_size=4), st.lists(st.integers(0, 59)))
+def test_who_does_not_know_the_service_counts_as_who_does(services: list[list[bool]], by_hand: list[int]) -> None:
+    """Of Services one after another, of whose slices some are left, and some were made by hand."""
+    seconds = count()
+    left = [
+        made_for(f"u{n}", next(seconds), f"s{n}-{m}")
+        for n, slices_ in enumerate(services)
+        for m, stays in enumerate(slices_)
+        if stays
+    ]
+    found = [*left, *(made_for("", second) for second in by_hand)]
+    assert select_current(found[::-1]) == select_current(found[::-1], left[-1].owner_uid if left else "")
+
+
+def test_slices_are_values() -> None:
+    """Equal documents are equal slices, so that a relist is known to bring nothing new."""
+    one, two = parse_slice(document(backend())), parse_slice(document(backend()))
+    assert one == two
+    assert isinstance(one, Slice)

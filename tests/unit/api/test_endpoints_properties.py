@@ -7,7 +7,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.api.endpoints import EndpointSet, EndpointState, parse_slice, union
+from backendpool.api.endpoint_slices import parse_slice, union
+from backendpool.api.endpoints import EndpointSet, EndpointState
 from tests.fakes.endpoint_slices import Document, backend, backends_of, document
 
 READY, DRAINING = EndpointState.READY, EndpointState.DRAINING

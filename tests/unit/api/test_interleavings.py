@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from backendpool.api.endpoint_slices import SETTLE_SECONDS
-from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState, parse_slice, union
+from backendpool.api.endpoint_slices import REMOVAL_GRACE_SECONDS, parse_slice, union
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.pool import PoolKey
 from tests.fakes.following import CONDITIONS, SERVICES, Document, Follower, document
 
@@ -88,7 +88,7 @@ class Cluster(RuleBasedStateMachine):
         self._bring(self.last)
         self.past += self.last
 
-    @rule(seconds=st.sampled_from([0.4, 0.7, 1.0, 20.0]).map(SETTLE_SECONDS.__mul__))
+    @rule(seconds=st.sampled_from([0.4, 0.7, 1.0, 20.0]).map(REMOVAL_GRACE_SECONDS.__mul__))
     def wait(self, seconds: float) -> None:
         """Time passes; the two halves of a move are told within the time to settle."""
         if self.moving and self.follower.timers.now + seconds >= self.moving_until:
@@ -108,7 +108,7 @@ class Cluster(RuleBasedStateMachine):
     def come_late(self, choice: int) -> None:
         """An event of before comes once more, or for the first time after a list of later: it is none."""
         told, before = self.past[choice % len(self.past)], dict(self.follower.view.items)
-        assert not (self.follower.view.put if told.verb == "put" else self.follower.view.drop)(told.document)
+        assert not (self.follower.view.put if told.verb == "put" else self.follower.view.delete)(told.document)
         assert self.follower.view.items == before
 
     @rule()
@@ -153,9 +153,9 @@ class Cluster(RuleBasedStateMachine):
     def _bring(self, changes: list[Told]) -> None:
         for told in changes:
             self._note()
-            (self.follower.view.put if told.verb == "put" else self.follower.view.drop)(told.document)
+            (self.follower.view.put if told.verb == "put" else self.follower.view.delete)(told.document)
             standing = told.moving or self.moving
-            self.moving, self.moving_until = told.moving, self.follower.timers.now + SETTLE_SECONDS
+            self.moving, self.moving_until = told.moving, self.follower.timers.now + REMOVAL_GRACE_SECONDS
             self._check()
             if standing:
                 key, address = standing
@@ -175,7 +175,7 @@ class Cluster(RuleBasedStateMachine):
             assert set(live.endpoints) <= set(published.endpoints)
             for endpoint in set(published.endpoints) - set(live.endpoints):
                 assert endpoint.state is EndpointState.READY
-                assert now - self.seen[key, endpoint] < SETTLE_SECONDS
+                assert now - self.seen[key, endpoint] < REMOVAL_GRACE_SECONDS
 
 
 TestInterleavings = Cluster.TestCase

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backendpool.api import pool as pool_module
-from backendpool.api.assessment import ChildrenView
+from backendpool.api.conditions import ChildrenStatus
 from backendpool.api.pool import parse_pool
 from backendpool.api.spec import PoolSpec, parse_spec
 from backendpool.api.status import build_status
@@ -74,7 +74,7 @@ FIELDS = sorted(crd_schema()["spec"]["properties"])
 def test_no_spec_and_no_status_can_hide_a_pool(spec: dict[str, Any], status: object) -> None:
     """Whatever an author writes, or a CRD of another version lets through, the pool is known, and its status made."""
     pool = parse_pool({**document(**spec), "status": status})
-    build_status(pool, None, ChildrenView(), datetime(2026, 1, 2, tzinfo=UTC))
+    build_status(pool, None, ChildrenStatus(), datetime(2026, 1, 2, tzinfo=UTC))
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON) | JSON)

@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 
 from backendpool.children.desired import children
-from backendpool.children.drift import Plan, Ref, belongs_to, covers, owned_by, plan, ref_of
-from backendpool.children.manifest import Child
+from backendpool.children.drift import Plan, belongs_to, covers, owned_by, plan
+from backendpool.children.manifest import Child, ChildRef, ref_of
 from tests.fakes.pools import pool
 
 IMAGE = "backendpool/operator:dev"
 POOL = pool(readers=[{"serviceAccount": "gateway"}])
 DESIRED = children(POOL, IMAGE)
 
-HEADLESS: Ref = ("Service", "greetserver")
-DEPLOYMENT: Ref = ("Deployment", "greetserver-lookaside")
-ROLE: Ref = ("Role", "greetserver-lookaside")
-READER: Ref = ("RoleBinding", "greetserver-reader")
+HEADLESS: ChildRef = ("Service", "greetserver")
+DEPLOYMENT: ChildRef = ("Deployment", "greetserver-lookaside")
+ROLE: ChildRef = ("Role", "greetserver-lookaside")
+READER: ChildRef = ("RoleBinding", "greetserver-reader")
 
 BINARY = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]
 
-Live = dict[Ref, dict[str, Any]]
+Live = dict[ChildRef, dict[str, Any]]
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -49,7 +49,7 @@ def _stored(child: Child) -> dict[str, Any]:
     return live
 
 
-def changed(ref: Ref, change: Change) -> Live:
+def changed(ref: ChildRef, change: Change) -> Live:
     live = stored()
     change(live[ref])
     return live
@@ -70,7 +70,7 @@ def test_missing_children_are_applied_in_order() -> None:
     assert plan(POOL, DESIRED, {}) == Plan(apply=DESIRED)
 
 
-DRIFT: dict[str, tuple[Ref, Change]] = {
+DRIFT: dict[str, tuple[ChildRef, Change]] = {
     "replicas": (DEPLOYMENT, lambda it: it["spec"].update(replicas=5)),
     "image": (DEPLOYMENT, lambda it: container(it).update(image="other")),
     "environment": (DEPLOYMENT, lambda it: container(it)["env"][0].update(value="other")),
@@ -105,14 +105,14 @@ DRIFT: dict[str, tuple[Ref, Change]] = {
 
 
 @pytest.mark.parametrize(("ref", "change"), DRIFT.values(), ids=DRIFT)
-def test_drift_is_repaired(ref: Ref, change: Change) -> None:
+def test_drift_is_repaired(ref: ChildRef, change: Change) -> None:
     """A field that we desire and that stands otherwise is applied again, and only that child."""
     todo = plan(POOL, DESIRED, changed(ref, change))
     assert [ref_of(child) for child in todo.apply] == [ref]
     assert todo.delete == ()
 
 
-ADDED: dict[str, tuple[Ref, Change]] = {
+ADDED: dict[str, tuple[ChildRef, Change]] = {
     "label": (HEADLESS, lambda it: it["metadata"]["labels"].update(team="greet")),
     "annotation": (DEPLOYMENT, lambda it: it["metadata"]["annotations"].update(note="x")),
     "annotation of pods, by kubectl rollout restart": (
@@ -136,7 +136,7 @@ ADDED: dict[str, tuple[Ref, Change]] = {
 
 
 @pytest.mark.parametrize(("ref", "change"), ADDED.values(), ids=ADDED)
-def test_what_others_add_stands(ref: Ref, change: Change) -> None:
+def test_what_others_add_stands(ref: ChildRef, change: Change) -> None:
     """What an apply would leave alone is not drift, or it would be applied for ever."""
     assert plan(POOL, DESIRED, changed(ref, change)) == Plan()
 

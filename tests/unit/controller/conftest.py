@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from tests.fakes.api_server import ApiServer
+from tests.fakes.autojump import loop_factories
 from tests.unit.controller.operators import pool
 
 
@@ -22,3 +25,9 @@ def server() -> ApiServer:
     server = ApiServer()
     server.put(pool())
     return server
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return loop_factories(item)

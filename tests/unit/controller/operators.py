@@ -18,7 +18,7 @@ from prometheus_client import generate_latest
 
 from backendpool.api.constants import API_VERSION, BACKENDS, COMPONENT_LABEL, KIND, POOL_LABEL, SERVICE_NAME_LABEL
 from backendpool.controller import manager
-from backendpool.controller.manager import Operator
+from backendpool.controller.manager import Manager
 from backendpool.controller.settings import OperatorSettings
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import Resource
@@ -65,30 +65,30 @@ def applied(server: ApiServer, namespace: str = "default") -> bool:
     return any(c["type"] == "Reconciling" and c["reason"] == "Applied" for c in conditions)
 
 
-def figures(operator: Operator) -> str:
+def figures(operator: Manager) -> str:
     return generate_latest(operator.registry).decode()
 
 
-def shown(operator: Operator, text: str) -> bool:
+def shown(operator: Manager, text: str) -> bool:
     return text in figures(operator)
 
 
-def awaited(operator: Operator, text: str) -> bool:
-    return text in (operator.not_ready() or "")
+def awaited(operator: Manager, text: str) -> bool:
+    return text in (operator.readiness_error() or "")
 
 
-def known(operator: Operator, kind: Resource) -> bool:
-    return f"{kind.plural} (" not in (operator.not_ready() or "")
+def known(operator: Manager, kind: Resource) -> bool:
+    return f"{kind.plural} (" not in (operator.readiness_error() or "")
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
-async def operating(operator: Operator) -> AsyncIterator[None]:
+async def operating(operator: Manager) -> AsyncIterator[None]:
     """Have the operator work while the context lasts."""
     task = asyncio.create_task(operator.run())
     try:
@@ -100,9 +100,9 @@ async def operating(operator: Operator) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def operated(api: Api, settings: OperatorSettings = SETTINGS) -> AsyncIterator[Operator]:
+async def operated(api: Api, settings: OperatorSettings = SETTINGS) -> AsyncIterator[Manager]:
     """An operator at work, alone."""
-    operator = Operator(api, settings)
+    operator = Manager(api, settings)
     async with operating(operator):
         yield operator
 
@@ -119,7 +119,7 @@ async def as_run(
             yield
         finally:
             signal.raise_signal(signal.SIGTERM)
-            await asyncio.wait_for(running, 10)
+            await asyncio.wait_for(running, 60)
 
 
 @asynccontextmanager

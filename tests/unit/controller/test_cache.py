@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from backendpool.api.constants import POOL_LABEL
-from backendpool.api.endpoint_slices import SETTLE_SECONDS
-from backendpool.api.endpoints import Endpoint, Slice, union
+from backendpool.api.endpoint_slices import REMOVAL_GRACE_SECONDS, Slice, union
+from backendpool.api.endpoints import Endpoint
 from backendpool.api.pool import Pool, PoolKey, parse_pool
-from backendpool.controller.cache import Cache, Live
+from backendpool.children.manifest import KubernetesObject
+from backendpool.controller.cache import Cache
 from tests.fakes.pools import document
 from tests.fakes.timers import Timers
 
@@ -49,7 +50,7 @@ def pool(version: int, uid: str = "pool-uid", **status: Any) -> Pool:
     return replace(parse_pool(document()), resource_version=str(version), uid=uid, status=status)
 
 
-def service(version: int, uid: str = "service-1", label: str = KEY[1]) -> Live:
+def service(version: int, uid: str = "service-1", label: str = KEY[1]) -> KubernetesObject:
     meta = {"namespace": KEY[0], "name": KEY[1], "uid": uid, "resourceVersion": str(version)}
     return {"kind": "Service", "metadata": {**meta, "labels": {POOL_LABEL: label}}}
 
@@ -58,7 +59,7 @@ def endpoint_slice(service: str = KEY[1], family: str = "IPv4") -> Slice:
     return Slice(KEY[0], "slice-1", service, family, ())
 
 
-def held(cache: Cache, key: PoolKey = KEY) -> Live | None:
+def held(cache: Cache, key: PoolKey = KEY) -> KubernetesObject | None:
     return cache.children(key).get(("Service", KEY[1]))
 
 
@@ -234,7 +235,7 @@ def test_endpoint_that_moves_is_no_news(watched: Watched) -> None:
     watched.cache.put_slice(with_it, without_it)
     assert endpoint in union(watched.cache.slices(KEY)).endpoints
     watched.cache.put_slice(two, replace(two, endpoints=(endpoint,)))
-    watched.timers.advance(SETTLE_SECONDS)
+    watched.timers.advance(REMOVAL_GRACE_SECONDS)
     assert watched.changed() == set()
     assert endpoint in union(watched.cache.slices(KEY)).endpoints
 
@@ -246,7 +247,7 @@ def test_endpoint_that_is_gone_is_told_a_moment_later(watched: Watched) -> None:
     watched.changed()
     watched.cache.put_slice(one, None)
     assert watched.changed() == set()
-    watched.timers.advance(SETTLE_SECONDS)
+    watched.timers.advance(REMOVAL_GRACE_SECONDS)
     assert (watched.changed(), watched.cache.slices(KEY), watched.shelves()) == ({KEY}, (), 0)
 
 

@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from backendpool.api.constants import API_VERSION, KIND
 from backendpool.api.pool import Pool, PoolKey, parse_pool
-from backendpool.controller.cache import Cache, Live
+from backendpool.children.manifest import KubernetesObject
+from backendpool.controller.cache import Cache
 from backendpool.controller.child_applier import Applied, ChildApplier
-from backendpool.controller.child_writer import ChildWriter
-from backendpool.controller.event_recorder import EventRecorder, Notice
+from backendpool.controller.event_recorder import EventRecorder, PoolEvent
 from backendpool.controller.metrics import OperatorMetrics
 from backendpool.controller.rollouts import RolloutLimiter
 from backendpool.errors import Forbidden, NotFound, TooManyRequests, Unreachable
@@ -31,10 +31,10 @@ class Recorder(EventRecorder):
     """Keeps what was recorded."""
 
     def __init__(self) -> None:
-        self.notices: list[Notice] = []
+        self.events: list[PoolEvent] = []
 
-    def record(self, pool: Pool, notice: Notice) -> None:
-        self.notices.append(notice)
+    def record(self, pool: Pool, event: PoolEvent) -> None:
+        self.events.append(event)
 
 
 class World:
@@ -52,7 +52,7 @@ class World:
             cast("Api", self.api),
             self.cache,
             self.recorder,
-            ChildWriter(cast("Api", self.api), OperatorMetrics(self.registry)),
+            OperatorMetrics(self.registry),
             "backendpool/operator:test",
             self.rollouts,
         )
@@ -60,17 +60,17 @@ class World:
     def pool(self, **spec: Any) -> Pool:
         return parse_pool({**self.api.objects[KIND, "default", "greetserver"], "spec": document(**spec)["spec"]})
 
-    async def ensure(self, pool: Pool | None = None) -> Applied:
+    async def apply(self, pool: Pool | None = None) -> Applied:
         self.api.writes.clear()
-        self.recorder.notices.clear()
-        return await self._applier.ensure(pool or self.pool())
+        self.recorder.events.clear()
+        return await self._applier.apply(pool or self.pool())
 
     def deliver(self) -> None:
         """Let the watches tell of all children."""
         for child in self.api.children().values():
             self.cache.put_child(None, child)
 
-    def child(self, kind: str, name: str) -> Live:
+    def child(self, kind: str, name: str) -> KubernetesObject:
         """As the watch brought it."""
         return self.cache.children(("default", "greetserver"))[kind, name]
 
@@ -80,7 +80,7 @@ class World:
         self.cache.put_child(before, self.api.put({**before, **fields}))
 
     def reasons(self) -> list[str]:
-        return [notice.reason for notice in self.recorder.notices]
+        return [event.reason for event in self.recorder.events]
 
     def writes(self, verb: str, kind: str) -> float | None:
         return self.registry.get_sample_value("backendpool_child_writes_total", {"verb": verb, "kind": kind})
@@ -90,7 +90,7 @@ class World:
 async def world() -> World:
     """Where a pool has its children already."""
     world = World()
-    await world.ensure()
+    await world.apply()
     world.deliver()
     return world
 
@@ -98,39 +98,39 @@ async def world() -> World:
 async def test_everything_made_is_told_once() -> None:
     """A new pool is one event with all its children in it, and each write is counted by its kind."""
     world = World()
-    assert (await world.ensure()).view.applied
-    (notice,) = world.recorder.notices
-    assert (notice.reason, notice.warning) == ("ChildrenApplied", False)
-    assert "Service greetserver, ServiceAccount greetserver-lookaside" in notice.note
+    assert (await world.apply()).status.applied
+    (event,) = world.recorder.events
+    assert (event.reason, event.warning) == ("ChildrenApplied", False)
+    assert "Service greetserver, ServiceAccount greetserver-lookaside" in event.note
     assert world.writes("create", "Service") == 2
 
 
 async def test_children_not_brought_by_the_watch_are_found() -> None:
     """A look right after the writes, before the watches tell of them, writes nothing a second time."""
     world = World()
-    await world.ensure()
-    assert (await world.ensure()).view.applied
-    assert (world.api.writes, world.recorder.notices) == ([], [])
+    await world.apply()
+    assert (await world.apply()).status.applied
+    assert (world.api.writes, world.recorder.events) == ([], [])
 
 
 async def test_refused_child_withholds_no_other() -> None:
     """Where a quota refuses the Deployment, readers still get their rights; the refusal comes back to be retried."""
     world = World()
     world.api.refusals["create", "Deployment"] = QUOTA
-    outcome = await world.ensure(world.pool(readers=[{"serviceAccount": "gateway"}]))
+    outcome = await world.apply(world.pool(readers=[{"serviceAccount": "gateway"}]))
     assert outcome.error is QUOTA
-    assert outcome.view.failure == "The API server refused a child (Forbidden): exceeded quota: pods"
-    assert not outcome.view.applied
+    assert outcome.status.failure == "The API server refused a child (Forbidden): exceeded quota: pods"
+    assert not outcome.status.applied
     assert ("RoleBinding", "greetserver-reader") in world.api.children()
     assert ("Deployment", "greetserver-lookaside") not in world.api.children()
-    assert "Deployment" not in world.recorder.notices[0].note, "told is what was done"
+    assert "Deployment" not in world.recorder.events[0].note, "told is what was done"
 
 
 async def test_refused_look_is_told_like_a_refused_write(world: World) -> None:
     """Without the right to get a child the pool says so, instead of failing in silence."""
     world.change("Service", "greetserver", spec={"type": "NodePort"})
     world.api.refusals["get", "Service"] = QUOTA
-    assert (await world.ensure()).view.failure.endswith("exceeded quota: pods")
+    assert (await world.apply()).status.failure.endswith("exceeded quota: pods")
     assert world.api.writes == []
 
 
@@ -139,7 +139,7 @@ async def test_first_refusal_is_the_one_told() -> None:
     world = World()
     world.api.refusals["create", "Role"] = QUOTA
     world.api.refusals["create", "RoleBinding"] = TooManyRequests(429, "TooManyRequests", "slow down", 1.0)
-    assert (await world.ensure()).error is QUOTA
+    assert (await world.apply()).error is QUOTA
 
 
 async def test_outage_is_raised_at_once() -> None:
@@ -147,13 +147,13 @@ async def test_outage_is_raised_at_once() -> None:
     world = World()
     world.api.refusals["create", "Service"] = Unreachable("timed out")
     with pytest.raises(Unreachable):
-        await world.ensure()
+        await world.apply()
     assert len(world.api.writes) == 1
 
 
 async def test_removal_is_told(world: World) -> None:
     """What the spec no longer asks for is deleted by its uid, in one event."""
-    assert (await world.ensure(world.pool(lookaside={"replicas": 1}))).view.applied
+    assert (await world.apply(world.pool(lookaside={"replicas": 1}))).status.applied
     assert ("delete", "PodDisruptionBudget", "greetserver-lookaside") in world.api.writes
     assert world.reasons() == ["ChildrenApplied", "Removed"]
     assert world.writes("delete", "PodDisruptionBudget") == 1
@@ -162,8 +162,8 @@ async def test_removal_is_told(world: World) -> None:
 async def test_removing_what_is_gone_is_no_failure(world: World) -> None:
     """A child that somebody else deleted first is as gone as it should be."""
     world.api.remove("PodDisruptionBudget", "default", "greetserver-lookaside")
-    outcome = await world.ensure(world.pool(lookaside={"replicas": 1}))
-    assert (outcome.error, outcome.view.failure) == (None, "")
+    outcome = await world.apply(world.pool(lookaside={"replicas": 1}))
+    assert (outcome.error, outcome.status.failure) == (None, "")
 
 
 async def test_another_object_of_a_removed_name_is_spared(world: World) -> None:
@@ -171,7 +171,7 @@ async def test_another_object_of_a_removed_name_is_spared(world: World) -> None:
     ref = ("PodDisruptionBudget", "default", "greetserver-lookaside")
     mine = world.api.objects[ref]
     world.api.put({**mine, "metadata": {**mine["metadata"], "uid": "another"}})
-    outcome = await world.ensure(world.pool(lookaside={"replicas": 1}))
+    outcome = await world.apply(world.pool(lookaside={"replicas": 1}))
     assert outcome.error is None
     assert ref in world.api.objects
 
@@ -185,10 +185,10 @@ async def test_repair_is_a_warning(world: World, change: str) -> None:
         world.api.remove("Service", "default", "greetserver")
         world.cache.put_child(world.child("Service", "greetserver"), None)
     applied = {"type": "Reconciling", "reason": "Applied", "observedGeneration": 3}
-    await world.ensure(replace(world.pool(), status={"conditions": [applied]}))
-    (notice,) = world.recorder.notices
-    assert (notice.reason, notice.warning) == ("DriftRepaired", True)
-    assert "Service greetserver:" in notice.note
+    await world.apply(replace(world.pool(), status={"conditions": [applied]}))
+    (event,) = world.recorder.events
+    assert (event.reason, event.warning) == ("DriftRepaired", True)
+    assert "Service greetserver:" in event.note
 
 
 async def test_pool_made_anew_takes_its_children_over(world: World) -> None:
@@ -197,7 +197,7 @@ async def test_pool_made_anew_takes_its_children_over(world: World) -> None:
     anew = document()
     anew["metadata"]["uid"] = "pool-anew"
     world.api.put({"apiVersion": API_VERSION, "kind": KIND, **anew})
-    assert (await world.ensure()).view.applied
+    assert (await world.apply()).status.applied
     owners = [child["metadata"]["ownerReferences"][0]["uid"] for child in world.api.children().values()]
     assert set(owners) == {"pool-anew"}
     assert {verb for verb, _, _ in world.api.writes} == {"merge", "apply"}
@@ -207,7 +207,7 @@ async def test_nothing_is_made_for_a_pool_that_another_replaced() -> None:
     """A deletion that no watch told of, and a new pool of the name: children would be owned by a ghost."""
     world = World()
     with pytest.raises(NotFound, match="default/greetserver is another pool of that name by now"):
-        await world.ensure(replace(world.pool(), uid="ghost", status={"observedGeneration": 3}))
+        await world.apply(replace(world.pool(), uid="ghost", status={"observedGeneration": 3}))
     assert world.api.writes == []
 
 
@@ -216,9 +216,9 @@ async def test_foreign_object_that_the_watch_does_not_show_ends_it() -> None:
     world = World()
     account = {"kind": "ServiceAccount", "metadata": {"namespace": "default", "name": "greetserver-lookaside"}}
     foreign = world.api.put(account)
-    outcome = await world.ensure()
-    assert "ServiceAccount greetserver-lookaside in namespace default" in outcome.view.conflict
-    assert outcome.look_again
+    outcome = await world.apply()
+    assert "ServiceAccount greetserver-lookaside in namespace default" in outcome.status.conflict
+    assert outcome.requeue_after
     assert world.api.children() == {
         ("Service", "greetserver"): world.api.children()["Service", "greetserver"],
         ("ServiceAccount", "greetserver-lookaside"): foreign,
@@ -229,15 +229,15 @@ async def test_foreign_object_that_the_watch_does_not_show_ends_it() -> None:
 async def test_bad_spec_touches_nothing(world: World) -> None:
     """Where it is not understood what is asked for, what stands is left as it is."""
     world.api.remove("Service", "default", "greetserver")
-    outcome = await world.ensure(world.pool(policy="Psychic"))
-    assert (world.api.writes, outcome.error, outcome.view.applied) == ([], None, False)
+    outcome = await world.apply(world.pool(policy="Psychic"))
+    assert (world.api.writes, outcome.error, outcome.status.applied) == ([], None, False)
 
 
 async def test_available_replicas_are_the_deployments(world: World) -> None:
     """The lookaside's availability is what the cluster says of the Deployment."""
-    assert (await world.ensure()).view.lookaside_available == 0
+    assert (await world.apply()).status.lookaside_available == 0
     world.change("Deployment", "greetserver-lookaside", status={"availableReplicas": 2})
-    assert (await world.ensure()).view.lookaside_available == 2
+    assert (await world.apply()).status.lookaside_available == 2
 
 
 def roll_out(world: World) -> None:
@@ -251,44 +251,44 @@ async def test_lookaside_waits_for_its_turn() -> None:
     """Where as many others are starting as may, all is made but the Deployment, which is made when there is room."""
     world = World()
     world.rollouts.admit(OTHER)
-    applied = await world.ensure()
-    assert (applied.view.applied, applied.view.rollout_pending, applied.error) == (True, True, None)
+    applied = await world.apply()
+    assert (applied.status.applied, applied.status.rollout_pending, applied.error) == (True, True, None)
     assert "Deployment" not in {kind for _, kind, _ in world.api.writes}
     assert ("create", "ConfigMap", "greetserver-xds") in world.api.writes
     world.rollouts.finish(OTHER)
     assert world.admitted == [("default", "greetserver")]
-    assert not (await world.ensure()).view.rollout_pending
+    assert not (await world.apply()).status.rollout_pending
     assert ("create", "Deployment", "greetserver-lookaside") in world.api.writes
 
 
 async def test_rollout_makes_room_when_it_is_complete(world: World) -> None:
     """And not before."""
-    await world.ensure()
+    await world.apply()
     assert not world.rollouts.admit(OTHER)
-    await world.ensure()
+    await world.apply()
     assert world.admitted == []
     roll_out(world)
-    await world.ensure()
+    await world.apply()
     assert world.admitted == [OTHER]
 
 
 async def test_repair_of_a_lookaside_does_not_wait(world: World) -> None:
     """What somebody changed by hand is put right at once; what the spec or a new image changes is a rollout."""
-    await world.ensure()
+    await world.apply()
     roll_out(world)
-    await world.ensure()
+    await world.apply()
     world.rollouts.admit(OTHER)
     ref = ("Deployment", "default", "greetserver-lookaside")
     edited = copy.deepcopy(world.api.objects[ref])
     edited["spec"]["template"]["spec"]["containers"][0]["image"] = "evil"
     world.cache.put_child(world.api.objects[ref], world.api.put(edited))
-    assert not (await world.ensure()).view.rollout_pending
+    assert not (await world.apply()).status.rollout_pending
     assert ("apply", "Deployment", "greetserver-lookaside") in world.api.writes
     world.cache.put_child(edited, world.api.objects[ref])
     roll_out(world)
-    await world.ensure()
-    changed = await world.ensure(world.pool(lookaside={"port": 50056}))
-    assert changed.view.rollout_pending
+    await world.apply()
+    changed = await world.apply(world.pool(lookaside={"port": 50056}))
+    assert changed.status.rollout_pending
     assert ("apply", "Deployment", "greetserver-lookaside") not in world.api.writes
 
 
@@ -296,7 +296,7 @@ async def test_refused_rollout_makes_room() -> None:
     """A Deployment that the API server refuses starts no pod."""
     world = World()
     world.api.refusals["create", "Deployment"] = QUOTA
-    await world.ensure()
+    await world.apply()
     assert world.rollouts.admit(OTHER)
 
 
@@ -306,9 +306,9 @@ DEPLOYMENT = ("Deployment", "default", "greetserver-lookaside")
 async def settled_world() -> World:
     """A pool whose lookaside is rolled out and told so, while another pool holds the only place."""
     world = World()
-    await world.ensure()
+    await world.apply()
     roll_out(world)
-    await world.ensure()
+    await world.apply()
     world.rollouts.admit(OTHER)
     return world
 
@@ -321,8 +321,8 @@ async def test_deleted_lookaside_does_not_wait() -> None:
     world = await settled_world()
     world.cache.put_child(world.api.objects[DEPLOYMENT], None)
     world.api.remove(*DEPLOYMENT)
-    applied = await world.ensure(replace(world.pool(), status={"conditions": [READY]}))
-    assert not applied.view.rollout_pending
+    applied = await world.apply(replace(world.pool(), status={"conditions": [READY]}))
+    assert not applied.status.rollout_pending
     assert ("create", "Deployment", "greetserver-lookaside") in world.api.writes
 
 
@@ -334,16 +334,16 @@ async def test_lookaside_that_waits_is_scaled_and_taken_over() -> None:
     edited["spec"]["replicas"] = 0
     world.cache.put_child(before, world.api.put(edited))
     anew = replace(world.pool(lookaside={"port": 50056}), uid="anew")
-    assert (await world.ensure(anew)).view.rollout_pending
+    assert (await world.apply(anew)).status.rollout_pending
     live = world.api.objects[DEPLOYMENT]
     assert live["spec"]["replicas"] == 2
     assert live["metadata"]["ownerReferences"][0]["uid"] == "anew"
     assert live["spec"]["template"] == before["spec"]["template"]
     world.cache.put_child(edited, live)
-    assert (await world.ensure(anew)).view.rollout_pending
+    assert (await world.apply(anew)).status.rollout_pending
     assert world.api.writes == [], "what is done while it waits is done once"
     world.rollouts.finish(OTHER)
-    assert not (await world.ensure(anew)).view.rollout_pending
+    assert not (await world.apply(anew)).status.rollout_pending
     ports = world.api.objects[DEPLOYMENT]["spec"]["template"]["spec"]["containers"][0]["ports"]
     assert {"containerPort": 50056, "name": "grpc", "protocol": "TCP"} in ports
 
@@ -351,7 +351,7 @@ async def test_lookaside_that_waits_is_scaled_and_taken_over() -> None:
 async def test_fewer_replicas_are_no_rollout() -> None:
     """They start no pod."""
     world = await settled_world()
-    assert not (await world.ensure(world.pool(lookaside={"replicas": 1}))).view.rollout_pending
+    assert not (await world.apply(world.pool(lookaside={"replicas": 1}))).status.rollout_pending
     assert world.api.objects[DEPLOYMENT]["spec"]["replicas"] == 1
 
 
@@ -362,23 +362,23 @@ async def test_pool_that_does_not_roll_out_holds_no_place(trouble: str) -> None:
     world.rollouts.admit(("default", "greetserver"))
     if trouble == "conflict":
         world.api.put({"kind": "Deployment", "metadata": {"namespace": "default", "name": "greetserver-lookaside"}})
-        await world.ensure()
+        await world.apply()
     elif trouble == "bad spec":
-        await world.ensure(world.pool(policy="Newer"))
+        await world.apply(world.pool(policy="Newer"))
     else:
         del world.api.objects[KIND, "default", "greetserver"]
         with pytest.raises(NotFound):
-            await world.ensure(replace(parse_pool(document()), status={"observedGeneration": 3}))
+            await world.apply(replace(parse_pool(document()), status={"observedGeneration": 3}))
     assert world.rollouts.admit(OTHER)
 
 
 async def test_rollout_of_the_leader_before_counts() -> None:
     """An operator that takes over, or is started again, begins no more than there is room for."""
     world = World()
-    await world.ensure()
+    await world.apply()
     world.deliver()
     world.rollouts = world._applier._rollouts = RolloutLimiter(1, world.admitted.append, Timers().later)
-    await world.ensure()
+    await world.apply()
     assert not world.rollouts.admit(OTHER)
 
 
@@ -388,4 +388,4 @@ async def test_refused_lookaside_does_not_wait_to_be_tried_again() -> None:
     world.rollouts.admit(OTHER)
     world.api.refusals["create", "Deployment"] = QUOTA
     refused = {"conditions": [{"type": "Reconciling", "status": "True", "reason": "ApplyFailed", "message": "."}]}
-    assert (await world.ensure(replace(world.pool(), status=refused))).error is QUOTA
+    assert (await world.apply(replace(world.pool(), status=refused))).error is QUOTA

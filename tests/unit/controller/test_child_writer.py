@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from backendpool.children.desired import children
-from backendpool.controller.child_writer import ChildWriter, as_applied
+from backendpool.controller.child_applier import ChildWriter, upgrade_managed_fields
 from backendpool.controller.metrics import OperatorMetrics
 from backendpool.errors import Conflict
 from backendpool.k8s.client import Api
@@ -146,20 +146,20 @@ def test_created_fields_become_applied_ones() -> None:
     others = [entry("kubectl", "Update", "f:a"), entry("backendpool", "Update", "f:b", subresource="status")]
     created = entry("backendpool", "Update", "f:c", time="2026-01-02T03:04:05Z")
     before = copy.deepcopy([*others, created])
-    assert as_applied(before) == [*others, {**created, "operation": "Apply"}]
+    assert upgrade_managed_fields(before) == [*others, {**created, "operation": "Apply"}]
     assert before == [*others, created]
 
 
 def test_applied_fields_are_left_as_they_are() -> None:
     """There is nothing to write where nothing was created by us."""
-    assert as_applied([entry("kubectl", "Update", "f:a"), entry("backendpool", "Apply", "f:b")]) == []
-    assert as_applied([]) == []
+    assert upgrade_managed_fields([entry("kubectl", "Update", "f:a"), entry("backendpool", "Apply", "f:b")]) == []
+    assert upgrade_managed_fields([]) == []
 
 
 def test_created_and_applied_fields_become_one() -> None:
     """An operator of an earlier version may have applied to what one of this version created."""
     both = [entry("backendpool", "Apply", "f:a", "f:b"), entry("backendpool", "Update", "f:b", "f:c")]
-    assert as_applied(both) == [entry("backendpool", "Apply", "f:a", "f:b", "f:c")]
+    assert upgrade_managed_fields(both) == [entry("backendpool", "Apply", "f:a", "f:b", "f:c")]
 
 
 async def test_service_that_had_an_address_is_made_anew(api: RacedApi, writer: ChildWriter) -> None:
@@ -192,11 +192,13 @@ FOREIGN_ENTRIES: list[Document] = [
 def test_entries_of_any_shape_are_left_alone(foreign: Document) -> None:
     """Who patches an object may write anything into its managed fields: only what we wrote is changed."""
     created = entry("backendpool", "Update", "f:c")
-    assert as_applied([foreign]) == []
-    assert as_applied([foreign, created]) == [foreign, {**created, "operation": "Apply"}]
+    assert upgrade_managed_fields([foreign]) == []
+    assert upgrade_managed_fields([foreign, created]) == [foreign, {**created, "operation": "Apply"}]
 
 
 def test_fields_of_our_own_may_be_of_any_shape() -> None:
     """Nor is what a patch left of our own entries trusted to be a tree of maps."""
     odd = {"manager": "backendpool", "operation": "Apply", "fieldsV1": {"f:spec": None}}
-    assert as_applied([odd, entry("backendpool", "Update", "f:c")]) == [entry("backendpool", "Apply", "f:c")]
+    assert upgrade_managed_fields([odd, entry("backendpool", "Update", "f:c")]) == [
+        entry("backendpool", "Apply", "f:c")
+    ]

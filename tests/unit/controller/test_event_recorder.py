@@ -11,14 +11,14 @@ from typing import Any, cast
 import pytest
 import pytest_asyncio
 
-from backendpool.controller.event_recorder import EventRecorder, Notice
+from backendpool.controller.event_recorder import EventRecorder, PoolEvent
 from backendpool.controller.workqueue import WorkTiming
 from backendpool.errors import Forbidden, Unreachable
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import EVENTS, Resource
 from tests.fakes.pools import pool
 
-MADE = Notice("ChildrenApplied", "Applied Service greetserver.", action="Apply")
+MADE = PoolEvent("ChildrenApplied", "Applied Service greetserver.", action="Apply")
 
 
 class Posted:
@@ -75,7 +75,7 @@ async def running(recorder: EventRecorder) -> AsyncIterator[asyncio.Task[Any]]:
 async def test_event_is_about_its_pool(posted: Posted, recorder: EventRecorder) -> None:
     """kubectl describe finds it by the pool's uid, and it says what was done, by whom and how grave it is."""
     recorder.record(pool(), MADE)
-    recorder.record(pool(), Notice("Conflict", "Left alone.", warning=True))
+    recorder.record(pool(), PoolEvent("Conflict", "Left alone.", warning=True))
     made, conflict = await posted.noted(2)
     assert made["metadata"] == {"generateName": "greetserver-", "namespace": "default"}
     assert made["regarding"]["kind"] == "GrpcBackendPool"
@@ -92,7 +92,7 @@ async def test_refused_event_is_dropped_and_the_next_one_posted(posted: Posted, 
     """What cannot be posted holds nothing up."""
     posted.failures = [Forbidden(403, "Forbidden", "the namespace is being terminated"), Unreachable("refused")]
     for reason in ("First", "Second", "Third"):
-        recorder.record(pool(), Notice(reason, "It is so."))
+        recorder.record(pool(), PoolEvent(reason, "It is so."))
     assert [event["reason"] for event in await posted.noted(1)] == ["Third"]
 
 
@@ -101,7 +101,7 @@ async def test_outage_is_told_once(posted: Posted, recorder: EventRecorder, capl
     """However many events cannot be posted, there is a line when that begins, and not one for each."""
     posted.failures = [Unreachable("refused") for _ in range(100)]
     for number in range(101):
-        recorder.record(pool(), Notice(f"Reason{number}", "It is so."))
+        recorder.record(pool(), PoolEvent(f"Reason{number}", "It is so."))
     await posted.noted(1)
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warned == ["events cannot be posted, trying again: refused"]
@@ -109,11 +109,11 @@ async def test_outage_is_told_once(posted: Posted, recorder: EventRecorder, capl
 
 async def test_what_happens_again_and_again_is_told_less_and_less(posted: Posted) -> None:
     """A pool that flaps makes a bounded number of events, of which the last tells the last, and how often it was."""
-    recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(spacing=0.05, longest_spacing=0.2))
+    recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(min_interval=0.05, max_interval=0.2))
     task = asyncio.create_task(recorder.run())
     for number in range(1, 101):
-        recorder.record(pool(), Notice("EndpointsReady", f"{number} endpoints are ready."))
-        recorder.record(pool(), Notice("NoEndpoints", "No pod can take calls."))
+        recorder.record(pool(), PoolEvent("EndpointsReady", f"{number} endpoints are ready."))
+        recorder.record(pool(), PoolEvent("NoEndpoints", "No pod can take calls."))
         await asyncio.sleep(0.004)
     async with asyncio.timeout(5):
         while not posted.events[-2]["note"].startswith("100 "):
@@ -128,11 +128,11 @@ async def test_what_happens_again_and_again_is_told_less_and_less(posted: Posted
 
 async def test_reasons_and_pools_do_not_hold_each_other_up(posted: Posted) -> None:
     """What happens to one pool is told at once, whatever else happens, and whatever happens to others."""
-    recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(spacing=60))
+    recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(min_interval=60))
     task = asyncio.create_task(recorder.run())
     for uid in ("one", "two"):
         for reason in ("PoolReady", "Conflict", "PoolReady"):
-            recorder.record(replace(pool(), uid=uid), Notice(reason, "It is so."))
+            recorder.record(replace(pool(), uid=uid), PoolEvent(reason, "It is so."))
     await posted.noted(4)
     await asyncio.sleep(0.05)
     task.cancel()
@@ -153,12 +153,12 @@ async def test_event_under_way_is_posted_to_its_end(posted: Posted, recorder: Ev
 
 async def test_what_is_too_long_is_cut(posted: Posted) -> None:
     """The API server takes notes of 1024 bytes and instances of 128; a letter is not cut in two."""
-    recorder = EventRecorder(cast("Api", posted), "x" * 200, WorkTiming(spacing=0.01))
+    recorder = EventRecorder(cast("Api", posted), "x" * 200, WorkTiming(min_interval=0.01))
     for _ in range(3):
-        recorder.record(pool(), Notice("Conflict", "a" + "ü" * 1000))
+        recorder.record(pool(), PoolEvent("Conflict", "a" + "ü" * 1000))
     task = asyncio.create_task(recorder.run())
     await posted.noted(1)
-    recorder.record(pool(), Notice("Conflict", "a" + "ü" * 1000))
+    recorder.record(pool(), PoolEvent("Conflict", "a" + "ü" * 1000))
     repeated, once = await posted.noted(2)
     task.cancel()
     assert once["note"] == "a" + "ü" * 511
@@ -196,7 +196,7 @@ async def test_no_error_ends_the_recorder(posted: Posted, recorder: EventRecorde
 
 async def test_notice_between_taking_a_key_and_posting_it(posted: Posted) -> None:
     """A second notice of a reason may come when the queue has begun with the first one: both are one event."""
-    recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(spacing=0.01))
+    recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(min_interval=0.01))
     running = asyncio.create_task(recorder.run())
     recorder.record(pool(), MADE)
     await until(lambda: any(item.running for item in recorder._queue._items.values()))

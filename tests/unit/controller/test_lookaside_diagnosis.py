@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from backendpool.api.pool import Pool
-from backendpool.controller.lookaside_diagnosis import Examiner
+from backendpool.controller.lookaside_diagnosis import LookasideDiagnosis
 from backendpool.errors import ApiError, Forbidden
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import PODS, Resource
@@ -30,7 +30,7 @@ class Ward:
         self.now = 100.0
         self.asked: list[tuple[Resource, str, str]] = []
         self.refusal: ApiError | None = None
-        self.examiner = Examiner(cast("Api", self), lambda: self.now)
+        self.diagnosis = LookasideDiagnosis(cast("Api", self), lambda: self.now)
 
     async def list_page(self, resource: Resource, namespace: str, *, label_selector: str) -> dict[str, Any]:
         self.asked.append((resource, namespace, label_selector))
@@ -41,7 +41,7 @@ class Ward:
     async def look(self, seconds: float, of: dict[str, Any] | None, pool_: Pool = POOL) -> tuple[str, float | None]:
         """At the Deployment, so many seconds later."""
         self.now += seconds
-        return await self.examiner.examine(pool_, of)
+        return await self.diagnosis.diagnose(pool_, of)
 
 
 async def test_healthy_lookaside_is_not_asked() -> None:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from backendpool.controller.loop_thread import Aside
+from backendpool.controller.loop_thread import LoopThread
 from tests.unit.k8s.scripted import until
 
 
@@ -26,11 +26,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def aside(clock: Clock) -> Aside:
-    return Aside(clock)
+def thread(clock: Clock) -> LoopThread:
+    return LoopThread(clock)
 
 
-async def test_work_has_a_loop_of_its_own(aside: Aside) -> None:
+async def test_work_has_a_loop_of_its_own(thread: LoopThread) -> None:
     """What it does to all tasks of its loop is none of ours; what it returns and raises is."""
 
     async def work() -> asyncio.AbstractEventLoop:
@@ -39,12 +39,12 @@ async def test_work_has_a_loop_of_its_own(aside: Aside) -> None:
     async def broken() -> None:
         raise ZeroDivisionError
 
-    assert await aside.run(work()) is not asyncio.get_running_loop()
+    assert await thread.run(work()) is not asyncio.get_running_loop()
     with pytest.raises(ZeroDivisionError):
-        await aside.run(broken())
+        await thread.run(broken())
 
 
-async def test_loop_that_turns_gives_signs_of_life(aside: Aside, clock: Clock) -> None:
+async def test_loop_that_turns_gives_signs_of_life(thread: LoopThread, clock: Clock) -> None:
     """Whatever its work waits for, and for however long."""
     end = threading.Event()
 
@@ -52,19 +52,19 @@ async def test_loop_that_turns_gives_signs_of_life(aside: Aside, clock: Clock) -
         while not end.is_set():
             await asyncio.sleep(0.005)
 
-    running = asyncio.create_task(aside.run(work()))
+    running = asyncio.create_task(thread.run(work()))
     try:
         for _ in range(5):
-            aside.silent()
+            thread.unresponsive_for()
             await asyncio.sleep(0.05)
             clock.now += 60
-            assert aside.silent() == 0
+            assert thread.unresponsive_for() == 0
     finally:
         end.set()
         await running
 
 
-async def test_loop_that_hangs_is_silent(aside: Aside, clock: Clock) -> None:
+async def test_loop_that_hangs_is_silent(thread: LoopThread, clock: Clock) -> None:
     """From when it was first asked, until it turns again."""
     hangs, end = threading.Event(), threading.Event()
 
@@ -73,33 +73,33 @@ async def test_loop_that_hangs_is_silent(aside: Aside, clock: Clock) -> None:
         end.wait(10)
         await asyncio.sleep(0.05)
 
-    running = asyncio.create_task(aside.run(work()))
+    running = asyncio.create_task(thread.run(work()))
     try:
         await until(hangs.is_set)
-        assert aside.silent() == 0
+        assert thread.unresponsive_for() == 0
         clock.now += 40
-        assert aside.silent() == 40
+        assert thread.unresponsive_for() == 40
         clock.now += 30
-        assert aside.silent() == 70
+        assert thread.unresponsive_for() == 70
     finally:
         end.set()
-    await until(lambda: aside.silent() == 0)
+    await until(lambda: thread.unresponsive_for() == 0)
     await running
 
 
-async def test_nothing_is_awaited_of_what_does_not_run(aside: Aside, clock: Clock) -> None:
+async def test_nothing_is_awaited_of_what_does_not_run(thread: LoopThread, clock: Clock) -> None:
     """Before the first work, between two, and of work that ended before it could answer."""
-    assert aside.silent() == 0
+    assert thread.unresponsive_for() == 0
     asked = threading.Event()
 
     async def work() -> None:
         while not asked.is_set():
             time.sleep(0.001)  # noqa: ASYNC251 (it hangs, until it ends)
 
-    running = asyncio.create_task(aside.run(work()))
-    await until(lambda: aside._loop is not None)
-    aside.silent()
+    running = asyncio.create_task(thread.run(work()))
+    await until(lambda: thread._loop is not None)
+    thread.unresponsive_for()
     asked.set()
     await running
     clock.now += 100
-    assert aside.silent() == 0
+    assert thread.unresponsive_for() == 0

@@ -14,9 +14,9 @@ import pytest_asyncio
 from aiohttp import web
 
 from backendpool.api.pool import Pool, parse_pool
-from backendpool.controller import resync as sweep_module
+from backendpool.controller import resync as resync_module
 from backendpool.controller.cache import Cache
-from backendpool.controller.resync import Sweep, SweepTiming, awaited
+from backendpool.controller.resync import PoolResync, ResyncTiming, pending_versions
 from backendpool.errors import Stalled
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import ReflectorTiming
@@ -25,8 +25,8 @@ from tests.fakes.timers import Timers
 from tests.unit.k8s.scripted import Answer, ScriptedServer, answer, page, raw, refuse, until
 
 
-class Sweeping:
-    """A sweep of the namespace "default" that goes round by round, by a clock that is put forward by hand."""
+class Resyncing:
+    """A resync of the namespace "default" that goes round by round, by a clock that is put forward by hand."""
 
     def __init__(self, server: ScriptedServer, api: Api) -> None:
         self.now = 1000.0
@@ -35,15 +35,15 @@ class Sweeping:
         self.pauses: list[float] = []
         self.cache = Cache(lambda _: None, Timers().later)
         retry = ReflectorTiming(backoff=1, longest_backoff=10, sleep=self._sleep, jitter=max)
-        timing = SweepTiming(interval=100, grace=15, retry=retry, clock=lambda: self.now)
-        self.sweep = Sweep(api, self.cache, "default", self.failures.append, self.stalls.append, timing)
+        timing = ResyncTiming(interval=100, grace=15, retry=retry, clock=lambda: self.now)
+        self.resync = PoolResync(api, self.cache, "default", self.failures.append, self.stalls.append, timing)
         self.task = asyncio.create_task(self._run())
         self._server = server
         self._due = asyncio.Semaphore(0)
 
     async def _run(self) -> None:
         await self._due.acquire()
-        await self.sweep.run()
+        await self.resync.run()
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -62,14 +62,14 @@ class Sweeping:
 
 
 @pytest_asyncio.fixture
-async def sweeping(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Sweeping]:
+async def resyncing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Resyncing]:
     monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
     server = ScriptedServer()
     async with server.serving(), await Api.connect(server.kubeconfig(tmp_path, {"token": "secret"})) as api:
-        sweeping = Sweeping(server, api)
-        yield sweeping
-        sweeping.task.cancel()
-        await asyncio.wait([sweeping.task])
+        resyncing = Resyncing(server, api)
+        yield resyncing
+        resyncing.task.cancel()
+        await asyncio.wait([resyncing.task])
 
 
 def listed(name: str, version: int = 1, *, uid: str = "", namespace: str = "default") -> dict[str, Any]:
@@ -83,29 +83,29 @@ def brought(name: str, version: int = 1, *, uid: str = "", namespace: str = "def
     return parse_pool(document(name) | listed(name, version, uid=uid, namespace=namespace))
 
 
-async def test_list_that_agrees_proves_that_all_is_known(sweeping: Sweeping) -> None:
+async def test_list_that_agrees_proves_that_all_is_known(resyncing: Resyncing) -> None:
     """As of the moment before it was asked for; the next one comes after the interval, more or less."""
-    assert not sweeping.sweep.synced
-    assert sweeping.sweep.age() == math.inf
-    sweeping.cache.put_pool(brought("a", 3))
+    assert not resyncing.resync.synced
+    assert resyncing.resync.age() == math.inf
+    resyncing.cache.put_pool(brought("a", 3))
 
     async def slowly(request: web.Request) -> web.StreamResponse:
-        sweeping.now += 2
+        resyncing.now += 2
         return await page(listed("a", 3), version=9)(request)
 
-    await sweeping.round(slowly)
-    sweeping.now += 5
-    assert sweeping.sweep.synced
-    assert sweeping.sweep.age() == 7
-    assert 80 <= sweeping.pauses[0] <= 120
+    await resyncing.round(slowly)
+    resyncing.now += 5
+    assert resyncing.resync.synced
+    assert resyncing.resync.age() == 7
+    assert 80 <= resyncing.pauses[0] <= 120
 
 
-async def test_pool_that_is_gone_is_dropped(sweeping: Sweeping) -> None:
+async def test_pool_that_is_gone_is_dropped(resyncing: Resyncing) -> None:
     """Whoever lost its deletion knows of it by the next list."""
-    sweeping.cache.put_pool(brought("a"))
-    sweeping.cache.put_pool(brought("b"))
-    await sweeping.round(page(listed("b"), version=9))
-    assert sweeping.known() == {("default", "b")}
+    resyncing.cache.put_pool(brought("a"))
+    resyncing.cache.put_pool(brought("b"))
+    await resyncing.round(page(listed("b"), version=9))
+    assert resyncing.known() == {("default", "b")}
 
 
 @pytest.mark.parametrize(
@@ -113,146 +113,148 @@ async def test_pool_that_is_gone_is_dropped(sweeping: Sweeping) -> None:
     [refuse(500, "InternalError"), refuse(410, "Expired"), refuse(403, "Forbidden"), raw(b"{}"), raw(b'{"kind": "Li')],
     ids=["500", "410", "403", "no list", "cut"],
 )
-async def test_list_that_is_not_complete_drops_nothing(sweeping: Sweeping, second: Answer) -> None:
+async def test_list_that_is_not_complete_drops_nothing(resyncing: Resyncing, second: Answer) -> None:
     """What was not listed before the list broke off may well be there. It is told, and tried again soon."""
-    sweeping.cache.put_pool(brought("a"))
-    sweeping.cache.put_pool(brought("b"))
-    await sweeping.round(page(listed("a"), version=9, more="next"), second)
-    await sweeping.round(refuse(500, "InternalError"))
-    assert sweeping.known() == {("default", "a"), ("default", "b")}
-    assert not sweeping.sweep.synced
-    assert len(sweeping.failures) == 2
-    assert sweeping.sweep.problem is sweeping.failures[-1]
-    assert sweeping.pauses == [1, 2]
-    await sweeping.round(page(listed("a"), version=9, more="next"), page(listed("b"), version=9))
-    assert sweeping.known() == {("default", "a"), ("default", "b")}
-    assert sweeping.sweep.synced
-    assert sweeping.sweep.problem is None
+    resyncing.cache.put_pool(brought("a"))
+    resyncing.cache.put_pool(brought("b"))
+    await resyncing.round(page(listed("a"), version=9, more="next"), second)
+    await resyncing.round(refuse(500, "InternalError"))
+    assert resyncing.known() == {("default", "a"), ("default", "b")}
+    assert not resyncing.resync.synced
+    assert len(resyncing.failures) == 2
+    assert resyncing.resync.problem is resyncing.failures[-1]
+    assert resyncing.pauses == [1, 2]
+    await resyncing.round(page(listed("a"), version=9, more="next"), page(listed("b"), version=9))
+    assert resyncing.known() == {("default", "a"), ("default", "b")}
+    assert resyncing.resync.synced
+    assert resyncing.resync.problem is None
 
 
-async def test_pool_that_comes_while_it_is_listed_stays(sweeping: Sweeping) -> None:
+async def test_pool_that_comes_while_it_is_listed_stays(resyncing: Resyncing) -> None:
     """A list says nothing of what was made after it was asked for."""
 
     async def late(request: web.Request) -> web.StreamResponse:
-        sweeping.cache.put_pool(brought("new", 8))
+        resyncing.cache.put_pool(brought("new", 8))
         return await page(version=7)(request)
 
-    await sweeping.round(late)
-    assert sweeping.known() == {("default", "new")}
+    await resyncing.round(late)
+    assert resyncing.known() == {("default", "new")}
 
 
-async def test_pool_made_anew_stays(sweeping: Sweeping) -> None:
+async def test_pool_made_anew_stays(resyncing: Resyncing) -> None:
     """The end of the old one is not the end of the one that has its name."""
 
     async def late(request: web.Request) -> web.StreamResponse:
-        sweeping.cache.put_pool(brought("a", 8, uid="new"))
+        resyncing.cache.put_pool(brought("a", 8, uid="new"))
         return await page(listed("a", 8, uid="new"), version=9)(request)
 
-    sweeping.cache.put_pool(brought("a", 3, uid="old"))
-    await sweeping.round(late)
-    pool = sweeping.cache.pool(("default", "a"))
+    resyncing.cache.put_pool(brought("a", 3, uid="old"))
+    await resyncing.round(late)
+    pool = resyncing.cache.pool(("default", "a"))
     assert pool is not None
     assert pool.uid == "new"
 
 
-async def test_other_namespaces_are_left_alone(sweeping: Sweeping) -> None:
+async def test_other_namespaces_are_left_alone(resyncing: Resyncing) -> None:
     """A list of one namespace says nothing of another."""
-    sweeping.cache.put_pool(brought("a", namespace="shop"))
-    await sweeping.round(page(version=9))
-    assert sweeping.known() == {("shop", "a")}
-    assert sweeping.sweep.synced
+    resyncing.cache.put_pool(brought("a", namespace="shop"))
+    await resyncing.round(page(version=9))
+    assert resyncing.known() == {("shop", "a")}
+    assert resyncing.resync.synced
 
 
 @pytest.mark.parametrize("news", [listed("a", 5), listed("b", 5)], ids=["changed", "made"])
-async def test_watch_that_says_nothing_has_stalled(sweeping: Sweeping, news: dict[str, Any]) -> None:
+async def test_watch_that_says_nothing_has_stalled(resyncing: Resyncing, news: dict[str, Any]) -> None:
     """What a list shows and the watch does not bring within the grace is told once a grace, and proves nothing."""
-    sweeping.cache.put_pool(brought("a", 3))
+    resyncing.cache.put_pool(brought("a", 3))
     old = [] if news["metadata"]["name"] == "a" else [listed("a", 3)]
     for _ in range(4):
-        await sweeping.round(page(*old, news, version=9))
-        sweeping.now += 5
-    assert not sweeping.stalls, "it still had its grace"
-    assert not sweeping.sweep.synced
-    await sweeping.round(page(*old, news, version=9))
-    assert len(sweeping.stalls) == 1
-    sweeping.now += 5
-    await sweeping.round(page(*old, news, version=9))
-    assert len(sweeping.stalls) == 1, "what was begun anew has its grace again"
+        await resyncing.round(page(*old, news, version=9))
+        resyncing.now += 5
+    assert not resyncing.stalls, "it still had its grace"
+    assert not resyncing.resync.synced
+    await resyncing.round(page(*old, news, version=9))
+    assert len(resyncing.stalls) == 1
+    resyncing.now += 5
+    await resyncing.round(page(*old, news, version=9))
+    assert len(resyncing.stalls) == 1, "what was begun anew has its grace again"
 
 
-async def test_watch_that_is_slow_has_not_stalled(sweeping: Sweeping) -> None:
+async def test_watch_that_is_slow_has_not_stalled(resyncing: Resyncing) -> None:
     """While it brings something there is no use in beginning anew, be there ever so much to come."""
     for version in range(10):
         read = [refuse(404, "NotFound")] if version > 1 else []
-        await sweeping.round(page(listed("a", version + 1), listed("b"), version=9), *read)
-        sweeping.cache.put_pool(brought("a", version + 1))
-        sweeping.now += 10
-        sweeping.sweep.heard()
-    assert not sweeping.stalls
+        await resyncing.round(page(listed("a", version + 1), listed("b"), version=9), *read)
+        resyncing.cache.put_pool(brought("a", version + 1))
+        resyncing.now += 10
+        resyncing.resync.note_event()
+    assert not resyncing.stalls
 
 
 @pytest.mark.parametrize("held", [None, brought("b", 3)], ids=["made", "changed"])
-async def test_pool_that_the_watch_left_out_is_read(sweeping: Sweeping, held: Pool | None) -> None:
+async def test_pool_that_the_watch_left_out_is_read(resyncing: Resyncing, held: Pool | None) -> None:
     """One event that is lost among others would be waited for in vain: after the grace the pool itself is asked for."""
     if held:
-        sweeping.cache.put_pool(held)
+        resyncing.cache.put_pool(held)
     both = page(listed("a", 1), listed("b", 7), version=9)
-    sweeping.cache.put_pool(brought("a", 1))
+    resyncing.cache.put_pool(brought("a", 1))
     for seconds in (10, 10):
-        await sweeping.round(both)
-        sweeping.now += seconds
-        sweeping.sweep.heard()
-    await sweeping.round(both, answer(document("b") | listed("b", 7)))
-    pool = sweeping.cache.pool(("default", "b"))
+        await resyncing.round(both)
+        resyncing.now += seconds
+        resyncing.resync.note_event()
+    await resyncing.round(both, answer(document("b") | listed("b", 7)))
+    pool = resyncing.cache.pool(("default", "b"))
     assert pool is not None
     assert pool.resource_version == "7"
-    await sweeping.round(both)
-    assert sweeping.sweep.synced
-    assert not sweeping.stalls
+    await resyncing.round(both)
+    assert resyncing.resync.synced
+    assert not resyncing.stalls
 
 
-async def test_pool_that_cannot_be_used_is_not_waited_for(sweeping: Sweeping, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pool_that_cannot_be_used_is_not_waited_for(
+    resyncing: Resyncing, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is read, logged and counted once a version, and what is known of all others is current."""
 
     def broken(obj: dict[str, Any]) -> Never:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(sweep_module, "parse_pool", broken)
-    sweeping.cache.put_pool(brought("a", 1))
+    monkeypatch.setattr(resync_module, "parse_pool", broken)
+    resyncing.cache.put_pool(brought("a", 1))
     both = page(listed("a", 1), listed("b", 7), version=9)
     for seconds in (10, 10):
-        await sweeping.round(both)
-        sweeping.now += seconds
-        sweeping.sweep.heard()
-    await sweeping.round(both, answer(document("b") | listed("b", 7)))
-    assert [type(error) for error in sweeping.failures] == [ZeroDivisionError]
-    assert not sweeping.sweep.synced
-    await sweeping.round(both)
-    assert sweeping.sweep.synced
+        await resyncing.round(both)
+        resyncing.now += seconds
+        resyncing.resync.note_event()
+    await resyncing.round(both, answer(document("b") | listed("b", 7)))
+    assert [type(error) for error in resyncing.failures] == [ZeroDivisionError]
+    assert not resyncing.resync.synced
+    await resyncing.round(both)
+    assert resyncing.resync.synced
     changed = page(listed("a", 1), listed("b", 8), version=10)
-    sweeping.now += 5
-    await sweeping.round(changed)
-    assert sweeping.sweep.age() > 0, "its next version may be better"
+    resyncing.now += 5
+    await resyncing.round(changed)
+    assert resyncing.resync.age() > 0, "its next version may be better"
 
 
-async def test_few_are_read_at_once(sweeping: Sweeping) -> None:
+async def test_few_are_read_at_once(resyncing: Resyncing) -> None:
     """A watch that has a thousand pools to bring yet is not helped by a thousand requests beside it."""
     names = [f"pool-{n}" for n in range(30)]
     for seconds in (10, 10):
-        await sweeping.round(page(*map(listed, names), version=9))
-        sweeping.now += seconds
-        sweeping.sweep.heard()
-    await sweeping.round(page(*map(listed, names), version=9), *[answer(document(n) | listed(n)) for n in names[:10]])
-    assert sweeping.known() == {("default", name) for name in names[:10]}
+        await resyncing.round(page(*map(listed, names), version=9))
+        resyncing.now += seconds
+        resyncing.resync.note_event()
+    await resyncing.round(page(*map(listed, names), version=9), *[answer(document(n) | listed(n)) for n in names[:10]])
+    assert resyncing.known() == {("default", name) for name in names[:10]}
 
 
-async def test_pool_that_changes_all_the_time_is_no_stall(sweeping: Sweeping) -> None:
+async def test_pool_that_changes_all_the_time_is_no_stall(resyncing: Resyncing) -> None:
     """A watch that brings what was listed before is not late, though it may be behind at each list."""
     for version in range(1, 10):
-        await sweeping.round(page(listed("a", version), version=9))
-        sweeping.cache.put_pool(brought("a", version))
-        sweeping.now += 10
-    assert not sweeping.stalls
+        await resyncing.round(page(listed("a", version), version=9))
+        resyncing.cache.put_pool(brought("a", version))
+        resyncing.now += 10
+    assert not resyncing.stalls
 
 
 @pytest.mark.parametrize(
@@ -274,5 +276,5 @@ def test_awaited(
     held: dict[str, str],
     expected: dict[str, tuple[str, float]],
 ) -> None:
-    """A version that is listed is awaited until it or a newer one is held, or nothing is listed any more."""
-    assert awaited(earlier, listed, held, 7) == expected
+    """A version that is listed is pending until it or a newer one is held, or nothing is listed any more."""
+    assert pending_versions(earlier, listed, held, 7) == expected

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-
 from backendpool.api.pool import PoolKey
-from backendpool.controller.rollouts import ROLLOUT_SECONDS, RolloutLimiter, is_complete
+from backendpool.controller.rollouts import ROLLOUT_SECONDS, RolloutLimiter
 from tests.fakes.timers import Timers
 
 
@@ -101,36 +97,3 @@ def test_rollout_under_way_counts_beyond_the_limit() -> None:
     limited.limiter.resume(three)
     assert limited.admitted == [("b", "new")]
     assert limited.ask(("c", "new")) == [True]
-
-
-def deployment(generation: int = 3, **status: Any) -> dict[str, Any]:
-    return {"metadata": {"generation": generation}, "spec": {"replicas": 2}, "status": status}
-
-
-def counts(replicas: int, updated: int, available: int, observed: int = 3) -> dict[str, Any]:
-    return deployment(
-        replicas=replicas, updatedReplicas=updated, availableReplicas=available, observedGeneration=observed
-    )
-
-
-REFUSED = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate"}
-
-
-@pytest.mark.parametrize(
-    ("live", "complete"),
-    [
-        (deployment(), False),
-        ({**deployment(), "status": None}, False),
-        (counts(2, 2, 1), False),
-        (counts(3, 1, 2), False),
-        (counts(3, 2, 3), False),
-        (counts(2, 2, 2, observed=2), False),
-        (counts(2, 2, 2), True),
-        (deployment(observedGeneration=3, conditions=[REFUSED]), True),
-        (deployment(observedGeneration=2, conditions=[REFUSED]), False),
-        (deployment(observedGeneration=3, conditions=[{**REFUSED, "status": "False"}]), False),
-    ],
-)
-def test_rollout_is_complete(live: dict[str, Any], complete: bool) -> None:
-    """As kubectl rollout status has it; where no pod can be made there is nothing to wait for."""
-    assert is_complete(live) is complete

@@ -14,11 +14,10 @@ from backendpool.api.constants import KIND
 from backendpool.api.pool import Pool, parse_pool
 from backendpool.children import desired
 from backendpool.children.manifest import Child
-from backendpool.controller import child_applier, manager
-from backendpool.controller.manager import Operator
-from backendpool.controller.pool_informer import informer
+from backendpool.controller import child_applier, manager, pool_informer
+from backendpool.controller.manager import Manager
 from backendpool.controller.settings import OperatorSettings
-from backendpool.controller.watch_failures import RefusalTiming
+from backendpool.controller.watch_failures import WatchFailureTiming
 from backendpool.controller.workqueue import WorkQueue
 from backendpool.k8s.resources import CHILD_RESOURCES, DEPLOYMENTS, ENDPOINT_SLICES, POOLS, SERVICES, Resource
 from tests.fakes.api_server import ApiServer
@@ -47,12 +46,12 @@ async def test_nothing_is_written_before_everything_is_known(server: ApiServer, 
         await until(lambda: "backendpool_pools 1.0" in figures(operator))
         for kind in kinds:
             await until(partial(server.watched, kind))
-            assert f"{kind.plural} (listing)" in (operator.not_ready() or "")
+            assert f"{kind.plural} (listing)" in (operator.readiness_error() or "")
             assert server.writes == []
             server.held[kind.path()].set()
             await until(partial(known, operator, kind))
         await until(lambda: applied(server))
-        await until(lambda: operator.not_ready() is None)
+        await until(lambda: operator.readiness_error() is None)
 
 
 async def test_endpoints_reach_the_status(server: ApiServer, tmp_path: Path) -> None:
@@ -107,8 +106,8 @@ async def test_restart_writes_nothing(server: ApiServer, tmp_path: Path) -> None
             await until(lambda: listed(server) == ["10.0.0.1"])
         server.writes.clear()
         async with operated(api) as operator:
-            await until(lambda: not operator.not_ready())
-            await until(lambda: 'backendpool_reconcile_seconds_count{outcome="again"}' in figures(operator))
+            await until(lambda: not operator.readiness_error())
+            await until(lambda: 'backendpool_reconcile_seconds_count{outcome="requeue"}' in figures(operator))
             await asyncio.sleep(0.2)
     assert server.writes == []
 
@@ -132,10 +131,10 @@ async def test_crd_may_come_late(server: ApiServer, tmp_path: Path) -> None:
     """An operator that was started before its CRD serves pools as soon as there can be any."""
     server.unserved = {POOLS}
     async with server.connected(tmp_path) as api, operated(api) as operator:
-        await until(lambda: "grpcbackendpools (404 NotFound: the CRD" in (operator.not_ready() or ""))
+        await until(lambda: "grpcbackendpools (404 NotFound: the CRD" in (operator.readiness_error() or ""))
         server.unserved.clear()
         await until(lambda: applied(server))
-        await until(lambda: operator.not_ready() is None)
+        await until(lambda: operator.readiness_error() is None)
 
 
 async def test_only_the_namespaces_asked_for_are_read(server: ApiServer, tmp_path: Path) -> None:
@@ -157,7 +156,7 @@ async def test_namespace_that_may_not_be_read_holds_up_no_other(
     server.forbidden = {"shop"}
     async with server.connected(tmp_path) as api, operated(api, BOTH) as operator:
         await until(lambda: applied(server))
-        await until(lambda: operator.not_ready() is None)
+        await until(lambda: operator.readiness_error() is None)
         blind = 'backendpool_view_age_seconds{{resource="{}",watched_namespace="shop"}} +Inf'
         refused = 'backendpool_watch_failures_total{{error="Forbidden",resource="{}"}}'
         for kind in (POOLS, ENDPOINT_SLICES, *CHILD_RESOURCES.values()):
@@ -175,7 +174,7 @@ async def test_right_that_is_withdrawn_is_told_by_the_pools(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their lists stand, as what may be old; that they are followed again is told as well."""
-    monkeypatch.setattr(manager, "REFUSALS", RefusalTiming(lasted=0.05, interval=0.02))
+    monkeypatch.setattr(manager, "WATCH_FAILURE_TIMING", WatchFailureTiming(persistent_after=0.05, interval=0.02))
 
     def stale() -> bool:
         found = server.objects[(KIND, "default", "greetserver")].get("status", {}).get("conditions", ())
@@ -201,7 +200,7 @@ async def test_kind_that_may_not_be_watched_any_more_is_told_by_the_pools(
     kind: Resource,
 ) -> None:
     """Also where it may be listed: in a condition, an event and one line of the log, and they stay ready."""
-    monkeypatch.setattr(manager, "REFUSALS", RefusalTiming(lasted=0.05, interval=0.02))
+    monkeypatch.setattr(manager, "WATCH_FAILURE_TIMING", WatchFailureTiming(persistent_after=0.05, interval=0.02))
     server.put(pool(lookaside={"replicas": 0}))
 
     def told() -> dict[str, tuple[str, str]]:
@@ -230,7 +229,7 @@ async def test_namespaces_of_which_none_may_be_read(server: ApiServer, tmp_path:
         for text in ("default/services (403 Forbidden", "shop/grpcbackendpools (403 Forbidden"):
             await until(partial(awaited, operator, text))
         server.forbidden = {"shop"}
-        await until(lambda: operator.not_ready() is None)
+        await until(lambda: operator.readiness_error() is None)
         await until(lambda: applied(server))
 
 
@@ -247,7 +246,7 @@ async def test_nothing_is_written_in_a_namespace_before_it_is_known(
         await asyncio.sleep(0.1)
         assert not status(server, "shop")
         assert {ref for ref in server.objects if ref[1] == "shop"} == {(KIND, "shop", NAME)}
-        assert f"shop/{kind.plural} (listing)" in (operator.not_ready() or "")
+        assert f"shop/{kind.plural} (listing)" in (operator.readiness_error() or "")
         server.held[kind.path("shop")].set()
         await until(lambda: applied(server, "shop"))
 
@@ -285,7 +284,7 @@ async def test_bug_in_a_handler_concerns_one_pool_alone(
             raise ZeroDivisionError
         return parse_pool(obj)
 
-    monkeypatch.setattr(informer, "parse_pool", broken)
+    monkeypatch.setattr(pool_informer, "parse_pool", broken)
     server.put(pool(namespace="shop"))
     async with server.connected(tmp_path) as api, operated(api):
         await until(lambda: any(record.exc_info for record in caplog.records))
@@ -322,5 +321,5 @@ async def test_bug_of_the_machinery_ends_the_operator(
     server.put(pool())
     async with server.connected(tmp_path) as api:
         with pytest.raises(ExceptionGroup) as ended:
-            await asyncio.wait_for(Operator(api, SETTINGS).run(), 10)
+            await asyncio.wait_for(Manager(api, SETTINGS).run(), 10)
     assert ended.group_contains(ZeroDivisionError)

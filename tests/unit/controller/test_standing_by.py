@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from backendpool.controller import manager
-from backendpool.controller.leader_election import Elector
-from backendpool.controller.manager import Operator
+from backendpool.controller.leader_election import LeaderElection
+from backendpool.controller.manager import Manager
 from backendpool.errors import LeadershipLost, NotLeading
 from tests.fakes.api_server import ApiServer
 from tests.unit.controller.operators import SETTINGS, applied, as_run, figures, operating, pool, until
@@ -31,10 +31,10 @@ class Candidate:
     async def watch(self) -> None:
         await asyncio.Event().wait()
 
-    async def win(self) -> None:
+    async def acquire(self) -> None:
         await self.won.wait()
 
-    async def hold(self) -> None:
+    async def renew_until_lost(self) -> None:
         await self.lost.wait()
         raise LeadershipLost("somebody else has the Lease")
 
@@ -43,12 +43,12 @@ class Candidate:
 
 
 @asynccontextmanager
-async def standing_by(server: ApiServer, folder: Path, candidate: Candidate) -> AsyncIterator[Operator]:
+async def standing_by(server: ApiServer, folder: Path, candidate: Candidate) -> AsyncIterator[Manager]:
     """An operator that knows all and does not lead, as long as the candidate has not won."""
     async with server.connected(folder) as api:
-        operator = Operator(api, SETTINGS, cast("Elector", candidate))
+        operator = Manager(api, SETTINGS, cast("LeaderElection", candidate))
         async with operating(operator):
-            await until(lambda: not operator.not_ready() and "backendpool_pools 1.0" in figures(operator))
+            await until(lambda: not operator.readiness_error() and "backendpool_pools 1.0" in figures(operator))
             yield operator
 
 
@@ -83,7 +83,7 @@ async def test_lost_lease_ends_the_operator(server: ApiServer, tmp_path: Path) -
     candidate = Candidate()
     candidate.won.set()
     async with server.connected(tmp_path) as api:
-        working = asyncio.create_task(Operator(api, SETTINGS, cast("Elector", candidate)).run())
+        working = asyncio.create_task(Manager(api, SETTINGS, cast("LeaderElection", candidate)).run())
         await until(lambda: applied(server))
         candidate.lost.set()
         with pytest.raises(LeadershipLost, match="somebody else has the Lease"):
@@ -96,7 +96,7 @@ async def test_writes_pass_the_fence_of_the_lease(
     """The operator as it is run: whoever leads without the right to write sends nothing but for the Lease."""
     refused = 0
 
-    def refuse(elector: Elector) -> None:
+    def refuse(elector: LeaderElection) -> None:
         nonlocal refused
         refused += 1
         raise NotLeading("another leads")
@@ -105,7 +105,7 @@ async def test_writes_pass_the_fence_of_the_lease(
         return cast("dict[str, Any]", server.objects["Lease", "ops", manager.LEASE]["spec"])
 
     with monkeypatch.context() as closed:
-        closed.setattr(Elector, "check", refuse)
+        closed.setattr(LeaderElection, "assert_leader", refuse)
         async with as_run(server, tmp_path, monkeypatch, lease_namespace="ops"):
             await until(lambda: refused)
             assert lease()["holderIdentity"].startswith(SETTINGS.instance)

@@ -7,41 +7,46 @@ from dataclasses import dataclass
 
 import pytest
 
-from backendpool.controller.watch_failures import Refusals, RefusalTiming
+from backendpool.controller.watch_failures import PersistentWatchFailures, WatchFailureTiming
 from backendpool.errors import ClusterError, Forbidden, Unauthorized, Unreachable
+from backendpool.k8s.resources import ENDPOINT_SLICES, SERVICES
 
 FORBIDDEN = Forbidden(403, "Forbidden", "endpointslices is forbidden")
 
 
 @dataclass
-class View:
+class FakeInformer:
     problem: ClusterError | None = None
+    synced: bool = True
+
+    def age(self) -> float:
+        return 0.0
 
 
 class Story:
     """The problems of a kind, one for each look at it, three seconds apart; what was told by then is ``told``."""
 
     def __init__(self, *problems: ClusterError | None) -> None:
-        self.views = {"EndpointSlice": View(), "Service": View()}
+        self.informers = {ENDPOINT_SLICES: FakeInformer(), SERVICES: FakeInformer()}
         self.told: list[dict[str, str]] = []
         self._problems = iter(problems)
         self._now = 0.0
-        timing = RefusalTiming(clock=lambda: self._now, sleep=self._sleep)
-        self.refusals = Refusals(self.views, self._changed, timing)
+        timing = WatchFailureTiming(clock=lambda: self._now, sleep=self._sleep)
+        self.failures = PersistentWatchFailures(self.informers, self._changed, timing)
 
     def _changed(self) -> None:
-        self.told.append(dict(self.refusals.reasons))
+        self.told.append(dict(self.failures.errors))
 
     async def _sleep(self, seconds: float) -> None:
         self._now += seconds
         try:
-            self.views["EndpointSlice"].problem = next(self._problems)
+            self.informers[ENDPOINT_SLICES].problem = next(self._problems)
         except StopIteration:
             raise asyncio.CancelledError from None
 
     async def tell(self) -> list[dict[str, str]]:
         with pytest.raises(asyncio.CancelledError):
-            await self.refusals.run()
+            await self.failures.run()
         return self.told
 
 
@@ -64,7 +69,7 @@ async def test_server_that_is_away_is_no_refusal() -> None:
 async def test_each_kind_has_its_own_time() -> None:
     """One that is refused for long does not make another's first refusal one that lasts."""
     story = Story(*[None] * 10, *[FORBIDDEN] * 4, None, *[FORBIDDEN] * 10)
-    story.views["Service"].problem = FORBIDDEN
+    story.informers[SERVICES].problem = FORBIDDEN
     assert await story.tell() == [
         {"Service": str(FORBIDDEN)},
         {"Service": str(FORBIDDEN), "EndpointSlice": str(FORBIDDEN)},

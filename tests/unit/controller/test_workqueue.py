@@ -8,20 +8,22 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from backendpool.controller.workqueue import WorkQueue, WorkTiming
+from backendpool.controller.workqueue import QueueMetrics, WorkQueue, WorkTiming
 from backendpool.errors import TooManyRequests, Unreachable
 
-TIMING = WorkTiming(spacing=0.05, longest_spacing=0.2, backoff=0.02, longest_backoff=0.1)
+pytestmark = pytest.mark.fake_clock
+
+TIMING = WorkTiming(min_interval=0.05, max_interval=0.2, backoff=0.02, longest_backoff=0.1)
 
 
 @dataclass
-class Observer:
+class Observer(QueueMetrics):
     outcomes: list[str] = field(default_factory=list)
 
-    def waited(self, seconds: float) -> None:
+    def began(self, seconds: float) -> None:
         assert seconds >= 0
 
-    def ran(self, seconds: float, outcome: str) -> None:
+    def ended(self, seconds: float, outcome: str) -> None:
         assert seconds >= 0
         self.outcomes.append(outcome)
 
@@ -56,7 +58,7 @@ async def test_first_change_runs_at_once() -> None:
         begun = asyncio.get_running_loop().time()
         queue.add("a")
         await ran.wait()
-        assert asyncio.get_running_loop().time() - begun < TIMING.spacing
+        assert asyncio.get_running_loop().time() - begun < TIMING.min_interval
 
 
 async def test_burst_is_coalesced_and_last_state_gets_out() -> None:
@@ -181,7 +183,7 @@ async def test_work_that_always_asks_again_does_not_turn_in_a_circle() -> None:
 
     async with running(work) as queue:
         queue.add("a")
-        await asyncio.sleep(5.5 * TIMING.spacing)
+        await asyncio.sleep(5.5 * TIMING.min_interval)
     assert 2 <= calls <= 6
 
 
@@ -229,7 +231,7 @@ async def test_keys_added_before_the_start_run_once() -> None:
     await until(lambda: len(queue) == 2)
     task = asyncio.create_task(queue.run(work))
     await until(lambda: len(runs) == 2)
-    await asyncio.sleep(2 * TIMING.spacing)
+    await asyncio.sleep(2 * TIMING.min_interval)
     task.cancel()
     assert sorted(runs) == ["a", "b"]
 
@@ -344,7 +346,7 @@ async def test_run_that_hangs_is_cut_when_its_grace_is_over() -> None:
             await asyncio.sleep(0.01)
             ended = True
 
-    async with asyncio.timeout(5), running(work, timing=replace(TIMING, grace=0.01)) as queue:
+    async with asyncio.timeout(5), running(work, timing=replace(TIMING, shutdown_grace=0.01)) as queue:
         queue.add("a")
         await begun.wait()
     assert ended

@@ -17,7 +17,7 @@ import pytest_asyncio
 from kubernetes.aio.config import kube_config
 from prometheus_client import CollectorRegistry
 
-from backendpool.api.assessment import ChildrenView
+from backendpool.api.conditions import ChildrenStatus
 from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.pool import parse_pool
 from backendpool.api.status import build_status
@@ -42,7 +42,7 @@ def published(hosts: Iterable[str], port: int, version: int = 41, **spec: Any) -
     document = pools.document(**spec)
     document["metadata"]["resourceVersion"] = str(version)
     endpoints = EndpointSet.of(Endpoint(host, port, pod_uid=f"uid-{host}", pod_name=host) for host in hosts)
-    status = build_status(parse_pool(document), endpoints, ChildrenView(applied=True), NOW)
+    status = build_status(parse_pool(document), endpoints, ChildrenStatus(applied=True), NOW)
     return {**document, "status": status}
 
 

@@ -4,25 +4,61 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from backendpool.errors import ClusterError
 from backendpool.k8s.client import Api
-from backendpool.k8s.reflector import Change, Reflector, ReflectorTiming
+from backendpool.k8s.reflector import Reflector, ReflectorMetrics, ReflectorTiming
 from backendpool.k8s.resources import ENDPOINT_SLICES, Resource
+from backendpool.k8s.store import Key, OnChange
 from tests.unit.k8s.scripted import until
 
 A, B, C = ("ns", "a"), ("ns", "b"), ("ns", "c")
 
 
-@dataclass
-class Run:
-    """A reflector at work: what it told, how it paused, and its figures."""
+class Item(NamedTuple):
+    """A parsed object."""
 
-    changes: list[Change[int]] = field(default_factory=list)
+    key: Key
+    value: int
+
+
+class Change(NamedTuple):
+    """A call of ``on_change``."""
+
+    key: Key
+    old: int | None
+    new: int | None
+
+
+def parse(obj: dict[str, Any]) -> Item:
+    return Item((obj["metadata"]["namespace"], obj["metadata"]["name"]), int(obj["value"]))
+
+
+def change_of(old: Item | None, new: Item | None) -> Change:
+    either = new or old
+    assert either
+    return Change(either.key, old.value if old else None, new.value if new else None)
+
+
+def noted(use: Callable[[Change], object]) -> OnChange[Item]:
+    """An ``on_change`` that hands over a :class:`Change`."""
+
+    def on_change(old: Item | None, new: Item | None) -> None:
+        use(change_of(old, new))
+
+    return on_change
+
+
+@dataclass
+class Run(ReflectorMetrics):
+    """A running reflector: its changes, pauses and metrics. Its clock stands unless a test moves ``now``."""
+
+    changes: list[Change] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
+    now: float = 1000.0
     figures: list[object] = field(default_factory=list)
-    reflector: Reflector[int] = field(init=False)
+    reflector: Reflector[Item] = field(init=False)
     task: asyncio.Task[Any] = field(init=False)
 
     async def sleep(self, seconds: float) -> None:
@@ -39,7 +75,7 @@ class Run:
     def failed(self, resource: Resource, error: ClusterError) -> None:
         self.figures.append((resource, type(error)))
 
-    async def told(self, count: int) -> list[Change[int]]:
+    async def told(self, count: int) -> list[Change]:
         """The first ``count`` changes."""
         await until(lambda: len(self.changes) >= count)
         return self.changes[:count]
@@ -50,16 +86,16 @@ class Run:
 
     @property
     def contents(self) -> dict[str, int]:
-        return {name: value for (_, name), value in self.reflector.items.items()}
+        return {name: item.value for (_, name), item in self.reflector.items.items()}
 
 
 @asynccontextmanager
 async def reflecting(
     api: Api,
     *,
-    on_change: Callable[[Change[int]], None] | None = None,
-    settled: float = 60.0,
-    stall: float = 5.0,
+    on_change: Callable[[Change], object] | None = None,
+    healthy_after: float = 60.0,
+    idle_timeout: float = 5.0,
     label_selector: str = "",
 ) -> AsyncIterator[Run]:
     """Jitter is at its largest, pauses are noted and not waited for."""
@@ -67,11 +103,17 @@ async def reflecting(
     run.reflector = Reflector(
         api,
         ENDPOINT_SLICES,
-        lambda obj: int(obj["value"]),
-        on_change or run.changes.append,
+        parse,
+        noted(on_change or run.changes.append),
         namespace="ns",
         label_selector=label_selector,
-        timing=ReflectorTiming(stall=stall, settled=settled, sleep=run.sleep, jitter=lambda low, high: high),
+        timing=ReflectorTiming(
+            idle_timeout=idle_timeout,
+            healthy_after=healthy_after,
+            sleep=run.sleep,
+            jitter=lambda low, high: high,
+            clock=lambda: run.now,
+        ),
         metrics=run,
     )
     run.task = asyncio.create_task(run.reflector.run())

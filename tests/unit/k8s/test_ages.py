@@ -13,7 +13,7 @@ import pytest
 
 from backendpool.client.resolvers.pool import PoolSource
 from backendpool.controller.cache import Cache
-from backendpool.controller.resync import Sweep, SweepTiming
+from backendpool.controller.resync import PoolResync, ResyncTiming
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import Reflector
 from backendpool.k8s.resources import ENDPOINT_SLICES
@@ -32,11 +32,11 @@ class View(Protocol):
 
 
 VIEWS: dict[str, Callable[[Api], View]] = {
-    "operator": lambda api: Reflector(api, ENDPOINT_SLICES, dict, lambda change: None, namespace="default"),
+    "operator": lambda api: Reflector(api, ENDPOINT_SLICES, dict, lambda old, new: None, namespace="default"),
     "lookaside": lambda api: EndpointInformer(api, "default", "greetserver", lambda: None),
     "client": lambda api: PoolSource(api, "default", "greetserver", lambda view: None),
-    "sweep": lambda api: Sweep(
-        api, Cache(lambda key: None, Timers().later), None, lambda error: None, lambda stall: None, SweepTiming()
+    "sweep": lambda api: PoolResync(
+        api, Cache(lambda key: None, Timers().later), None, lambda error: None, lambda stall: None, ResyncTiming()
     ),
 }
 

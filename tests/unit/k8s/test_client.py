@@ -146,7 +146,7 @@ async def test_requests_are_counted_by_verb(server: ScriptedServer, api: Api) ->
         await api.list_page(POOLS, "ns", continue_token=token)
     await api.get(POOLS, "ns", "greet")
     await api.replace_status(POOLS, POOL)
-    async with aclosing(api.watch(POOLS, "ns", resource_version="5", stall_seconds=1)) as events:
+    async with aclosing(api.watch(POOLS, "ns", resource_version="5", idle_timeout=1)) as events:
         await anext(events)
     assert api.requests == {"list": 2, "get": 1, "update": 1, "watch": 1}
 

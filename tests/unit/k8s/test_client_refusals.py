@@ -149,7 +149,7 @@ async def test_request_times_out(server: ScriptedServer, tmp_path: Path) -> None
         with pytest.raises(errors.Unreachable, match="no answer in time"):
             await api.get(POOLS, "ns", "greet")
         with pytest.raises(errors.Unreachable, match="no answer in time"):
-            await anext(api.watch(POOLS, resource_version="5", stall_seconds=60))
+            await anext(api.watch(POOLS, resource_version="5", idle_timeout=60))
 
 
 async def test_answer_is_cut(server: ScriptedServer, api: Api) -> None:

@@ -8,8 +8,7 @@ import pytest
 
 from backendpool.errors import ClusterError, Forbidden, NotFound
 from backendpool.k8s.client import Api
-from backendpool.k8s.reflector import Change
-from tests.unit.k8s.reflecting import A, B, C, reflecting
+from tests.unit.k8s.reflecting import A, B, C, Change, reflecting
 from tests.unit.k8s.scripted import ScriptedServer, Watch, added, page, raw, refuse, thing, until
 
 
@@ -28,7 +27,7 @@ async def test_forbidden_in_mid_life_is_survived(
     """The view stays while the right to watch is gone, the problem is shown, logged once, and over when it is."""
     caplog.set_level(logging.INFO, "backendpool")
     server.script(page(thing("a", 1), version=1), watch := Watch())
-    async with reflecting(api, settled=0.01) as run:
+    async with reflecting(api, healthy_after=0.01) as run:
         await watch.opened.wait()
         server.script(*[refuse(403, "Forbidden")] * 20, page(thing("a", 1), thing("b", 2), version=9))
         shown: list[ClusterError | None] = []

@@ -9,9 +9,9 @@ import pytest
 
 from backendpool.errors import Stalled, Unreachable
 from backendpool.k8s.client import Api
-from backendpool.k8s.reflector import Change, ReflectorTiming
+from backendpool.k8s.reflector import ReflectorTiming
 from backendpool.k8s.resources import ENDPOINT_SLICES
-from tests.unit.k8s.reflecting import A, B, C, reflecting
+from tests.unit.k8s.reflecting import A, B, C, Change, reflecting
 from tests.unit.k8s.scripted import (
     ScriptedServer,
     Watch,
@@ -32,23 +32,23 @@ async def test_echo_proves_nothing(server: ScriptedServer, api: Api) -> None:
     server.script(page(thing("a", 5, 5), version=5), watch := Watch())
     async with reflecting(api) as run:
         await watch.opened.wait()
-        await until(lambda: run.reflector.age() > 0.2)
+        run.now += 1
         watch.send(added("a", 3, 3), added("gone", 4, 4), bookmark(4))
         await run.noted("BOOKMARK")
         assert run.contents == {"a": 5}
-        assert run.reflector.age() > 0.2
+        assert run.reflector.age() == 1
         watch.send(bookmark(5))
-        await until(lambda: run.reflector.age() < 0.2)
+        await until(lambda: run.reflector.age() == 0)
 
 
 async def test_ended_watch_goes_on_from_the_last_version(server: ScriptedServer, api: Api) -> None:
     """After the server's time limit, the next watch begins at the last event or bookmark, at once, without a list."""
     watches = [Watch(added("a", 1, 2)), Watch(bookmark(8)), Watch(added("b", 2, 9))]
     server.script(page(version=1), *watches)
-    async with reflecting(api, settled=0.01) as run:
+    async with reflecting(api, healthy_after=5) as run:
         for watch, figure in zip(watches, ("ADDED", "BOOKMARK"), strict=False):
             await run.noted(figure)
-            await asyncio.sleep(0.03)
+            run.now += 5
             watch.end()
         await run.told(2)
         assert run.reflector.problem is None
@@ -96,17 +96,17 @@ async def test_watch_that_was_taken_proves_nothing(
     """Bytes are not events: until one comes the view ages on, and what was wrong with it is not over."""
     caplog.set_level(logging.INFO, "backendpool")
     server.script(page(version=1), first := Watch(bookmark(2)), drop, second := Watch(b" "))
-    async with reflecting(api, settled=0.0) as run:
+    async with reflecting(api, healthy_after=0.0) as run:
         await run.noted("BOOKMARK")
-        await asyncio.sleep(0.2)
+        run.now += 1
         first.cut()
         await second.opened.wait()
         await asyncio.sleep(0.1)
-        assert run.reflector.age() > 0.3
+        assert run.reflector.age() == 1
         assert isinstance(run.reflector.problem, Unreachable)
         assert "watching endpointslices again" not in caplog.text
         second.send(bookmark(3))
-        await until(lambda: run.reflector.age() < 0.2)
+        await until(lambda: run.reflector.age() == 0)
         assert run.reflector.problem is None
         await until(lambda: caplog.messages[-1] == "watching endpointslices again")
 
@@ -117,7 +117,7 @@ async def test_watch_that_lives_ends_the_growth_of_pauses(
     """Once a watch has settled, the failures before it are forgotten, and that is worth a line."""
     caplog.set_level(logging.INFO, "backendpool")
     server.script(page(version=1), Watch().end(), Watch().end(), lives := Watch(bookmark(2)), Watch().end())
-    async with reflecting(api, settled=0.2) as run:
+    async with reflecting(api, healthy_after=0.2) as run:
         await lives.opened.wait()
         await until(lambda: "watching endpointslices again" in caplog.text)
         lives.cut()
@@ -140,9 +140,8 @@ async def test_version_too_old_lists_again_at_once(
     """410 to a watch that was resumed, by status or by event: list and diff, with no pause and no warning."""
     server.script(page(thing("a", 1), version=1), first := Watch(added("b", 2, 2)), gone)
     server.script(page(thing("a", 1), thing("b", 2), thing("c", 3), version=50))
-    async with reflecting(api, settled=0.0) as run:
+    async with reflecting(api, healthy_after=0.0) as run:
         await run.told(2)
-        await asyncio.sleep(0.02)
         first.end()
         assert (await run.told(3))[2] == Change(C, None, 3)
         await until(lambda: len(server.watches) == 3)
@@ -172,7 +171,7 @@ async def test_version_too_old_right_after_a_list_backs_off(server: ScriptedServ
 async def test_half_open_watch_is_given_up(server: ScriptedServer, api: Api) -> None:
     """A watch on which nothing comes, not even a bookmark, is left; what it did not bring, a list does."""
     server.script(page(version=1), silent := Watch(added("a", 1, 2)), page(thing("a", 1), thing("b", 2), version=3))
-    async with reflecting(api, stall=0.3) as run:
+    async with reflecting(api, idle_timeout=0.3) as run:
         assert await run.told(2) == [Change(A, None, 1), Change(B, None, 2)]
         await asyncio.wait_for(silent.left.wait(), 5)
         assert (ENDPOINT_SLICES, Stalled) in run.figures
@@ -183,7 +182,7 @@ async def test_half_open_watch_is_given_up(server: ScriptedServer, api: Api) -> 
 async def test_bookmarks_keep_a_quiet_watch(server: ScriptedServer, api: Api) -> None:
     """A watch that has nothing to say but bookmarks is alive, however long."""
     server.script(page(version=1), quiet := Watch())
-    async with reflecting(api, stall=1.0) as run:
+    async with reflecting(api, idle_timeout=1.0) as run:
         await quiet.opened.wait()
         for version in range(2, 6):
             await asyncio.sleep(0.3)

@@ -22,7 +22,7 @@ class Asking:
         self.failures: list[tuple[str, str]] = []
         self.watches: list[str] = []
         self.pauses: list[float] = []
-        timing = ReflectorTiming(settled=settled, backoff=1, longest_backoff=3, sleep=self._sleep, jitter=max)
+        timing = ReflectorTiming(healthy_after=settled, backoff=1, longest_backoff=3, sleep=self._sleep, jitter=max)
         access = Access(url, "Bearer secret", None, None, None, verify=True)
         self.session = observed_session(
             access,

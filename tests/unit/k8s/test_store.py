@@ -1,6 +1,7 @@
-"""What lists and events change in a view."""
+"""What lists and events change in a store."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,14 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.k8s.store import Change, Key, View
+from backendpool.k8s.store import Key, Store
+from tests.unit.k8s.reflecting import Change, Item, noted, parse
 from tests.unit.k8s.scripted import thing
 
 Contents = dict[str, int]
 
 
-def value_of(obj: dict[str, Any]) -> int:
-    return int(obj["value"])
+def store_of(use: Callable[[Change], object]) -> Store[Item]:
+    return Store(parse, noted(use))
+
+
+def values(store: Store[Item]) -> dict[Key, int]:
+    return {key: item.value for key, item in store.items.items()}
 
 
 def objects(contents: Contents) -> list[dict[str, Any]]:
@@ -27,10 +33,10 @@ contents = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 3))
 
 @given(st.lists(contents))
 def test_changes_lead_from_list_to_list(lists: list[Contents]) -> None:
-    """Who applies all changes to what they had has what the view has, and no change is without a difference."""
+    """Who applies all changes to what they had has what the store has, and no change is without a difference."""
     mirror: dict[Key, int] = {}
 
-    def mirrored(change: Change[int]) -> None:
+    def mirrored(change: Change) -> None:
         assert change.old != change.new
         assert mirror.get(change.key) == change.old
         if change.new is None:
@@ -38,26 +44,26 @@ def test_changes_lead_from_list_to_list(lists: list[Contents]) -> None:
         else:
             mirror[change.key] = change.new
 
-    view = View(value_of, mirrored)
+    store = store_of(mirrored)
     for version, each in enumerate(lists):
-        view.replace(view.read(objects(each)), str(version))
-        assert mirror == dict(view.items) == {("ns", name): value for name, value in each.items()}
+        store.replace(store.parse_page(objects(each)), str(version))
+        assert mirror == values(store) == {("ns", name): value for name, value in each.items()}
 
 
 def test_list_is_in_place_before_it_is_told() -> None:
-    """At the first change of a list, the view already shows the whole list."""
+    """At the first change of a list, the store already shows the whole list."""
     seen: list[int] = []
-    view = View(value_of, lambda change: seen.append(len(view.items)))
-    view.replace(view.read(objects({"a": 1, "b": 2, "c": 3})), "1")
+    store = store_of(lambda change: seen.append(len(store.items)))
+    store.replace(store.parse_page(objects({"a": 1, "b": 2, "c": 3})), "1")
     assert seen == [3, 3, 3]
 
 
 def test_reading_a_page_changes_nothing() -> None:
-    """A page of a list that is not yet complete touches neither the view nor its listener."""
-    changes: list[Change[int]] = []
-    view = View(value_of, changes.append)
-    view.read(objects({"a": 1}))
-    assert (changes, dict(view.items)) == ([], {})
+    """A page of a list that is not yet complete touches neither the store nor its listener."""
+    changes: list[Change] = []
+    store = store_of(changes.append)
+    store.parse_page(objects({"a": 1}))
+    assert (changes, values(store)) == ([], {})
 
 
 def test_equal_object_is_taken_and_not_told() -> None:
@@ -68,97 +74,101 @@ def test_equal_object_is_taken_and_not_told() -> None:
         value: int
         version: str = field(compare=False)
 
-    changes: list[Change[Read]] = []
-    view = View(lambda obj: Read(obj["value"], obj["metadata"]["resourceVersion"]), changes.append)
-    view.put(thing("a", 1, version=5))
-    view.put(thing("a", 1, version=6))
+    changes: list[Read | None] = []
+
+    def read(obj: dict[str, Any]) -> Read:
+        return Read(obj["value"], obj["metadata"]["resourceVersion"])
+
+    store = Store(read, lambda old, new: changes.append(new))
+    store.put(thing("a", 1, version=5))
+    store.put(thing("a", 1, version=6))
     assert len(changes) == 1
-    assert view.items["ns", "a"].version == "6"
+    assert store.items["ns", "a"].version == "6"
 
 
 def test_event_of_before_the_list_changes_nothing() -> None:
     """What was made, changed or deleted before the list, and is told after it, is in the list already."""
-    view = View(value_of, lambda change: None)
-    view.replace(view.read([thing("a", 1, version=5)]), "10")
-    before = dict(view.items)
-    assert not view.put(thing("a", 9, version=4))
-    assert not view.put(thing("gone", 2, version=9))
-    assert not view.drop(thing("a", 1, version=10))
-    assert (view.items, view.version) == (before, "10")
-    assert view.drop(thing("a", 1, version=11))
+    store = store_of(lambda change: None)
+    store.replace(store.parse_page([thing("a", 1, version=5)]), "10")
+    before = values(store)
+    assert not store.put(thing("a", 9, version=4))
+    assert not store.put(thing("gone", 2, version=9))
+    assert not store.delete(thing("a", 1, version=10))
+    assert (values(store), store.version) == (before, "10")
+    assert store.delete(thing("a", 1, version=11))
 
 
 def test_versions_are_numbers() -> None:
     """And not texts, by which 9 would be newer than 10 (KEP-5504)."""
-    view = View(value_of, lambda change: None)
-    assert view.put(thing("a", 9, version=9))
-    assert view.put(thing("a", 10, version=10))
-    assert not view.put(thing("a", 9, version=9))
+    store = store_of(lambda change: None)
+    assert store.put(thing("a", 9, version=9))
+    assert store.put(thing("a", 10, version=10))
+    assert not store.put(thing("a", 9, version=9))
 
 
 def test_bookmark_may_say_the_same_again() -> None:
     """Where nothing happened since, it says so; one of before says nothing."""
-    view = View(value_of, lambda change: None)
-    view.replace({}, "10")
-    assert [view.mark(thing("", version=version)) for version in (10, 12, 12, 11)] == [True, True, True, False]
-    assert view.version == "12"
+    store = store_of(lambda change: None)
+    store.replace({}, "10")
+    assert [store.bookmark(thing("", version=version)) for version in (10, 12, 12, 11)] == [True, True, True, False]
+    assert store.version == "12"
 
 
 def test_unparsable_object_stays_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
     """It keeps its earlier version through events and lists, is logged once, and its next good one counts."""
-    changes: list[Change[int]] = []
-    view = View(value_of, changes.append)
-    view.replace(view.read(objects({"a": 1})), "1")
-    view.put(thing("a", "bad", version=2))
-    view.replace(view.read([thing("a", "bad"), thing("b", 2)]), "3")
-    assert dict(view.items) == {("ns", "a"): 1, ("ns", "b"): 2}
-    view.put(thing("a", 3, version=4))
+    changes: list[Change] = []
+    store = store_of(changes.append)
+    store.replace(store.parse_page(objects({"a": 1})), "1")
+    store.put(thing("a", "bad", version=2))
+    store.replace(store.parse_page([thing("a", "bad"), thing("b", 2)]), "3")
+    assert values(store) == {("ns", "a"): 1, ("ns", "b"): 2}
+    store.put(thing("a", 3, version=4))
     assert changes[1:] == [Change(("ns", "b"), None, 2), Change(("ns", "a"), 1, 3)]
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    view.put(thing("a", "bad again", version=5))
+    store.put(thing("a", "bad again", version=5))
     assert len(caplog.records) == 2, "after a good version, a bad one is news"
 
 
 def test_unparsable_object_goes_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
-    """An object that could never be read is not in the view, is said once, and its end is no change."""
-    changes: list[Change[int]] = []
-    view = View(value_of, changes.append)
-    view.put(thing("a", "bad", version=1))
-    view.replace(view.read([thing("a", "bad")]), "2")
+    """An object that could never be read is not in the store, is said once, and its end is no change."""
+    changes: list[Change] = []
+    store = store_of(changes.append)
+    store.put(thing("a", "bad", version=1))
+    store.replace(store.parse_page([thing("a", "bad")]), "2")
     assert len(caplog.records) == 1
-    view.drop(thing("a", "bad", version=3))
-    view.drop(thing("never", "seen", version=4))
-    assert (changes, dict(view.items)) == ([], {})
+    store.delete(thing("a", "bad", version=3))
+    store.delete(thing("never", "seen", version=4))
+    assert (changes, values(store)) == ([], {})
 
 
 def test_object_that_cannot_be_used_stays_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
     """What ``on_change`` raises on is logged with its traceback, and told again by the next event or list."""
     broken = True
-    told: list[Change[int]] = []
+    told: list[Change] = []
 
-    def use(change: Change[int]) -> None:
+    def use(change: Change) -> None:
         if broken and change.key == ("ns", "a"):
             raise ZeroDivisionError
         told.append(change)
 
-    view = View(value_of, use)
-    view.replace(view.read(objects({"a": 1, "b": 1})), "1")
-    assert dict(view.items) == {("ns", "b"): 1}
+    store = store_of(use)
+    store.replace(store.parse_page(objects({"a": 1, "b": 1})), "1")
+    assert values(store) == {("ns", "b"): 1}
     broken = False
-    view.replace(view.read(objects({"a": 1, "b": 1})), "2")
+    store.replace(store.parse_page(objects({"a": 1, "b": 1})), "2")
     assert told == [Change(("ns", "b"), None, 1), Change(("ns", "a"), None, 1)]
     broken = True
-    view.put(thing("a", 2, version=3))
-    view.drop(thing("a", 2, version=4))
-    assert view.items["ns", "a"] == 1
+    store.put(thing("a", 2, version=3))
+    store.delete(thing("a", 2, version=4))
+    assert store.items["ns", "a"].value == 1
     broken = False
-    view.drop(thing("a", 2, version=5))
+    store.delete(thing("a", 2, version=5))
     assert told[-1] == Change(("ns", "a"), 1, None)
     assert [bool(record.exc_info) for record in caplog.records] == [True] * 3
 
 
 def test_items_are_read_only() -> None:
-    """Nobody but the watch changes the view."""
-    view = View(value_of, lambda change: None)
+    """Nobody but the watch changes the store."""
+    store = store_of(lambda change: None)
     with pytest.raises(TypeError):
-        view.items["ns", "a"] = 1  # type: ignore[index]
+        store.items["ns", "a"] = Item(("ns", "a"), 1)  # type: ignore[index]

@@ -57,7 +57,7 @@ async def until(condition: Callable[[], bool], always: Callable[[], bool] = lamb
 
 async def test_endpoint_that_moves_stays_listed(cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stays listed if the watch reports that it left one slice before it reports that it joined another."""
-    monkeypatch.setattr(endpoint_slices, "SETTLE_SECONDS", 60.0)
+    monkeypatch.setattr(endpoint_slices, "REMOVAL_GRACE_SECONDS", 60.0)
     async with informer_of(api) as informer:
         cluster.put(endpoint_slice("10.0.0.2", "10.0.0.8", name="one"))
         await until(lambda: "10.0.0.8" in addresses(informer), always=lambda: "10.0.0.1" in addresses(informer))

@@ -21,9 +21,8 @@ from backendpool.client.target import LookasideTarget
 from backendpool.errors import LookasideError, SpecError
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet, WatchRequest
 from backendpool.proto.v1.endpoints_pb2_grpc import EndpointsStub
-from backendpool.runtime.backoff import longest_pause
+from backendpool.runtime.backoff import OutageLog, max_backoff
 from backendpool.runtime.clock import since_boot
-from backendpool.runtime.outage_log import Outage
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ class LookasideTiming:
 
     def pause(self, failures: int) -> float:
         """Seconds to wait after so many failures in a row."""
-        return self.jitter(0.0, longest_pause(failures, self.backoff, self.longest_backoff))
+        return self.jitter(0.0, max_backoff(failures, self.backoff, self.longest_backoff))
 
 
 class LookasideSource:
@@ -79,7 +78,7 @@ class LookasideSource:
         self._timing = timing
         self._known = Knowledge(on_view)
         begin, end = f"{target} cannot be followed", f"following {target} again"
-        self._outage = Outage(log, begin, end, timing.settled)
+        self._outage = OutageLog(log, begin, end, timing.settled)
         self._heard = False  # from the stream at hand
 
     def age(self) -> float:
@@ -128,7 +127,7 @@ class LookasideSource:
         else:
             self._known.learn(self._read(message), age)
         self.problem, self._heard = None, True
-        self._outage.worked()
+        self._outage.record_success()
 
     def _read(self, message: EndpointSet) -> PoolView:
         """Endpoints are worth following also where a newer lookaside tells policies that this version cannot read."""
@@ -140,6 +139,6 @@ class LookasideSource:
 
     def _failed(self, error: LookasideError) -> None:
         self.problem = error
-        self._outage.failed(error)
+        self._outage.record_failure(error)
         if error.status == StatusCode.NOT_FOUND.name:
             self._known.miss()

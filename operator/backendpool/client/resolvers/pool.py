@@ -15,7 +15,7 @@ from backendpool.api.status import endpoints_of
 from backendpool.client.resolvers.resolver import OnView
 from backendpool.errors import ClusterError, Forbidden, NotFound, SpecError
 from backendpool.k8s.client import Api
-from backendpool.k8s.reflector import Change, Reflector, ReflectorTiming
+from backendpool.k8s.reflector import Reflector, ReflectorMetrics, ReflectorTiming
 from backendpool.k8s.resources import POOLS, Resource
 
 log = logging.getLogger(__name__)
@@ -92,11 +92,11 @@ class PoolSource:
         if not self._pools.items:
             self._tell(None)
 
-    def _changed(self, change: Change[_Known]) -> None:
-        if change.new is None:
+    def _changed(self, old: _Known | None, new: _Known | None) -> None:
+        if new is None:
             self._tell(None)
-        elif change.new.view is not None:
-            self._tell(change.new.view)
+        elif new.view is not None:
+            self._tell(new.view)
 
     def _failed(self, error: ClusterError) -> None:
         """A refusal at the start is an answer: the right to read a pool comes with the pool (404: with its CRD)."""
@@ -108,17 +108,11 @@ class PoolSource:
         self._on_view(view)
 
 
-class _Failures:
+class _Failures(ReflectorMetrics):
     """Of what a reflector tells of itself, the failures."""
 
     def __init__(self, failed: Callable[[ClusterError], None]) -> None:
         self._failed = failed
-
-    def listed(self, resource: Resource, objects: int, seconds: float) -> None:
-        pass
-
-    def event(self, resource: Resource, kind: str) -> None:
-        pass
 
     def failed(self, resource: Resource, error: ClusterError) -> None:
         self._failed(error)

@@ -60,7 +60,7 @@ class LeaseServer:
         return {"items": items, "metadata": {"resourceVersion": version}}
 
     async def watch(
-        self, resource: Resource, namespace: str, *, resource_version: str, stall_seconds: float, **_: object
+        self, resource: Resource, namespace: str, *, resource_version: str, idle_timeout: float, **_: object
     ) -> AsyncIterator[dict[str, Any]]:
         self._reached()
         events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -70,7 +70,7 @@ class LeaseServer:
             yield {"type": "MODIFIED", "object": copy.deepcopy(self.lease)}
         while True:
             try:
-                async with asyncio.timeout(stall_seconds):
+                async with asyncio.timeout(idle_timeout):
                     event = await events.get()
             except TimeoutError:
                 raise Unreachable("no answer in time") from None

@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from backendpool.controller.resync import SweepTiming
+from backendpool.controller.resync import ResyncTiming
 from backendpool.k8s.client import Api
 from tests.fakes.api_server import KUBECONFIG, ApiServer
-from tests.unit.controller.pool_informer.world import ONCE, QUICK, World, pool, until
+from tests.unit.controller.pool_informer.world import ONCE, World, pool, until
 from tools.fault_proxy import proxy
 
 
 @pytest.fixture
-def timing() -> SweepTiming:
+def timing() -> ResyncTiming:
     """Pools are listed once: the rest is the watch's to tell."""
     return ONCE
 
 
 @pytest_asyncio.fixture
-async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, timing: SweepTiming) -> AsyncIterator[World]:
+async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, timing: ResyncTiming) -> AsyncIterator[World]:
     """A watch that is settled, and knows the pool "one"."""
     monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
     server, kubeconfig, token_file = ApiServer(), tmp_path / "by-proxy", tmp_path / "token"
@@ -37,8 +37,11 @@ async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, timing: SweepTi
         async with await Api.connect(str(kubeconfig)) as api:
             world = World(server, api, f"http://127.0.0.1:{control}", timing, token_file)
             watch = asyncio.create_task(world.watch.run())
-            await until(lambda: world.watch.views[None].synced)
-            await asyncio.sleep(1.5 * QUICK.settled)
+            await until(lambda: world.watch.resyncs[None].synced)
+            await until(lambda: world.accepted)
+            world.now += 10 * timing.retry.healthy_after
+            world.pauses.clear()
+            world.backoffs.clear()
             yield world
             watch.cancel()
             await asyncio.wait([watch])

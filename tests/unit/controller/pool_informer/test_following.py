@@ -11,9 +11,9 @@ import kopf
 import pytest
 
 from backendpool.api.constants import KIND
+from backendpool.controller import pool_informer
 from backendpool.controller.cache import Cache
-from backendpool.controller.pool_informer import kopf_settings
-from backendpool.controller.pool_informer.informer import PoolWatch
+from backendpool.controller.pool_informer import PoolInformer
 from backendpool.k8s.resources import POOLS
 from tests.fakes.api_server import ApiServer
 from tests.fakes.timers import Timers
@@ -35,12 +35,12 @@ async def test_pools_are_listed_and_followed(world: World) -> None:
 async def test_pools_are_listed_in_pages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """However many there are, no more of them than a page has come at once."""
     monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
-    monkeypatch.setattr(kopf_settings, "PAGE", 2)
+    monkeypatch.setattr(pool_informer, "PAGE", 2)
     server, cache = ApiServer(), Cache(lambda _: None, Timers().later)
     for name in ("one", "two", "three"):
         server.put(pool(name))
     async with server.connected(tmp_path) as api:
-        watch = asyncio.create_task(PoolWatch(cache, (), "test", api, lambda _: None, ONCE).run())
+        watch = asyncio.create_task(PoolInformer(cache, (), "test", api, lambda _: None, ONCE).run())
         await until(lambda: len(cache.pools()) == 3)
         watch.cancel()
         await asyncio.wait([watch])

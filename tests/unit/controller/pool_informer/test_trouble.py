@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
-from backendpool.controller.resync import SweepTiming
+from backendpool.controller.resync import ResyncTiming
 from backendpool.k8s.reflector import ReflectorTiming
 from backendpool.k8s.resources import POOLS
 from tests.unit.controller.pool_informer.world import OFTEN, ONLY_POOLS, World, until
@@ -83,7 +81,7 @@ async def test_outage_is_told_once(world: World, caplog: pytest.LogCaptureFixtur
     assert ended == over
 
 
-@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(settled=0.1, jitter=max, backoff=0.1))])
+@pytest.mark.parametrize("timing", [ResyncTiming(retry=ReflectorTiming(healthy_after=0.1, jitter=max, backoff=0.1))])
 @pytest.mark.parametrize(
     ("rule", "error"),
     [
@@ -94,27 +92,30 @@ async def test_outage_is_told_once(world: World, caplog: pytest.LogCaptureFixtur
     ids=["closed at once", "401", "503"],
 )
 async def test_what_fails_on_is_no_flood(world: World, rule: Rule, error: str) -> None:
-    """However it fails, kopf pauses, each time longer: by itself, it does not always."""
+    """However it fails, kopf pauses before each retry, each time longer; by itself, it does not always."""
     await world.script(rule)
     await world.cut()
-    await asyncio.sleep(0.5)
+    pauses = world.backoffs if error == "ApiError" else world.pauses
+    await until(lambda: len(pauses) >= 3)
     (used,) = await world.used()
-    assert used <= 4, "after pauses of 0.1, 0.2 and 0.4 seconds"
+    assert used <= len(pauses) + 1
+    assert pauses[:3] == [0.1, 0.2, 0.4]
     await until(lambda: world.failures[error])
     await world.script()
     world.put("two")
     await world.knows("one", "two")
 
 
-@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(settled=0.3, jitter=max, backoff=0.1))])
+@pytest.mark.parametrize("timing", [ResyncTiming(retry=ReflectorTiming(healthy_after=0.3, jitter=max, backoff=0.1))])
 async def test_watches_that_expire_at_once_are_no_flood(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """Where kopf lists anew for each watch it pauses as well; it is counted, and told once."""
     world.server.selected.clear()
     world.server.expired = {POOLS}
     await world.cut()
-    await asyncio.sleep(0.9)
-    assert len(world.server.selected) <= 9, "a list and a watch after pauses of 0.1, 0.2 and 0.4 seconds"
-    assert world.failures["Unreachable"] >= 2
+    await until(lambda: len(world.pauses) >= 3)
+    assert len(world.server.selected) <= 2 * (len(world.pauses) + 1), "a list and a watch before each pause"
+    assert world.pauses[:3] == [0.1, 0.2, 0.4]
+    await until(lambda: world.failures["Unreachable"] >= 2)
     assert caplog.text.count("cannot be watched") == 1
     world.server.expired = set()
     world.put("two")
@@ -126,12 +127,13 @@ async def test_watch_that_hangs_is_begun_anew(world: World, caplog: pytest.LogCa
     """A watch that stays open and brings nothing is found out by what is listed."""
     await world.script(Rule(Action.STALL, Point.EVENT, path=ONLY_POOLS, count=1))
     world.put("two")
+    await world.grace_passes()
     await world.knows("one", "two")
     assert world.failures == {"Stalled": 1}
     assert "trying again: the watch is silent, though a list shows 1 made or changed" in caplog.text
     world.put("three")
     await world.knows("one", "two", "three")
-    await until(lambda: world.watch.views[None].age() < 5)
+    await until(lambda: world.watch.resyncs[None].age() < 5)
 
 
 @pytest.mark.parametrize("timing", [OFTEN])
@@ -141,11 +143,12 @@ async def test_absurd_retry_after_blinds_no_watch(world: World) -> None:
     await world.cut()
     await until(lambda: world.failures["TooManyRequests"])
     world.put("two")
+    await world.grace_passes()
     await world.knows("one", "two")
     assert world.failures == {"TooManyRequests": 1, "Stalled": 1}
 
 
-@pytest.mark.parametrize("timing", [SweepTiming(retry=ReflectorTiming(stall=0.3, settled=0.1))])
+@pytest.mark.parametrize("timing", [ResyncTiming(retry=ReflectorTiming(idle_timeout=0.3, healthy_after=0.1))])
 async def test_silent_watch_is_given_up(world: World) -> None:
     """Without bookmarks, of which there is one a minute, a watch is as good as dead."""
     await world.script(Rule(Action.STALL, Point.EVENT, path=ONLY_POOLS, count=1))

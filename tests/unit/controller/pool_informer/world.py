@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import aiohttp
 
 from backendpool.api.constants import API_VERSION, KIND
 from backendpool.controller.cache import Cache
-from backendpool.controller.pool_informer.informer import PoolWatch
-from backendpool.controller.resync import SweepTiming
+from backendpool.controller.pool_informer import PoolInformer
+from backendpool.controller.resync import ResyncTiming
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import ReflectorTiming
 from backendpool.k8s.resources import POOLS
@@ -22,23 +23,49 @@ from tests.fakes.pools import document
 from tests.fakes.timers import Timers
 from tools.fault_proxy.rules import Rule
 
-QUICK = ReflectorTiming(stall=30, settled=0.1, backoff=0.02, longest_backoff=0.1)
-ONCE = SweepTiming(interval=60, retry=QUICK)
-OFTEN = SweepTiming(interval=0.1, grace=0.3, retry=QUICK)
+QUICK = ReflectorTiming(idle_timeout=30, healthy_after=0.1, backoff=0.02, longest_backoff=0.1)
+ONCE = ResyncTiming(interval=60, retry=QUICK)
+OFTEN = ResyncTiming(interval=0.1, grace=0.3, retry=QUICK)
 ONLY_POOLS = f"{POOLS.plural}$"
 
 
 class World:
-    """A watch on pools that runs, the server that it watches, and what lies between."""
+    """A pool informer that runs, the server that it watches, and the proxy between them.
 
-    def __init__(self, server: ApiServer, api: Api, control: str, timing: SweepTiming, token_file: Path) -> None:
+    The informer's clock stands until a test advances it. ``pauses`` are those of the informer before its retries, and
+    ``backoffs`` what kopf asked for, which it does before each request and each retry.
+    """
+
+    def __init__(self, server: ApiServer, api: Api, control: str, timing: ResyncTiming, token_file: Path) -> None:
         self.failures: Counter[str] = Counter()
+        self.pauses: list[float] = []
+        self.backoffs: list[float] = []
+        self.accepted: Counter[str] = Counter()
+        """Watches that the server has accepted, by path."""
+        self.now = 0.0
+        self._jitter = timing.retry.jitter
+        retry = replace(timing.retry, clock=lambda: self.now, jitter=self._draw, sleep=self._sleep)
+        self._timing = timing = replace(timing, retry=retry, clock=lambda: self.now)
         self.cache = Cache(lambda _: None, Timers().later)
-        self.watch = PoolWatch(self.cache, (), "test", api, self._failed, timing)
+        self.watch = PoolInformer(self.cache, (), "test", api, self._failed, timing)
+        self._record_watch = self.watch._record_watch
+        self.watch._record_watch = self._accepted  # type: ignore[method-assign]
         self.requests = api.requests
         self.server = server
         self.token_file = token_file
         self._control = control
+
+    def _draw(self, low: float, high: float) -> float:
+        self.backoffs.append(self._jitter(low, high))
+        return self.backoffs[-1]
+
+    async def _sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        await asyncio.sleep(seconds)
+
+    def _accepted(self, path: str) -> None:
+        self.accepted[path] += 1
+        self._record_watch(path)
 
     def _failed(self, error: Exception) -> None:
         self.failures[type(error).__name__] += 1
@@ -48,6 +75,11 @@ class World:
 
     async def knows(self, *names: str) -> None:
         await until(lambda: {name for _, name in self.cache.pools()} == set(names))
+
+    async def grace_passes(self) -> None:
+        """Advance the clock once a list shows what the watch has not brought."""
+        await until(lambda: self.watch.resyncs[None]._pending)
+        self.now += 2 * self._timing.grace
 
     async def script(self, *rules: Rule) -> None:
         async with aiohttp.ClientSession() as session:
@@ -71,6 +103,6 @@ def pool(name: str) -> dict[str, Any]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)

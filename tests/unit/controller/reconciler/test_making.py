@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from backendpool.api.constants import KIND
-from backendpool.api.endpoints import Endpoint, Slice
+from backendpool.api.endpoint_slices import Slice
+from backendpool.api.endpoints import Endpoint
 from backendpool.api.pool import parse_pool
-from backendpool.children.lookaside_pod import selector_labels
+from backendpool.children.lookaside import selector_labels
 from tests.unit.controller.reconciler.world import KEY, STARTING, World
 
 

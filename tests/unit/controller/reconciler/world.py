@@ -9,13 +9,13 @@ from typing import Any, cast
 from prometheus_client import CollectorRegistry
 
 from backendpool.api.constants import API_VERSION, KIND, POOL_LABEL
-from backendpool.api.endpoints import Endpoint, Slice
+from backendpool.api.endpoint_slices import Slice
+from backendpool.api.endpoints import Endpoint
 from backendpool.api.pool import PoolKey, parse_pool
 from backendpool.controller.cache import Cache
 from backendpool.controller.child_applier import ChildApplier
-from backendpool.controller.child_writer import ChildWriter
 from backendpool.controller.event_recorder import EventRecorder
-from backendpool.controller.lookaside_diagnosis import Examiner
+from backendpool.controller.lookaside_diagnosis import LookasideDiagnosis
 from backendpool.controller.metrics import OperatorMetrics
 from backendpool.controller.reconciler import Reconciler
 from backendpool.controller.rollouts import RolloutLimiter
@@ -43,18 +43,17 @@ class World:
         self.cache = Cache(self.enqueued.append, self.timers.later)
         recorder = EventRecorder(api, "operator-0")
         self.rollouts = RolloutLimiter(1, self.enqueued.append, self.timers.later)
-        writer = ChildWriter(api, metrics)
-        applier = ChildApplier(api, self.cache, recorder, writer, "backendpool/operator:test", self.rollouts)
+        applier = ChildApplier(api, self.cache, recorder, metrics, "backendpool/operator:test", self.rollouts)
         self.refused: dict[str, str] = {}
         self.seconds = 0.0
         self.reconciler = Reconciler(
             api,
             self.cache,
             applier,
-            Examiner(api, clock=lambda: self.seconds),
+            LookasideDiagnosis(api, clock=lambda: self.seconds),
             recorder,
             metrics,
-            refused=lambda _: self.refused,
+            unwatchable=lambda _: self.refused,
             clock=lambda: NOW,
         )
         self.seen: dict[Any, Any] = {}

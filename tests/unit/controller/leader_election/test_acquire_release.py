@@ -10,12 +10,14 @@ from backendpool.errors import ClusterError, LeadershipLost, NotLeading, Unreach
 from tests.unit.controller.leader_election.candidates import TIMING, candidate, within
 from tests.unit.controller.leader_election.lease_server import Clock, LeaseServer
 
+pytestmark = pytest.mark.fake_clock
+
 
 async def test_first_candidate_leads_at_once(server: LeaseServer) -> None:
     """Nobody waits for a Lease that nobody holds."""
     async with candidate(server, "a") as a:
         await within(0.5, a)
-        a.check()
+        a.assert_leader()
         assert server.holder == "a"
 
 
@@ -23,11 +25,11 @@ async def test_second_candidate_stands_by(server: LeaseServer) -> None:
     """While the holder renews, another neither leads nor may write, however long it waits."""
     async with candidate(server, "a") as a, candidate(server, "b") as b:
         await within(0.5, a)
-        holding = asyncio.create_task(a.hold())
+        holding = asyncio.create_task(a.renew_until_lost())
         with pytest.raises(TimeoutError):
-            await within(2.5 * TIMING.duration, b)
+            await within(2.5 * TIMING.lease_duration, b)
         with pytest.raises(NotLeading):
-            b.check()
+            b.assert_leader()
         holding.cancel()
 
 
@@ -35,22 +37,22 @@ async def test_lease_given_back_is_taken_at_once(server: LeaseServer) -> None:
     """A holder that leaves in good order costs no waiting."""
     async with candidate(server, "a") as a, candidate(server, "b") as b:
         await within(0.5, a)
-        winning = asyncio.create_task(b.win())
+        winning = asyncio.create_task(b.acquire())
         await asyncio.sleep(0.05)
         await a.release()
         await asyncio.wait_for(winning, 0.3)
         assert server.holder == "b"
         with pytest.raises(NotLeading):
-            a.check()
+            a.assert_leader()
 
 
 async def test_renewal_cut_short_does_not_cost_the_hand_over(server: LeaseServer) -> None:
     """Asked to end between a renewal and its answer, the holder gives back what that renewal made of the Lease."""
     async with candidate(server, "a") as a, candidate(server, "b") as b:
         await within(0.5, a)
-        winning, holding = asyncio.create_task(b.win()), asyncio.create_task(a.hold())
+        winning, holding = asyncio.create_task(b.acquire()), asyncio.create_task(a.renew_until_lost())
         server.mute = True
-        await asyncio.sleep(1.5 * TIMING.renewal)
+        await asyncio.sleep(1.5 * TIMING.renew_interval)
         holding.cancel()
         await asyncio.gather(holding, return_exceptions=True)
         server.mute = False
@@ -78,7 +80,7 @@ async def test_lease_is_not_given_back_while_a_write_may_be_under_way(server: Le
         await a.release()
         assert server.holder == "a"
         with pytest.raises(NotLeading):
-            a.check()
+            a.assert_leader()
 
 
 async def test_lease_is_given_back_after_what_was_answered_or_is_long_ago(server: LeaseServer) -> None:
@@ -88,7 +90,7 @@ async def test_lease_is_given_back_after_what_was_answered_or_is_long_ago(server
         await within(0.5, a)
         with pytest.raises(Unreachable), a.writing():
             raise Unreachable("no answer in time")
-        clock.ahead = 1.1 * TIMING.arrival
+        clock.ahead = 1.1 * TIMING.request_timeout
         with a.writing():
             pass
         await a.release()
@@ -114,7 +116,7 @@ async def test_failed_release_is_no_failure(server: LeaseServer) -> None:
 async def test_many_candidates_one_leader(server: LeaseServer) -> None:
     """However many race for a free Lease, one wins."""
     async with candidate(server, "a") as a, candidate(server, "b") as b, candidate(server, "c") as c:
-        races = [asyncio.create_task(one.win()) for one in (a, b, c)]
+        races = [asyncio.create_task(one.acquire()) for one in (a, b, c)]
         await asyncio.sleep(0.3)
         assert sum(one.leading for one in (a, b, c)) == 1
         for race in races:

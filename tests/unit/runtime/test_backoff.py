@@ -1,4 +1,4 @@
-"""What fails again and again, as the log tells it."""
+"""Backoff, and the log of outages."""
 
 import asyncio
 import logging
@@ -6,7 +6,9 @@ import logging
 import pytest
 
 from backendpool.errors import ApiError, LookasideError, Unreachable
-from backendpool.runtime.outage_log import Outage
+from backendpool.runtime.backoff import OutageLog
+
+pytestmark = pytest.mark.fake_clock
 
 LOG = logging.getLogger("backendpool.test")
 NEVER, AT_ONCE = 60.0, 0.0
@@ -19,14 +21,14 @@ def info(caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_each_kind_of_failure_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """An outage is one line for each kind, come they in turns or not; an error without words is told by its name."""
-    outage = Outage(LOG, "pools cannot be watched", "watching pools again", NEVER)
+    outage = OutageLog(LOG, "pools cannot be watched", "watching pools again", NEVER)
     for error in (Unreachable("refused"), Unreachable("cut"), ApiError(500, "a", "b"), ApiError(503, "a", "b")):
-        outage.failed(error)
+        outage.record_failure(error)
     for status in ("UNAVAILABLE", "NOT_FOUND"):
-        outage.failed(LookasideError(status, "c"))
-    outage.failed(ValueError())
+        outage.record_failure(LookasideError(status, "c"))
+    outage.record_failure(ValueError())
     for error in (Unreachable("refused"), ApiError(500, "a", "b")) * 5:
-        outage.failed(error)
+        outage.record_failure(error)
     assert outage.failures == 17
     assert caplog.messages == [
         "pools cannot be watched, trying again: refused",
@@ -40,26 +42,26 @@ async def test_each_kind_of_failure_is_told_once(caplog: pytest.LogCaptureFixtur
 
 async def test_end_is_told_and_the_next_outage_too(caplog: pytest.LogCaptureFixture) -> None:
     """It is over when it has worked for a while; what then fails is another one."""
-    outage = Outage(LOG, "it fails", "it works", AT_ONCE)
-    outage.worked()
-    outage.failed(Unreachable("refused"))
-    outage.worked()
-    outage.worked()
+    outage = OutageLog(LOG, "it fails", "it works", AT_ONCE)
+    outage.record_success()
+    outage.record_failure(Unreachable("refused"))
+    outage.record_success()
+    outage.record_success()
     await asyncio.sleep(0.01)
     assert outage.failures == 0
-    outage.worked()
+    outage.record_success()
     await asyncio.sleep(0.01)
-    outage.failed(Unreachable("refused"))
+    outage.record_failure(Unreachable("refused"))
     told = ["it fails, trying again: refused", "it works", "it fails, trying again: refused"]
     assert caplog.messages == told
 
 
 async def test_what_works_for_a_moment_is_not_over(caplog: pytest.LogCaptureFixture) -> None:
     """One that fails and works in turn is one outage."""
-    outage = Outage(LOG, "it fails", "it works", 0.05)
+    outage = OutageLog(LOG, "it fails", "it works", 0.05)
     for _ in range(5):
-        outage.failed(Unreachable("refused"))
-        outage.worked()
-    outage.failed(Unreachable("refused"))
+        outage.record_failure(Unreachable("refused"))
+        outage.record_success()
+    outage.record_failure(Unreachable("refused"))
     await asyncio.sleep(0.1)
     assert caplog.messages == ["it fails, trying again: refused"]

@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from backendpool.controller.leader_election import ElectionTiming, Elector
+from backendpool.controller.leader_election import ElectionTiming, LeaderElection
 from backendpool.errors import LeadershipLost, NotLeading
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import Resource
@@ -24,11 +24,11 @@ async def test_paused_leader_never_writes_again(server: LeaseServer) -> None:
     clock = Clock()
     async with candidate(server, "a", clock) as a:
         await within(0.5, a)
-        clock.ahead = 10 * TIMING.duration
+        clock.ahead = 10 * TIMING.lease_duration
         with pytest.raises(NotLeading):
-            a.check()
+            a.assert_leader()
         with pytest.raises(LeadershipLost):
-            await asyncio.wait_for(a.hold(), 1)
+            await asyncio.wait_for(a.renew_until_lost(), 1)
 
 
 async def test_paused_leader_leaves_its_successor_alone(server: LeaseServer) -> None:
@@ -36,42 +36,44 @@ async def test_paused_leader_leaves_its_successor_alone(server: LeaseServer) -> 
     clock = Clock()
     async with candidate(server, "a", clock) as a, candidate(server, "b") as b:
         await within(0.5, a)
-        await within(2 * TIMING.duration, b)
-        clock.ahead = 10 * TIMING.duration
+        await within(2 * TIMING.lease_duration, b)
+        clock.ahead = 10 * TIMING.lease_duration
         lease = copy.deepcopy(server.lease)
         server.requests = 0
         with pytest.raises(LeadershipLost):
-            await asyncio.wait_for(a.hold(), 1)
+            await asyncio.wait_for(a.renew_until_lost(), 1)
         await a.release()
         with pytest.raises(NotLeading):
-            a.check()
+            a.assert_leader()
         assert (server.requests, server.lease) == (0, lease)
 
 
 async def test_time_that_the_machine_slept_counts(server: LeaseServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock that most programs measure by stands still in a suspended machine, and the Lease does not."""
-    elector = Elector(cast("Api", server), "ops", "lease", "a", ElectionTiming(duration=60, arrival=1))
+    elector = LeaderElection(
+        cast("Api", server), "ops", "lease", "a", ElectionTiming(lease_duration=60, request_timeout=1)
+    )
     async with following([elector]):
         await within(5, elector)
-        elector.check()
+        elector.assert_leader()
         real, slept = time.clock_gettime, {time.CLOCK_BOOTTIME: 61.0}
         monkeypatch.setattr(time, "clock_gettime", lambda clock: real(clock) + slept.get(clock, 0.0))
         with pytest.raises(NotLeading):
-            elector.check()
+            elector.assert_leader()
         assert not elector.leading
 
 
 async def test_wall_clock_that_is_set_changes_nothing(server: LeaseServer, wall_clock: WallClock) -> None:
     """By hours forth and back, by a leap second: the leader leads on, and the candidate stands by."""
-    electors = [Elector(cast("Api", server), "ops", "lease", identity, TIMING) for identity in ("a", "b")]
+    electors = [LeaderElection(cast("Api", server), "ops", "lease", identity, TIMING) for identity in ("a", "b")]
     async with following(electors):
         a, b = electors
         await within(0.5, a)
-        holding, winning = asyncio.create_task(a.hold()), asyncio.create_task(b.win())
+        holding, winning = asyncio.create_task(a.renew_until_lost()), asyncio.create_task(b.acquire())
         for jump in (HOUR, -2 * HOUR, HOUR, 1.0, -1.0):
             wall_clock.move(jump)
-            await asyncio.sleep(0.5 * TIMING.duration)
-            a.check()
+            await asyncio.sleep(0.5 * TIMING.lease_duration)
+            a.assert_leader()
             assert not holding.done()
             assert not b.leading
         winning.cancel()
@@ -85,9 +87,9 @@ async def test_clock_of_the_holder_does_not_count(server: LeaseServer, ahead: fl
     spec = {"holderIdentity": "b", "leaseDurationSeconds": 1, "renewTime": theirs.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
     lease = {"metadata": {"namespace": "ops", "name": "lease"}, "spec": spec}
     held = await server.create(cast("Resource", None), lease)
-    async with following([elector := Elector(cast("Api", server), "ops", "lease", "a", TIMING)]):
+    async with following([elector := LeaderElection(cast("Api", server), "ops", "lease", "a", TIMING)]):
         begun = asyncio.get_running_loop().time()
-        winning = asyncio.create_task(elector.win())
+        winning = asyncio.create_task(elector.acquire())
         await asyncio.sleep(0.6)
         await server.replace(cast("Resource", None), held)
         await asyncio.wait_for(winning, 5)
@@ -99,7 +101,7 @@ async def test_no_write_that_might_arrive_too_late(server: LeaseServer) -> None:
     clock = Clock()
     async with candidate(server, "a", clock) as a:
         await within(0.5, a)
-        clock.ahead = TIMING.duration - TIMING.arrival
+        clock.ahead = TIMING.lease_duration - TIMING.request_timeout
         assert a.leading
         with pytest.raises(NotLeading):
-            a.check()
+            a.assert_leader()

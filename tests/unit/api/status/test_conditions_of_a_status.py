@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backendpool.api.assessment import ChildrenView
+from backendpool.api.conditions import ChildrenStatus
 from backendpool.api.endpoints import EndpointSet
 from backendpool.api.pool import Pool
 from backendpool.api.status import build_status, endpoints_of
@@ -38,7 +38,7 @@ def test_healthy_pool_is_ready() -> None:
 @pytest.mark.parametrize(
     ("endpoints", "children", "reason"),
     [
-        (BOTH, ChildrenView(lookaside_available=2), "Applying"),
+        (BOTH, ChildrenStatus(lookaside_available=2), "Applying"),
         (BOTH, replace(DONE, applied=False, failure="It failed."), "ApplyFailed"),
         (BOTH, replace(DONE, applied=False, conflict="It is taken."), "Conflict"),
         (EMPTY, DONE, "NoEndpoints"),
@@ -48,7 +48,7 @@ def test_healthy_pool_is_ready() -> None:
     ],
 )
 def test_each_hindrance_alone_keeps_the_pool_from_ready(
-    endpoints: EndpointSet | None, children: ChildrenView, reason: str
+    endpoints: EndpointSet | None, children: ChildrenStatus, reason: str
 ) -> None:
     """Ready gives the reason of what holds it back."""
     assert told(status_of(pool(), endpoints, children))["Ready"] == ("False", reason)
@@ -63,7 +63,7 @@ def test_one_lookaside_replica_is_enough() -> None:
 
 def test_pool_without_a_lookaside_is_ready_without_one() -> None:
     """``replicas: 0`` is a choice: it is stated, no hindrance, and no address is given out."""
-    status = status_of(pool(lookaside={"replicas": 0}), children=ChildrenView(applied=True))
+    status = status_of(pool(lookaside={"replicas": 0}), children=ChildrenStatus(applied=True))
     assert told(status)["LookasideAvailable"] == ("False", "Disabled")
     assert told(status)["Ready"] == ("True", "PoolReady")
     assert "lookaside" not in status
@@ -71,7 +71,7 @@ def test_pool_without_a_lookaside_is_ready_without_one() -> None:
 
 def test_lookaside_that_went_away_is_told_apart_from_one_that_starts() -> None:
     """Only the loss of what was there is worth a warning, for as long as it lasts."""
-    away = ChildrenView(applied=True)
+    away = ChildrenStatus(applied=True)
     before = status_of(pool())
     after = status_of(replace(pool(), status=before), children=away)
     assert told(after)["LookasideAvailable"] == ("False", "LookasideUnavailable")
@@ -82,7 +82,7 @@ def test_lookaside_that_went_away_is_told_apart_from_one_that_starts() -> None:
 
 def test_lookaside_that_starts_slowly_is_no_loss() -> None:
     """It is starting for as long as it was never there."""
-    starting = ChildrenView(applied=True)
+    starting = ChildrenStatus(applied=True)
     before = status_of(pool(), children=starting)
     after = status_of(replace(pool(), status=before), children=starting)
     assert told(after)["LookasideAvailable"] == ("False", "LookasideStarting")
@@ -116,10 +116,10 @@ def test_counts_are_told_in_words(endpoints: EndpointSet, sentence: str) -> None
 
 @pytest.mark.parametrize(
     "children",
-    [ChildrenView(), ChildrenView(failure="It failed."), ChildrenView(conflict="It is taken."), DONE],
+    [ChildrenStatus(), ChildrenStatus(failure="It failed."), ChildrenStatus(conflict="It is taken."), DONE],
 )
 @pytest.mark.parametrize("of", [pool(), pool(policy="Newer")])
-def test_reconciling_and_stalled_exclude_each_other(of: Pool, children: ChildrenView) -> None:
+def test_reconciling_and_stalled_exclude_each_other(of: Pool, children: ChildrenStatus) -> None:
     """kstatus: there is either work under way or nothing left to try."""
     conditions = told(status_of(of, children=children))
     assert not conditions["Reconciling"][0] == conditions["Stalled"][0] == "True"
@@ -128,7 +128,7 @@ def test_reconciling_and_stalled_exclude_each_other(of: Pool, children: Children
 def test_conflict_keeps_the_last_endpoints() -> None:
     """A Service that was taken over does not cost clients their good backends."""
     before = status_of(pool())
-    after = status_of(replace(pool(), status=before), None, ChildrenView(conflict="Rename the Service x."))
+    after = status_of(replace(pool(), status=before), None, ChildrenStatus(conflict="Rename the Service x."))
     assert endpoints_of(after) == BOTH
     assert (after["ready"], after["zones"]) == (before["ready"], before["zones"])
     assert told(after)["Stalled"] == ("True", "Conflict")
@@ -139,7 +139,9 @@ def test_conflict_keeps_the_last_endpoints() -> None:
 def test_endpoints_that_cannot_be_followed_are_told_as_old() -> None:
     """Nobody knows that they are wrong, so they stand; nobody knows that they are right, so nobody says so."""
     before = status_of(pool())
-    after = build_status(replace(pool(), status=before), BOTH, DONE, NOW, refused={"EndpointSlice": "403 Forbidden"})
+    after = build_status(
+        replace(pool(), status=before), BOTH, DONE, NOW, unwatchable={"EndpointSlice": "403 Forbidden"}
+    )
     assert endpoints_of(after) == BOTH
     assert told(after)["EndpointsAvailable"] == told(after)["Ready"] == ("Unknown", "EndpointsStale")
     assert "403 Forbidden" in message(after, "Ready")
@@ -148,7 +150,7 @@ def test_endpoints_that_cannot_be_followed_are_told_as_old() -> None:
 def test_kinds_that_may_not_be_watched_are_told() -> None:
     """There is work left that cannot be seen (kstatus: Reconciling), and calls go on as they did."""
     refused = {"Service": "403 Forbidden", "Role": "403 Forbidden: no"}
-    status = build_status(pool(), BOTH, DONE, NOW, refused=refused)
+    status = build_status(pool(), BOTH, DONE, NOW, unwatchable=refused)
     assert told(status)["Reconciling"] == ("True", "WatchRefused")
     assert told(status)["Ready"] == ("True", "PoolReady")
     assert message(status, "Reconciling").startswith(
@@ -159,16 +161,16 @@ def test_kinds_that_may_not_be_watched_are_told() -> None:
 @pytest.mark.parametrize(
     ("children", "reason"),
     [
-        (ChildrenView(), "Applying"),
-        (ChildrenView(failure="No."), "ApplyFailed"),
-        (ChildrenView(conflict="X."), "Conflict"),
+        (ChildrenStatus(), "Applying"),
+        (ChildrenStatus(failure="No."), "ApplyFailed"),
+        (ChildrenStatus(conflict="X."), "Conflict"),
     ],
 )
 def test_what_holds_the_pool_back_goes_before_a_kind_that_may_not_be_watched(
-    children: ChildrenView, reason: str
+    children: ChildrenStatus, reason: str
 ) -> None:
     """It is what somebody waits for."""
-    status = build_status(pool(), BOTH, children, NOW, refused={"Service": "403 Forbidden"})
+    status = build_status(pool(), BOTH, children, NOW, unwatchable={"Service": "403 Forbidden"})
     assert told(status)["Reconciling"][1] == told(status)["Ready"][1] == reason
 
 

@@ -1,4 +1,4 @@
-"""Why a lookaside is not available, as its pods tell it."""
+"""The state of a Deployment: rolled out or not, and why replicas are unavailable."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backendpool.controller.diagnosis import why_unavailable
+from backendpool.children.deployment_status import explain_unavailable, is_rolled_out
 
 SAID = "2026-11-25 INFO starting\nbackendpool lookaside: tls.crt and tls.key cannot be used (x): give a chain"
 
@@ -45,27 +45,62 @@ RUNNING = pod("lookaside-5", state={"running": {}})
 )
 def test_who_knows_best_is_quoted(pods: list[dict[str, Any]], sentence: str) -> None:
     """A program's own last words, then what kubelet says, then the scheduler; nothing is guessed."""
-    assert why_unavailable({}, pods, "greet-tls") == sentence
+    assert explain_unavailable({}, pods, "greet-tls") == sentence
 
 
 def test_pod_without_a_secret_is_only_being_made() -> None:
     """Where nothing is mounted that may be missing, a pod that is being made is no problem."""
-    assert why_unavailable({}, [UNMADE], "") == ""
+    assert explain_unavailable({}, [UNMADE], "") == ""
 
 
 def test_pods_that_are_refused_are_told_of() -> None:
     """A quota leaves no pod to ask; the Deployment says it."""
     failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: few"}
-    assert why_unavailable({"status": {"conditions": [failure]}}, [], "") == "no pod can be made: exceeded quota: few"
+    assert (
+        explain_unavailable({"status": {"conditions": [failure]}}, [], "") == "no pod can be made: exceeded quota: few"
+    )
 
 
 def test_pods_that_go_are_not_asked() -> None:
     """What a rollout replaces is no reason any more."""
     going = {**ENDED, "metadata": {"name": "old", "deletionTimestamp": "2026-11-25T00:00:00Z"}}
-    assert why_unavailable({}, [going], "") == ""
+    assert explain_unavailable({}, [going], "") == ""
 
 
 def test_long_messages_are_cut() -> None:
     """A condition is to be read."""
     long = pod(state={"waiting": {"reason": "ErrImagePull", "message": "x" * 5000}})
-    assert len(why_unavailable({}, [long], "")) < 600
+    assert len(explain_unavailable({}, [long], "")) < 600
+
+
+def deployment(generation: int = 3, **status: Any) -> dict[str, Any]:
+    return {"metadata": {"generation": generation}, "spec": {"replicas": 2}, "status": status}
+
+
+def counts(replicas: int, updated: int, available: int, observed: int = 3) -> dict[str, Any]:
+    return deployment(
+        replicas=replicas, updatedReplicas=updated, availableReplicas=available, observedGeneration=observed
+    )
+
+
+REFUSED = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate"}
+
+
+@pytest.mark.parametrize(
+    ("live", "complete"),
+    [
+        (deployment(), False),
+        ({**deployment(), "status": None}, False),
+        (counts(2, 2, 1), False),
+        (counts(3, 1, 2), False),
+        (counts(3, 2, 3), False),
+        (counts(2, 2, 2, observed=2), False),
+        (counts(2, 2, 2), True),
+        (deployment(observedGeneration=3, conditions=[REFUSED]), True),
+        (deployment(observedGeneration=2, conditions=[REFUSED]), False),
+        (deployment(observedGeneration=3, conditions=[{**REFUSED, "status": "False"}]), False),
+    ],
+)
+def test_rollout_is_complete(live: dict[str, Any], complete: bool) -> None:
+    """As kubectl rollout status has it; where no pod can be made there is nothing to wait for."""
+    assert is_rolled_out(live) is complete

@@ -1,1 +1,0 @@
-"""The watch on pools, the only place that knows kopf."""
