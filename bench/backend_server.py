@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 
 from backendpool.api.endpoints import EndpointSet
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.lookaside.resolver import Resolver
 from backendpool.lookaside.service import LookasideServicer
 from backendpool.lookaside.topic import Broadcast

@@ -14,7 +14,7 @@ import grpc.aio
 from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.load_balancing import OutlierDetection, Policy
 from backendpool.client import PoolChannel, connect
-from backendpool.client.channels import CHANNEL_OPTIONS
+from backendpool.client.subchannel import CHANNEL_OPTIONS
 from bench.backends import STREAM, UNARY, endpoints
 from bench.rounds import Contestant, Cost, Work, compare
 

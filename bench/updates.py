@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.client.balancer import Balancer
 from bench.backends import endpoints
 from bench.rounds import Cost

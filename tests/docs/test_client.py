@@ -20,11 +20,10 @@ import pytest
 import yaml
 
 from backendpool.client import BackendStatus, Endpoint, EndpointSet, EndpointState, PoolChannel, Status, connect
-from backendpool.client.channels import CHANNEL_OPTIONS, Connection
 from backendpool.client.resolvers.document import parse_view
 from backendpool.client.resolvers.lookaside import LookasideTiming
 from backendpool.client.retry import IDEMPOTENT, Budget
-from backendpool.client.spreading import AT_ONCE, delays
+from backendpool.client.subchannel import AT_ONCE, CHANNEL_OPTIONS, Connection, delays
 from backendpool.client.target import FileTarget, LookasideTarget, PoolTarget, parse_target
 from backendpool.testing import FakePool
 from tests.docs.markdown import CLIENT, REPOSITORY, block, commands, section, table

@@ -12,9 +12,8 @@ import grpc.aio
 from grpc import StatusCode
 
 from backendpool.api.endpoints import Endpoint
-from backendpool.client.channels import CHANNEL_OPTIONS, Backend, Connection
-from backendpool.client.retiring import Retiring
 from backendpool.client.silence import patience
+from backendpool.client.subchannel import CHANNEL_OPTIONS, Backend, Connection, Retiring
 from backendpool.proto.lookaside.lookaside_pb2 import Request, Response
 from backendpool.proto.lookaside.lookaside_pb2_grpc import LookasideStub
 from greet.gateway.greeter import Greeter, LookupFailed

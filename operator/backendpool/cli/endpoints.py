@@ -9,9 +9,8 @@ from typing import Final, NoReturn
 
 from backendpool.api.endpoints import EndpointState
 from backendpool.client.channel import PoolChannel
-from backendpool.client.channels import Connection
-from backendpool.client.reasons import absent
-from backendpool.client.status import BackendStatus, Status
+from backendpool.client.status import BackendStatus, Status, absent
+from backendpool.client.subchannel import Connection
 from backendpool.errors import NoBackendError, SourceError
 
 _CONNECTED: Final = {Connection.CONNECTED: "yes", Connection.CONNECTING: "not yet", Connection.FAILED: "no"}

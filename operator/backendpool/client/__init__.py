@@ -39,7 +39,7 @@ from backendpool.api.load_balancing import (
     Preference,
     SuccessRate,
 )
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.client.channel import PoolChannel
 from backendpool.client.connect import connect
 from backendpool.client.options import HashKey

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from backendpool.client.channels import Backend
 from backendpool.client.intercepted import InterceptedCall
 from backendpool.client.method import Method, Options
 from backendpool.client.silence import Watched, patience
+from backendpool.client.subchannel import Backend
 
 Native = Any
 """A call of grpc.aio's, an :class:`~.intercepted.InterceptedCall` or an :class:`~.ended.EndedCall`.

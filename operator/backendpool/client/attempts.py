@@ -17,14 +17,14 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from backendpool.client.attempt import Attempt, Native
-from backendpool.client.channels import Backend
+from backendpool.client.balancer import PickTimeout
 from backendpool.client.ended import CANCELLED, CUT, EndedCall, is_cut
 from backendpool.client.intercepted import InterceptedCall
 from backendpool.client.method import Method, Options
 from backendpool.client.outcome import error_of
-from backendpool.client.reasons import PickTimeout
 from backendpool.client.requests import Requests
 from backendpool.client.retry import Again
+from backendpool.client.subchannel import Backend
 from backendpool.errors import NoBackendError
 
 T = TypeVar("T")

@@ -16,24 +16,23 @@ from grpc import ChannelConnectivity
 
 from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.load_balancing import EmptyPolicy
-from backendpool.api.pool_view import PoolView
-from backendpool.client.channels import Backend, Connection, Dial, insecure
-from backendpool.client.eligibility import eligible
-from backendpool.client.keys import KeyOf
-from backendpool.client.options import DEFAULT, Options
+from backendpool.api.pool import PoolView
+from backendpool.client.options import DEFAULT, KeyOf, Options
 from backendpool.client.policies.candidate import Identity
 from backendpool.client.policies.subsetting import subset
-from backendpool.client.reasons import PickTimeout, absent, empty, unreachable
-from backendpool.client.retiring import Retiring
 from backendpool.client.selection import PERIOD, Selection
-from backendpool.client.spreading import delays
-from backendpool.client.status import BackendStatus, status_of
+from backendpool.client.status import BackendStatus, absent, empty, status_of, unreachable
+from backendpool.client.subchannel import PLAINTEXT, Backend, Connection, Dial, Retiring, delays
 from backendpool.errors import NoBackendError
 
 log = logging.getLogger(__name__)
 
 _UNTIL_DONE: Final = 3600.0
 """Seconds for the calls on a connection that fell silent, which may be the fault of one call: as good as for ever."""
+
+
+class PickTimeout(NoBackendError):
+    """No backend took calls before the deadline."""
 
 
 class Balancer:
@@ -45,7 +44,7 @@ class Balancer:
     To be told in a running event loop, and ended by :meth:`aclose`.
     """
 
-    def __init__(self, pool: str, options: Options = DEFAULT, dial: Dial = insecure) -> None:
+    def __init__(self, pool: str, options: Options = DEFAULT, dial: Dial = PLAINTEXT) -> None:
         self.pool = pool
         self._options = options
         self._dial = dial
@@ -224,7 +223,7 @@ class Balancer:
 
     def _refresh(self) -> None:
         """Work out who may take a call, and wake those who wait for it."""
-        self._selection.replace(eligible(self.backends), self.backends)
+        self._selection.replace(self.backends)
         self.settled = self.settled or not self._is_pending()
         self._changed.set()
         self._changed = asyncio.Event()

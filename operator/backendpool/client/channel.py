@@ -14,10 +14,10 @@ from grpc.aio import ClientInterceptor
 
 from backendpool.client.balancer import Balancer
 from backendpool.client.dispatcher import CLOSED, Dispatcher
-from backendpool.client.following import Following
 from backendpool.client.interception import intercepting
 from backendpool.client.method import Form, Method
 from backendpool.client.multicallables import StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from backendpool.client.resolvers.resolver import Following
 from backendpool.client.retry import IDEMPOTENT, Budget, RetryPolicy
 from backendpool.client.service_config import ServiceConfig, parse_service_config
 from backendpool.client.status import Status

@@ -11,11 +11,11 @@ from grpc.aio import ClientInterceptor
 from backendpool.api.load_balancing import OutlierDetection, Policy, Preference
 from backendpool.client.balancer import Balancer
 from backendpool.client.channel import PoolChannel
-from backendpool.client.channels import dialling
-from backendpool.client.following import Following
 from backendpool.client.options import DRAIN_SECONDS, HashKey, Options, chosen
 from backendpool.client.policies.slow_start import SlowStart
 from backendpool.client.resolvers import Views, source_for
+from backendpool.client.resolvers.resolver import Following
+from backendpool.client.subchannel import dialer
 from backendpool.client.target import parse_target
 
 
@@ -65,7 +65,7 @@ def connect(
         drain=drain,
     )
     pool = parse_target(target).pool if isinstance(target, str) else type(target).__name__
-    balancer = Balancer(pool, choices, dialling(credentials, options, compression))
+    balancer = Balancer(pool, choices, dialer(credentials, options, compression))
     source = source_for(target, balancer.update, credentials=lookaside_credentials)
     following = Following(source, balancer.abandon)
     return PoolChannel(

@@ -9,8 +9,8 @@ from typing import Final, NoReturn, Protocol
 import grpc.aio
 
 from backendpool.client.balancer import Balancer
-from backendpool.client.channels import Backend
 from backendpool.client.silence import Silence
+from backendpool.client.subchannel import Backend
 
 CLOSED: Final = "Channel is closed."
 """grpc.aio's own words."""

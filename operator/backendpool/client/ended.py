@@ -9,8 +9,8 @@ from typing import Any, Final, NoReturn
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 
-from backendpool.client.channels import Backend
 from backendpool.client.outcome import now
+from backendpool.client.subchannel import Backend
 from backendpool.errors import NoBackendError
 
 # grpc.aio's own words.

@@ -19,7 +19,6 @@ import grpc.aio
 from grpc import CallCredentials, Compression, StatusCode
 from grpc.aio import ClientCallDetails, Metadata
 
-from backendpool.client.channels import target_uri
 from backendpool.client.ended import (
     ALREADY_FINISHED,
     CANCELLED,
@@ -33,6 +32,7 @@ from backendpool.client.interceptor_results import Response, Responses
 from backendpool.client.outcome import connects, error_of
 from backendpool.client.request_writer import RequestWriter
 from backendpool.client.retry import unsent
+from backendpool.client.subchannel import target_uri
 
 
 class InterceptedCall:

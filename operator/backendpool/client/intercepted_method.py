@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from backendpool.client.channels import Backend
 from backendpool.client.dispatcher import Waiting
+from backendpool.client.subchannel import Backend
 
 
 def take_interceptors(callable_: Any) -> Sequence[Any]:

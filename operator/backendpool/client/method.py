@@ -9,11 +9,11 @@ from typing import Any, Final, Literal
 from grpc import CallCredentials, Compression
 from grpc.aio import AioRpcError, Metadata
 
-from backendpool.client.channels import Backend, target_uri
 from backendpool.client.dispatcher import Dispatcher
 from backendpool.client.intercepted import InterceptedCall
 from backendpool.client.intercepted_method import InterceptedMethod, take_interceptors
 from backendpool.client.retry import Again, Budget, RetryPolicy, never_left, pause
+from backendpool.client.subchannel import Backend, target_uri
 
 Form = Literal["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
 

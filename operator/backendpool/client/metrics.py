@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from backendpool.client.channel import PoolChannel
-from backendpool.client.channels import Connection
 from backendpool.client.status import BackendStatus, Status
+from backendpool.client.subchannel import Connection
 from backendpool.runtime.extras import extra
 
 with extra("metrics"):

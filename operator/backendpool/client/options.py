@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from backendpool.api.load_balancing import Balancing, OutlierDetection, Policy, Preference
 from backendpool.client.policies.slow_start import SlowStart
@@ -20,6 +20,9 @@ NO_SLOW_START: Final = SlowStart()
 
 HashKey: TypeAlias = Callable[[str, Mapping[str, str | bytes]], str | bytes | None]
 """The key of a call, of its full method name and its metadata; None for a call that may go anywhere."""
+
+KeyOf: TypeAlias = Callable[[str, Iterable[Any] | None], bytes | None]
+"""The key of a call, of its full method name and its metadata as grpc.aio takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +68,24 @@ def chosen(option: str, kind: type[E], value: E | str | None) -> E | None:
         return None if value is None else kind(value)
     except ValueError:
         raise SettingsError(f"{option} is {value!r}: give {', '.join(kind)}") from None
+
+
+def key_of(balancing: Balancing, hash_key: HashKey | None) -> KeyOf | None:
+    """How keys are had; None where the policy needs none. ``hash_key`` goes before the pool's header."""
+    if balancing.policy is not Policy.CONSISTENT_HASH:
+        return None
+    if hash_key is not None:
+        chosen = hash_key
+        return lambda method, metadata: _bytes(chosen(method, dict(metadata or ())))
+    header = balancing.hash_header.lower()
+    return lambda _, metadata: _bytes(_joined(header, metadata or ())) if header else None
+
+
+def _joined(header: str, metadata: Iterable[Any]) -> str | bytes | None:
+    """The values of one key, several of them joined by commas (gRFC A42)."""
+    values = [value for name, value in metadata if name == header]
+    return b",".join(_bytes(value) or b"" for value in values) if values else None
+
+
+def _bytes(key: str | bytes | None) -> bytes | None:
+    return key.encode() if isinstance(key, str) else key

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
-from typing import Protocol, TypeVar
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Generic, Protocol, TypeVar
 
 from backendpool.api.load_balancing import Policy
 from backendpool.client.policies.candidate import Candidate, RandomSource
 from backendpool.client.policies.consistent_hash import ConsistentHash
 from backendpool.client.policies.least_request import LeastRequest
+from backendpool.client.policies.locality import split
 from backendpool.client.policies.round_robin import RoundRobin
 from backendpool.client.policies.uniform import Random
 from backendpool.client.policies.weighted_round_robin import WeightedRoundRobin
@@ -47,3 +49,43 @@ def picker_for(policy: Policy, source: RandomSource = random) -> Picker[C]:
             return WeightedRoundRobin(source)
         case Policy.CONSISTENT_HASH:
             return ConsistentHash(source)
+
+
+class ZonePicker(Generic[C]):
+    """Picks in ``zone``, and elsewhere where that cannot take all calls (:func:`~.locality.split`).
+
+    ``make`` makes the picker of each part; ``pool`` gives all backends, usable or not, by which zones are measured.
+    """
+
+    __slots__ = ("_chance", "_local", "_others", "_pool", "_share", "_zone")
+
+    def __init__(
+        self,
+        zone: str,
+        make: Callable[[], Picker[C]],
+        pool: Callable[[], Collection[C]],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._zone = zone
+        self._local, self._others = make(), make()
+        self._pool = pool
+        self._chance = chance
+        self._share = 0.0
+
+    def replace(self, items: tuple[C, ...]) -> None:
+        parts = split(items, self._zone, Counter(backend.zone for backend in self._pool()))
+        self._share = parts.share
+        self._local.replace(parts.local)
+        self._others.replace(parts.others)
+
+    def refresh(self) -> None:
+        self._local.refresh()
+        self._others.refresh()
+
+    def pick(self, avoid: Collection[C] = (), key: bytes | None = None) -> C:
+        share = self._share
+        near = share == 1.0 or (share > 0.0 and self._chance() < share)
+        picked = (self._local if near else self._others).pick(avoid, key)
+        if picked in avoid and 0.0 < share < 1.0:
+            return (self._others if near else self._local).pick(avoid, key)
+        return picked

@@ -14,17 +14,16 @@ from typing import Final
 import grpc.aio
 from grpc import StatusCode
 
+from backendpool.api.endpoints import EndpointState
 from backendpool.api.load_balancing import DEFAULT, Balancing, Policy, Preference
-from backendpool.client.channels import Backend
-from backendpool.client.keys import KeyOf, key_of
-from backendpool.client.options import Options
+from backendpool.client.options import KeyOf, Options, key_of
 from backendpool.client.outcome import now as outcome
-from backendpool.client.picker import Picker, picker_for
+from backendpool.client.picker import Picker, ZonePicker, picker_for
 from backendpool.client.policies.candidate import Identity
 from backendpool.client.policies.load_report import TRAILER, UPDATE_PERIOD, LoadWeights
 from backendpool.client.policies.outliers import Stats, sweep, usable
 from backendpool.client.policies.penalty import Penalty
-from backendpool.client.zones import ZonePicker
+from backendpool.client.subchannel import Backend, Connection
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +47,7 @@ class Selection:
         self._name = name
         self._options = options
         self._clock = clock
-        self._connected: tuple[Backend, ...] = ()
+        self._eligible: tuple[Backend, ...] = ()
         self._pool: Collection[Backend] = ()
         self._stats: dict[Identity, Stats] = {}
         self._swept = clock()
@@ -63,11 +62,11 @@ class Selection:
             self._balancing = wanted
             self._begin()
 
-    def replace(self, connected: tuple[Backend, ...], pool: Collection[Backend]) -> None:
-        """Pick among those ``connected`` from now on; ``pool`` are all backends that there are."""
+    def replace(self, pool: Collection[Backend]) -> None:
+        """Pick among ``pool``, all backends that there are, from now on; due also when a connection changes."""
         for backend in set(self._pool).difference(pool) if self._is_reported else ():
             self._weights.forget(backend.identity)
-        self._connected, self._pool = connected, pool
+        self._eligible, self._pool = _eligible(pool), pool
         if self._balancing.outliers is None:
             self._stats = {}
         else:
@@ -106,7 +105,7 @@ class Selection:
             self._picker = self._make_picker()
         self.pick = self._picker.pick
         self.candidates = ()
-        self.replace(self._connected, self._pool)
+        self.replace(self._pool)
 
     @property
     def _is_reported(self) -> bool:
@@ -130,7 +129,7 @@ class Selection:
         return picker_for(Policy.WEIGHTED_ROUND_ROBIN if self._is_weighted else self._balancing.policy, random)
 
     def _select(self) -> None:
-        candidates = usable(self._connected, self._stats, len(self._pool))
+        candidates = usable(self._eligible, self._stats, len(self._pool))
         if candidates != self.candidates:
             self.candidates = candidates
             self._picker.replace(candidates)
@@ -140,7 +139,7 @@ class Selection:
             return
         now, slow_start = self._clock(), self._options.slow_start
         is_given = self._is_reported and any(backend.endpoint.weight for backend in self._pool)
-        for backend in self._connected:
+        for backend in self._eligible:
             # Where the set has weights, these count: what backends report has another measure.
             backend.weight = backend.endpoint.weight if is_given else self._weights.weight(backend.identity, now)
             backend.ramp = slow_start.ramp(now - backend.connected_at)
@@ -177,3 +176,14 @@ class Selection:
                 )
             elif was.ejected and not stats.ejected:
                 log.info("pool %s: backend %s gets calls again", self._name, backend.endpoint.target)
+
+
+def _eligible(backends: Collection[Backend]) -> tuple[Backend, ...]:
+    """The Ready ones that are connected. Draining ones only where no Ready one is, nor is about to be."""
+    # Looking a member up takes as long as all else that is done for a backend.
+    up, takes_calls = Connection.CONNECTED, EndpointState.READY
+    connected = [backend for backend in backends if backend.connection is up]
+    ready = tuple([backend for backend in connected if backend.endpoint.state is takes_calls])
+    if ready or any(b.connection is Connection.CONNECTING and b.endpoint.state is takes_calls for b in backends):
+        return ready
+    return tuple(connected)

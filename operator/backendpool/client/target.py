@@ -23,7 +23,6 @@ from typing import Final, TypeAlias
 from urllib.parse import quote, unquote
 
 from backendpool.api.constants import LOOKASIDE_PORT, is_label
-from backendpool.client.authority import join_authority, split_authority
 from backendpool.errors import TargetError
 
 _FORMS: Final = "write pool:///namespace/name, lookaside://host:port/namespace/name or file:///path"
@@ -142,3 +141,24 @@ def _check_host(host: str) -> str:
     if not _HOST.fullmatch(host):
         raise ValueError(f"the host is {host!r}: write a DNS name or an IP address")
     return host
+
+
+def split_authority(text: str, default_port: int | None = None) -> tuple[str, int]:
+    """Host and port, an IPv6 host without its brackets; raises :class:`ValueError` with what to write."""
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, "" if default_port is None else str(default_port)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"write an IPv6 address in brackets, as in [2001:db8::1]:50051, not {text!r}")
+    if not host:
+        raise ValueError(f"write host:port, not {text!r}")
+    if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
+        raise ValueError(f"write a port from 1 to 65535 after the host, not {text!r}")
+    return host, int(port)
+
+
+def join_authority(host: str, port: int) -> str:
+    """The text of both, an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

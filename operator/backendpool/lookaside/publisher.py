@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from backendpool.api.endpoints import EndpointSet
 from backendpool.api.load_balancing import Balancing, EmptyPolicy
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 
 
 class Publisher:

@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 
 from prometheus_client import CollectorRegistry
 
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.k8s.client import Api
 from backendpool.k8s.metrics import WatchMetrics
 from backendpool.lookaside import watch_service

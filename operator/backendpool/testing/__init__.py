@@ -21,9 +21,9 @@ import grpc.aio
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import DEFAULT, Balancing
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.client.channel import PoolChannel
-from backendpool.client.channels import Connection
+from backendpool.client.subchannel import Connection
 
 Register = Callable[[grpc.aio.Server], object]
 """Adds a servicer, as the generated ``add_…Servicer_to_server`` do."""

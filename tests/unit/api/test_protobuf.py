@@ -18,7 +18,7 @@ from backendpool.api.load_balancing import (
     Preference,
     SuccessRate,
 )
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.api.protobuf import message_of, view_of
 from backendpool.errors import SpecError
 from backendpool.proto.v1 import endpoints_pb2 as v1

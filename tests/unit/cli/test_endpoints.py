@@ -14,11 +14,11 @@ import pytest
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import Balancing, Policy
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.cli.endpoints import follow, listing, look
 from backendpool.client import connect
-from backendpool.client.channels import Connection
 from backendpool.client.status import BackendStatus, Status
+from backendpool.client.subchannel import Connection
 from backendpool.errors import SourceError
 from backendpool.testing import FakePool
 from tests.fakes.certificates import Authority, write

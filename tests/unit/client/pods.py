@@ -14,11 +14,11 @@ from grpc import StatusCode
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import Balancing, EmptyPolicy, Policy
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.client.balancer import Balancer
 from backendpool.client.channel import PoolChannel
-from backendpool.client.channels import Backend, Connection
 from backendpool.client.options import Options
+from backendpool.client.subchannel import Backend, Connection
 
 LOOPBACK = "127.0.0.1"
 METHOD = "/test.Who/Are"

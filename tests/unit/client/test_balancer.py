@@ -12,9 +12,9 @@ from grpc.aio import AioRpcError
 
 from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.load_balancing import EmptyPolicy, Policy
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.client.balancer import Balancer
-from backendpool.client.channels import target_uri
+from backendpool.client.subchannel import target_uri
 from backendpool.errors import NoBackendError
 from tests.unit.client.pods import (
     ask,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backendpool.api.endpoints import EndpointSet
 from backendpool.api.load_balancing import DEFAULT, Balancing, EmptyPolicy, Policy
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.lookaside.publisher import Publisher
 from tests.unit.lookaside.views import view
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import DEFAULT, Balancing
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.lookaside.xds.names import PoolName
 from backendpool.lookaside.xds.snapshot import Publication
 

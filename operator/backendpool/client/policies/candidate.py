@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 Identity = tuple[str, int, str]
 """Address, port and pod UID: what makes it the same backend."""
@@ -17,6 +17,10 @@ class Candidate(Protocol):
     @property
     def identity(self) -> Identity:
         """The same in all clients."""
+
+    @property
+    def zone(self) -> str:
+        """Where it runs; empty where that is not known."""
 
     @property
     def active(self) -> int:
@@ -34,7 +38,9 @@ class Candidate(Protocol):
 class RandomSource(Protocol):
     """Where chance comes from: a ``random.Random``, or the module ``random`` itself."""
 
+    def uniform(self, a: float, b: float, /) -> float: ...
     def randrange(self, stop: int, /) -> int: ...
+    def shuffle(self, x: list[Any], /) -> None: ...
     def choice(self, seq: Sequence[T], /) -> T: ...
     def choices(self, population: Sequence[T], weights: Sequence[float], /) -> list[T]: ...
 

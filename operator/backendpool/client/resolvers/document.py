@@ -23,9 +23,9 @@ from typing import Any, Final, TypeAlias
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import parse_balancing
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.api.validation import choice, integer, mapping
-from backendpool.client.authority import split_authority
+from backendpool.client.target import split_authority
 from backendpool.errors import SourceError, SpecError
 from backendpool.runtime.extras import extra
 

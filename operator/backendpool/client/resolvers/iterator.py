@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable
 from typing import NoReturn, TypeAlias
 
 from backendpool.api.endpoints import EndpointSet
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.client.resolvers.resolver import Knowledge, OnView
 from backendpool.errors import SourceError
 

@@ -13,10 +13,10 @@ from typing import Final, NoReturn
 import grpc.aio
 from grpc import StatusCode
 
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.api.protobuf import endpoints_of, view_of
-from backendpool.client.channels import CHANNEL_OPTIONS
 from backendpool.client.resolvers.resolver import Knowledge, OnView
+from backendpool.client.subchannel import CHANNEL_OPTIONS
 from backendpool.client.target import LookasideTarget
 from backendpool.errors import LookasideError, SpecError
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet, WatchRequest

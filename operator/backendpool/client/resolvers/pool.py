@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from backendpool.api.pool import parse_pool
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView, parse_pool
 from backendpool.api.status import endpoints_of
 from backendpool.client.resolvers.resolver import OnView
 from backendpool.errors import ClusterError, Forbidden, NotFound, SpecError

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from backendpool.api.endpoints import Endpoint, EndpointSet
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.client.resolvers.resolver import OnView, Source
 from tests.unit.k8s.scripted import until
 

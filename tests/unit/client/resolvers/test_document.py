@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import Balancing, EmptyPolicy, OutlierDetection, Policy, Preference, SuccessRate
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.client.resolvers.document import parse_view
 
 WORDS = st.text("abc-", max_size=5)

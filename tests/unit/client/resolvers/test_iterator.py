@@ -10,7 +10,7 @@ import pytest
 
 from backendpool.api.endpoints import EndpointSet
 from backendpool.api.load_balancing import Balancing, Policy
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.client.resolvers.iterator import IteratorSource
 from tests.unit.client.resolvers.following import following, pool_at
 from tests.unit.k8s.scripted import until

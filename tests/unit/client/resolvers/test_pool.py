@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import Balancing, EmptyPolicy, Policy
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.client.resolvers.pool import PoolSource
 from backendpool.errors import Forbidden
 from backendpool.k8s.client import Api

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.client.resolvers.resolver import Knowledge
 from tests.fakes.wall_clock import HOUR, WallClock
 from tests.unit.client.resolvers.following import pool_at

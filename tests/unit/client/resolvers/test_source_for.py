@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from backendpool.api.endpoints import EndpointSet
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.client.resolvers import source_for
 from backendpool.client.resolvers.file import FileSource
 from backendpool.client.resolvers.iterator import IteratorSource

@@ -15,11 +15,11 @@ from grpc.aio import Metadata
 
 from backendpool.api.endpoints import Endpoint
 from backendpool.api.load_balancing import Balancing, FailurePercentage, OutlierDetection
-from backendpool.client.channels import Backend
 from backendpool.client.ended import EndedCall
 from backendpool.client.options import DEFAULT, Options
 from backendpool.client.policies.load_report import TRAILER
 from backendpool.client.selection import PERIOD, Selection
+from backendpool.client.subchannel import Backend, Connection
 
 OUTLIERS = OutlierDetection(
     interval=10, base_ejection=30, failure_percentage=FailurePercentage(threshold=50, minimum_hosts=3, request_volume=5)
@@ -65,7 +65,7 @@ class Held(Call):
 
 @asynccontextmanager
 async def backends(*zones: str) -> AsyncIterator[tuple[Backend, ...]]:
-    """Backends that nobody connects to, one for each of ``zones``, named by their place."""
+    """Backends that look connected and are not, one for each of ``zones``, named by their place."""
 
     def dial(endpoint: Endpoint) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel("ipv4:127.0.0.1:1")
@@ -74,6 +74,8 @@ async def backends(*zones: str) -> AsyncIterator[tuple[Backend, ...]]:
         Backend(Endpoint("127.0.0.1", 1, str(place), zone=zone), lambda _: None, dial, delay=3600)
         for place, zone in enumerate(zones)
     )
+    for backend in made:
+        backend.connection = Connection.CONNECTED
     yield made
     await asyncio.gather(*(backend.close(0) for backend in made))
 
@@ -85,7 +87,7 @@ class Selected:
         self.clock = Clock()
         self.selection = Selection("ns/who", options, self.clock)
         self.selection.adopt(balancing)
-        self.selection.replace(backends, backends)
+        self.selection.replace(backends)
 
     def shares(self, calls: int, key: bytes | None = None) -> Counter[str]:
         """Who is picked how often."""

@@ -50,10 +50,10 @@ async def test_ejection_outlives_a_change_of_the_set() -> None:
         selected = Selected(four[:3], Balancing(outliers=OUTLIERS))
         selected.call(four[0], StatusCode.INTERNAL, times=20)
         selected.passes(OUTLIERS.interval)
-        selected.selection.replace(four, four)
+        selected.selection.replace(four)
         assert selected.shares(30).keys() == {"1", "2", "3"}
-        selected.selection.replace(four[1:], four[1:])
-        selected.selection.replace(four, four)
+        selected.selection.replace(four[1:])
+        selected.selection.replace(four)
         assert selected.shares(40).keys() == {"0", "1", "2", "3"}
 
 

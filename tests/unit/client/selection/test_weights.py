@@ -9,10 +9,10 @@ from typing import Any
 from grpc import StatusCode
 
 from backendpool.api.load_balancing import Balancing, Policy, Preference
-from backendpool.client.channels import Backend
 from backendpool.client.options import Options
 from backendpool.client.policies.slow_start import SlowStart
 from backendpool.client.selection import PERIOD
+from backendpool.client.subchannel import Backend
 from backendpool.proto.orca.orca_pb2 import LoadReport
 from tests.unit.client.selection.selected import OUTLIERS, Held, Selected, backends, near
 
@@ -65,8 +65,8 @@ async def test_reports_of_a_backend_that_left_are_forgotten() -> None:
     async with backends("", "") as two:
         selected = Selected(two, Balancing(Policy.WEIGHTED_ROUND_ROBIN))
         reports(selected, zip(two, (0.8, 0.2), strict=True), seconds=15)
-        selected.selection.replace(two[:1], two[:1])
-        selected.selection.replace(two, two)
+        selected.selection.replace(two[:1])
+        selected.selection.replace(two)
         assert near(selected.shares(1000), {"0": 0.5, "1": 0.5})
 
 

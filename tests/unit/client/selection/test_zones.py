@@ -8,6 +8,7 @@ from grpc import StatusCode
 
 from backendpool.api.load_balancing import Balancing, Preference
 from backendpool.client.options import Options
+from backendpool.client.subchannel import Connection
 from tests.unit.client.selection.selected import OUTLIERS, Selected, backends, near
 
 
@@ -16,9 +17,11 @@ async def test_own_zone_comes_first_and_spills_over() -> None:
     async with backends("a", "a", "b", "b") as four:
         selected = Selected(four, Balancing(prefer=Preference.ZONE), Options(zone="a"))
         assert selected.shares(20) == {"0": 10, "1": 10}
-        selected.selection.replace(four[1:], four)
+        four[0].connection = Connection.FAILED
+        selected.selection.replace(four)
         assert near(selected.shares(3000), {"1": 0.7, "2": 0.15, "3": 0.15})
-        selected.selection.replace(four[2:], four)
+        four[1].connection = Connection.FAILED
+        selected.selection.replace(four)
         assert selected.shares(20) == {"2": 10, "3": 10}
 
 

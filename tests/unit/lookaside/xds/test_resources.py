@@ -21,7 +21,7 @@ from backendpool.api.load_balancing import (
     Preference,
     SuccessRate,
 )
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.lookaside.xds.resources import cluster, listener, load_assignment, route_configuration
 from tests.unit.lookaside.views import NAME, draining, endpoint, view, zoned
 

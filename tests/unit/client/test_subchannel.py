@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from backendpool.client.spreading import AT_ONCE, delays
+from backendpool.client.subchannel import AT_ONCE, delays
 
 
 @pytest.mark.parametrize("count", [0, 1, AT_ONCE])

@@ -1,4 +1,4 @@
-"""One backend and its one connection.
+"""A backend and its one connection, from the first attempt to connect until its last call is done.
 
 A connection is made as soon as the backend is known and is kept up from then on, since a call that has to wait
 for a handshake is slow, and one that waits for a dead address fails. Whoever picks looks at ``connection``.
@@ -7,8 +7,9 @@ for a handshake is slow, and one that waits for a dead address fails. Whoever pi
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ import grpc.aio
 from grpc import ChannelConnectivity
 
 from backendpool.api.endpoints import Endpoint
+from backendpool.client.policies.candidate import RandomSource
 from backendpool.client.policies.penalty import Penalty
 
 CHANNEL_OPTIONS: Final = (
@@ -37,6 +39,15 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.max_reconnect_backoff_ms", 5_000),
 )
 
+AT_ONCE: Final = 10
+"""Backends that are connected to without a pause."""
+
+_EACH: Final = 0.01
+_LONGEST: Final = 3.0
+
+_SLACK: Final = 1.0
+"""Seconds that a channel may take to close beyond its grace."""
+
 
 class Connection(StrEnum):
     """How it stands with a backend's connection."""
@@ -56,22 +67,20 @@ Dial = Callable[[Endpoint], grpc.aio.Channel]
 """How a backend is connected to."""
 
 
-def insecure(endpoint: Endpoint) -> grpc.aio.Channel:
-    """In clear."""
-    return grpc.aio.insecure_channel(target_uri(endpoint), options=CHANNEL_OPTIONS)
-
-
-def dialling(
-    credentials: grpc.ChannelCredentials | None,
+def dialer(
+    credentials: grpc.ChannelCredentials | None = None,
     options: Sequence[tuple[str, Any]] = (),
     compression: grpc.Compression | None = None,
 ) -> Dial:
-    """In clear without ``credentials``; ``options`` are gRPC's own, and go before ours."""
-    ours = dict(CHANNEL_OPTIONS) | dict(options)
+    """Dial in plaintext unless ``credentials`` are given; gRPC's ``options`` override :data:`CHANNEL_OPTIONS`."""
+    merged = [*(dict(CHANNEL_OPTIONS) | dict(options)).items()]
     if credentials is None:
-        return lambda endpoint: grpc.aio.insecure_channel(target_uri(endpoint), [*ours.items()], compression)
-    chosen = credentials
-    return lambda endpoint: grpc.aio.secure_channel(target_uri(endpoint), chosen, [*ours.items()], compression)
+        return lambda endpoint: grpc.aio.insecure_channel(target_uri(endpoint), merged, compression)
+    given = credentials
+    return lambda endpoint: grpc.aio.secure_channel(target_uri(endpoint), given, merged, compression)
+
+
+PLAINTEXT: Final = dialer()
 
 
 class Backend:
@@ -108,7 +117,7 @@ class Backend:
     )
 
     def __init__(
-        self, endpoint: Endpoint, changed: Callable[[Backend], None], dial: Dial = insecure, delay: float = 0.0
+        self, endpoint: Endpoint, changed: Callable[[Backend], None], dial: Dial = PLAINTEXT, delay: float = 0.0
     ) -> None:
         self.endpoint = endpoint
         self.under_way, self.weight, self.ramp = 0, 0.0, 1.0
@@ -187,3 +196,48 @@ def target_uri(endpoint: Endpoint) -> str:
     """The endpoint as gRPC's name syntax has it, with the scheme that says that no resolver need be asked."""
     scheme = "ipv6" if ":" in endpoint.address else "ipv4"
     return f"{scheme}:{endpoint.target}"
+
+
+class Retiring:
+    """To be made in a running event loop, and ended by :meth:`aclose`."""
+
+    def __init__(self) -> None:
+        self._closing: dict[asyncio.Task[None], Backend] = {}
+        self._picked = self._failed = 0  # by those that are gone
+
+    def retire(self, backend: Backend, grace: float) -> None:
+        """Close ``backend``; calls under way have ``grace`` seconds to finish."""
+        task = asyncio.create_task(backend.close(grace))
+        self._closing[task] = backend
+        task.add_done_callback(self._closed)
+
+    def totals(self, there: Collection[Backend]) -> tuple[int, int]:
+        """Attempts, and those that failed, of these backends and of all that were retired."""
+        counted = (*there, *self._closing.values())
+        return self._picked + sum(one.picked for one in counted), self._failed + sum(one.failed for one in counted)
+
+    async def aclose(self, grace: float) -> None:
+        """Wait until all are closed, for ``grace`` seconds at most; calls that are not done then are cancelled."""
+        if not self._closing:
+            return
+        _, late = await asyncio.wait(self._closing, timeout=grace + _SLACK)
+        channels = [self._closing[task].channel for task in late]
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*(channel.close() for channel in channels))
+
+    def _closed(self, closing: asyncio.Task[None]) -> None:
+        backend = self._closing.pop(closing)
+        self._picked += backend.picked
+        self._failed += backend.failed
+
+
+def delays(count: int, source: RandomSource = random) -> list[float]:
+    """Seconds before the first connection to each of ``count`` new backends, in any order.
+
+    All but :data:`AT_ONCE` are spread evenly over 10 ms for each of them, and over 3 s at most.
+    """
+    spread = min(max(0, count - AT_ONCE) * _EACH, _LONGEST)
+    found = [0.0 if place < AT_ONCE else source.uniform(0.0, spread) for place in range(count)]
+    source.shuffle(found)
+    return found
