@@ -118,6 +118,6 @@ async def _pooled(port: int, backends: int, **options: Any) -> AsyncIterator[Poo
         yield EndpointSet.of(endpoints(backends, port))
 
     async with connect(told(), **options) as channel:
-        while not channel.status().settled:
+        while not channel.status().initialized:
             await asyncio.sleep(0.05)
         yield channel

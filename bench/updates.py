@@ -51,5 +51,5 @@ def _another(current: list[Endpoint], number: int) -> Endpoint:
 
 
 async def _settled(balancer: Balancer) -> None:
-    while not balancer.settled or any(one.connection == "connecting" for one in balancer.backends):
+    while not balancer.initialized or any(one.connection == "connecting" for one in balancer.subchannels):
         await asyncio.sleep(0.01)

@@ -29,7 +29,7 @@ Call = UnaryUnaryCall[GreetingRequest, GreetingResponse]
 @asynccontextmanager
 async def connected(target: str, settings: GatewaySettings, metrics: GatewayMetrics) -> AsyncIterator[Greeter]:
     """Greet by the pool that ``target`` names. Greet changes nothing, so it may be called twice."""
-    async with connect(target, idempotent=True, drain=settings.grace_seconds) as channel:
+    async with connect(target, idempotent=True, drain_timeout=settings.grace_seconds) as channel:
         metrics.follow(channel)
         try:
             yield BalancedGreeter(channel, metrics)
@@ -58,8 +58,8 @@ class BalancedGreeter:
         """
         if not self._settled:
             status = self._channel.status()
-            self._settled = status.settled
-            if not status.settled:
+            self._settled = status.initialized
+            if not status.initialized:
                 return str(status.problem or "reading the pool and connecting to its backends for the first time")
         return None
 

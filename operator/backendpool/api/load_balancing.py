@@ -87,7 +87,7 @@ class OutlierDetection:
 
 
 @dataclass(frozen=True, slots=True)
-class Balancing:
+class LoadBalancing:
     """What a client does with the endpoints of a pool.
 
     ``hash_header`` names the metadata key by whose value :attr:`Policy.CONSISTENT_HASH` chooses, and is empty for all
@@ -101,14 +101,14 @@ class Balancing:
     prefer: Preference | None = None
 
 
-DEFAULT: Final = Balancing()
+DEFAULT: Final = LoadBalancing()
 
 
-def parse_balancing(spec: Mapping[str, Any]) -> Balancing:
+def parse_load_balancing(spec: Mapping[str, Any]) -> LoadBalancing:
     """Read what of ``spec`` is about calls; raises :class:`SpecError` with the field where it cannot be acted on."""
     policy = choice(Policy, "spec.policy", spec.get("policy", Policy.ROUND_ROBIN))
     locality = mapping("spec.locality", spec.get("locality"))
-    return Balancing(
+    return LoadBalancing(
         policy=policy,
         empty_policy=choice(EmptyPolicy, "spec.emptyPolicy", spec.get("emptyPolicy", EmptyPolicy.FAIL)),
         hash_header=_hash_header(spec.get("consistentHash")) if policy is Policy.CONSISTENT_HASH else "",
@@ -130,13 +130,13 @@ def parse_outlier_detection(path: str, value: object) -> OutlierDetection | None
 
 
 def _parse(kind: type[T], path: str, value: object) -> T:
-    fields_of, found = mapping(path, value), {}
+    given, found = mapping(path, value), dict[str, Any]()
     for each in fields(cast("type[Any]", kind)):
-        name = each.metadata["name"]
+        name, default = each.metadata["name"], cast("Any", each.default)
         if "range" in each.metadata:
-            found[each.name] = integer(path, fields_of, name, each.default, *each.metadata["range"])
-        elif fields_of.get(name) is not None:
-            found[each.name] = _parse(each.metadata["kind"], f"{path}.{name}", fields_of[name])
+            found[each.name] = integer(path, given, name, default, *each.metadata["range"])
+        elif given.get(name) is not None:
+            found[each.name] = _parse(each.metadata["kind"], f"{path}.{name}", given[name])
     return kind(**found)
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from backendpool.api.constants import lookaside_name
 from backendpool.api.endpoints import EndpointSet
-from backendpool.api.load_balancing import DEFAULT, Balancing
+from backendpool.api.load_balancing import DEFAULT, LoadBalancing
 from backendpool.api.spec import PoolSpec, parse_spec
 from backendpool.errors import SpecError
 
@@ -59,7 +59,7 @@ class PoolView:
     """A pool's endpoints at one moment, and how its author wants calls to be spread over them."""
 
     endpoints: EndpointSet
-    balancing: Balancing = DEFAULT
+    balancing: LoadBalancing = DEFAULT
 
 
 def lookaside_target(pool: Pool) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.api.load_balancing import Balancing, outlier_detection_spec, parse_balancing
+from backendpool.api.load_balancing import LoadBalancing, outlier_detection_spec, parse_load_balancing
 from backendpool.api.pool import PoolView
 from backendpool.proto.v1 import endpoints_pb2 as v1
 
@@ -29,7 +29,7 @@ def view_of(message: v1.EndpointSet) -> PoolView:
 
     Raises :class:`~backendpool.errors.SpecError` where this version does not know how calls are to be spread.
     """
-    return PoolView(endpoints_of(message), parse_balancing(_spec(message.balancing)))
+    return PoolView(endpoints_of(message), parse_load_balancing(_spec(message.balancing)))
 
 
 def endpoints_of(message: v1.EndpointSet) -> EndpointSet:
@@ -62,7 +62,7 @@ def _read_endpoint(endpoint: v1.Endpoint) -> Endpoint:
     )
 
 
-def _balancing(balancing: Balancing) -> v1.Balancing:
+def _balancing(balancing: LoadBalancing) -> v1.Balancing:
     outliers = balancing.outliers
     return v1.Balancing(
         policy=balancing.policy,

@@ -21,7 +21,7 @@ _COLUMNS: Final[dict[str, Callable[[BackendStatus], str]]] = {
     "ZONE": lambda backend: backend.endpoint.zone,
     "STATE": lambda backend: backend.endpoint.state,
     "CONNECTED": lambda backend: _CONNECTED[backend.connection],
-    "CALLS": lambda backend: "" if backend.under_way is None else str(backend.under_way),
+    "CALLS": lambda backend: "" if backend.in_flight is None else str(backend.in_flight),
     "EJECTED": lambda backend: "yes" if backend.ejected else "no",
 }
 
@@ -41,14 +41,14 @@ async def look(channel: PoolChannel, *, timeout: float) -> str:
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout):
-            while not channel.status().settled:
-                await channel.change()
+            while not channel.status().initialized:
+                await channel.wait_for_change()
     status = channel.status()
     if status.view is not None:
         return listing(status)
     if status.problem is not None:
         raise status.problem
-    if status.settled:
+    if status.initialized:
         raise NoBackendError(absent(status.pool))
     raise SourceError(f"{status.pool}: nothing was told within {timeout:g} s")
 
@@ -61,14 +61,14 @@ async def follow(channel: PoolChannel, show: Callable[[str], None]) -> NoReturn:
         if (seen := _seen(status)) != shown:
             shown = seen
             show(f"{listing(status)}\n")
-        await channel.change()
+        await channel.wait_for_change()
         await asyncio.sleep(_PAUSE)
 
 
 def _seen(status: Status) -> str:
     """All but the age, and nothing while nothing is known."""
     if status.view is None:
-        return absent(status.pool) if status.settled else ""
+        return absent(status.pool) if status.initialized else ""
     rows = [tuple(read(backend) or "-" for read in _COLUMNS.values()) for backend in status.backends]
     states = [backend.endpoint.state for backend in status.backends]
     counts = f"{states.count(EndpointState.READY)} ready, {states.count(EndpointState.DRAINING)} draining"

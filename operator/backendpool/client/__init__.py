@@ -31,9 +31,9 @@
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import (
-    Balancing,
     EmptyPolicy,
     FailurePercentage,
+    LoadBalancing,
     OutlierDetection,
     Policy,
     Preference,
@@ -48,13 +48,13 @@ from backendpool.client.status import BackendStatus, Status
 
 __all__ = [
     "BackendStatus",
-    "Balancing",
     "EmptyPolicy",
     "Endpoint",
     "EndpointSet",
     "EndpointState",
     "FailurePercentage",
     "HashKey",
+    "LoadBalancing",
     "OutlierDetection",
     "Policy",
     "PoolChannel",

@@ -195,11 +195,11 @@ class InterceptedCall:
                 compression=self._compression,
             )
         except grpc.aio.UsageError:
-            if not backend.has_left:
+            if not backend.removed:
                 raise
             raise EndedCall(StatusCode.UNAVAILABLE, unsent(target_uri(backend.endpoint))).error() from None
         if backend.observer is not None:
-            backend.begun(call)
+            backend.track(call)
         self.sent = call
         self._method.waiting.discard(self)
         self._sent.set()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from backendpool.client.dispatcher import Waiting
-from backendpool.client.subchannel import Backend
+from backendpool.client.subchannel import Subchannel
 
 
 def take_interceptors(callable_: Any) -> Sequence[Any]:
@@ -30,7 +30,7 @@ class InterceptedMethod:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Subchannel,
         form: str,
         name: str,
         interceptors: Sequence[Any],

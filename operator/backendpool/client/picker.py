@@ -1,4 +1,4 @@
-"""Whose turn it is: each policy has its picker."""
+"""Pickers: one for each policy, and one that prefers the client's zone."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from backendpool.client.policies.candidate import Candidate, RandomSource
 from backendpool.client.policies.consistent_hash import ConsistentHash
 from backendpool.client.policies.least_request import LeastRequest
 from backendpool.client.policies.locality import split
+from backendpool.client.policies.random import Random
 from backendpool.client.policies.round_robin import RoundRobin
-from backendpool.client.policies.uniform import Random
 from backendpool.client.policies.weighted_round_robin import WeightedRoundRobin
 
 T = TypeVar("T")
@@ -21,23 +21,23 @@ C = TypeVar("C", bound=Candidate)
 
 
 class Picker(Protocol[T]):
-    """A policy at work over the backends that can take a call now."""
+    """Picks the backend of each call from those that can take one."""
 
     def replace(self, items: tuple[T, ...]) -> None:
-        """Pick from ``items`` from now on; those that were there before come in the same order as before."""
+        """Pick from ``items`` from now on; those that stay keep their relative order."""
 
     def refresh(self) -> None:
-        """Go by the weights that the items have now, where the policy does; due whenever they may have changed."""
+        """Read the weights of the items again. Call it whenever they may have changed."""
 
     def pick(self, avoid: Collection[T] = (), key: bytes | None = None) -> T:
-        """One of the items, of which there must be some; of ``avoid`` only where there is no other.
+        """Pick one of the items, one of ``avoid`` only if there is no other.
 
-        By ``key`` only :class:`ConsistentHash` goes.
+        There must be an item. ``key`` is the call's hash key, which only :class:`ConsistentHash` uses.
         """
 
 
 def picker_for(policy: Policy, source: RandomSource = random) -> Picker[C]:
-    """The picker that a pool's policy asks for; chance comes from ``source``."""
+    """Return a new picker for ``policy``."""
     match policy:
         case Policy.ROUND_ROBIN:
             return RoundRobin(source)
@@ -52,9 +52,10 @@ def picker_for(policy: Policy, source: RandomSource = random) -> Picker[C]:
 
 
 class ZonePicker(Generic[C]):
-    """Picks in ``zone``, and elsewhere where that cannot take all calls (:func:`~.locality.split`).
+    """Prefers backends in ``zone``, and spills over if they cannot take all calls (:func:`~.locality.split`).
 
-    ``make`` makes the picker of each part; ``pool`` gives all backends, usable or not, by which zones are measured.
+    ``make`` makes the pickers of the zone and of the others. ``pool`` returns all backends, usable or not, by which the
+    zones are sized.
     """
 
     __slots__ = ("_chance", "_local", "_others", "_pool", "_share", "_zone")

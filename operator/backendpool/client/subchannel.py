@@ -1,7 +1,7 @@
-"""A backend and its one connection, from the first attempt to connect until its last call is done.
+"""A backend's one connection, from the first attempt to connect until its last call is done.
 
-A connection is made as soon as the backend is known and is kept up from then on, since a call that has to wait
-for a handshake is slow, and one that waits for a dead address fails. Whoever picks looks at ``connection``.
+A subchannel connects as soon as the backend is known and stays connected: a call that waits for a handshake is slow,
+and one that waits for a dead address fails. Pickers look at :attr:`Subchannel.connection`.
 """
 
 from __future__ import annotations
@@ -40,31 +40,32 @@ CHANNEL_OPTIONS: Final = (
 )
 
 AT_ONCE: Final = 10
-"""Backends that are connected to without a pause."""
+"""New backends that are connected to without a delay."""
 
-_EACH: Final = 0.01
-_LONGEST: Final = 3.0
+_STAGGER_SECONDS: Final = 0.01
+"""Per new backend beyond :data:`AT_ONCE`."""
+_MAX_STAGGER_SECONDS: Final = 3.0
 
-_SLACK: Final = 1.0
+_CLOSE_SLACK: Final = 1.0
 """Seconds that a channel may take to close beyond its grace."""
 
 
 class Connection(StrEnum):
-    """How it stands with a backend's connection."""
+    """State of a backend's connection."""
 
     CONNECTING = "connecting"
-    """Not up, and not known to fail: for the first time, or again after the server ended it."""
+    """The first attempt, or a reconnect after the server closed the connection."""
     CONNECTED = "connected"
     FAILED = "failed"
-    """The last attempt failed; it is tried again, and stays so until one succeeds."""
+    """The last attempt failed. Retries go on, and the state stays until one succeeds (gRFC A62)."""
 
 
-Observer = Callable[["Backend", grpc.aio.Call], None]
-"""Told that a backend's call is done: its code and trailing metadata are there (:func:`outcome.now`)."""
+Observer = Callable[["Subchannel", grpc.aio.Call], None]
+"""Called when a call of the subchannel is done: its code and trailing metadata can be read without waiting."""
 
 
 Dial = Callable[[Endpoint], grpc.aio.Channel]
-"""How a backend is connected to."""
+"""Makes the channel to an endpoint."""
 
 
 def dialer(
@@ -83,93 +84,94 @@ def dialer(
 PLAINTEXT: Final = dialer()
 
 
-class Backend:
-    """A backend that is kept connected; ``changed`` is told each change of ``connection``.
+class Subchannel:
+    """A connection to ``endpoint`` that is kept up; ``changed`` is called at each change of ``connection``.
 
-    It is connected to after ``delay`` seconds. ``under_way`` are its calls under way, and ``observer`` is told how each
-    ended: calls are watched only where there is an observer, since that costs as much as a pick. ``picked`` and
-    ``failed`` are counted in any case, as are ``connections`` and ``ejections``.
+    The first attempt to connect is made after ``delay`` seconds.
 
-    ``heard_at`` is when it last answered a call, or was connected to, and ``connected_at`` when that was; both by
-    :func:`time.monotonic`.
+    ``in_flight`` counts calls only while there is an ``observer``, since watching a call costs as much as a pick.
+    ``calls_started``, ``calls_failed``, ``connections`` and ``ejections`` are always counted. ``last_response_at`` (the
+    last answer, or the connect) and ``connected_at`` are moments of :func:`time.monotonic`. ``removed`` is True once
+    the subchannel is being closed.
 
-    To be made in a running event loop, and ended by :meth:`close`.
+    Create it in a running event loop, and end it by :meth:`close`.
     """
 
     __slots__ = (
         "_changed",
-        "_follower",
+        "_watcher",
+        "calls_failed",
+        "calls_started",
         "channel",
         "connected_at",
         "connection",
         "connections",
         "ejections",
         "endpoint",
-        "failed",
-        "has_left",
-        "heard_at",
+        "in_flight",
+        "last_response_at",
         "observer",
         "penalty",
-        "picked",
         "ramp",
-        "under_way",
+        "removed",
         "weight",
     )
 
     def __init__(
-        self, endpoint: Endpoint, changed: Callable[[Backend], None], dial: Dial = PLAINTEXT, delay: float = 0.0
+        self, endpoint: Endpoint, changed: Callable[[Subchannel], None], dial: Dial = PLAINTEXT, delay: float = 0.0
     ) -> None:
         self.endpoint = endpoint
-        self.under_way, self.weight, self.ramp = 0, 0.0, 1.0
+        self.in_flight, self.weight, self.ramp = 0, 0.0, 1.0
         self.penalty: Penalty | None = None
-        self.picked = self.failed = self.connections = self.ejections = 0
-        self.has_left = False
+        self.calls_started = self.calls_failed = self.connections = self.ejections = 0
+        self.removed = False
         self.connection = Connection.CONNECTING
         self.channel = dial(endpoint)
         self.observer: Observer | None = None
-        self.heard_at = self.connected_at = time.monotonic()
+        self.last_response_at = self.connected_at = time.monotonic()
         self._changed = changed
-        self._follower = asyncio.create_task(self._follow(delay))
+        self._watcher = asyncio.create_task(self._watch_connectivity(delay))
 
     @property
     def identity(self) -> tuple[str, int, str]:
-        """What makes it the same backend."""
+        """The endpoint's identity: address, port and pod UID."""
         return self.endpoint.identity
 
     @property
     def zone(self) -> str:
-        """Where it runs."""
+        """The endpoint's zone; empty if unknown."""
         return self.endpoint.zone
 
     @property
     def active(self) -> int:
-        """Calls under way, and those that count as such (:mod:`~.policies.penalty`)."""
-        return self.under_way if self.penalty is None else self.under_way + self.penalty.calls(time.monotonic())
+        """Calls in flight, plus recent failures that count as such (:mod:`~.policies.penalty`)."""
+        return self.in_flight if self.penalty is None else self.in_flight + self.penalty.calls(time.monotonic())
 
-    def begun(self, call: grpc.aio.Call) -> None:
-        """Count ``call`` among those under way until it is done, and tell the observer of its end."""
-        self.under_way += 1
-        call.add_done_callback(self._ended)
+    def track(self, call: grpc.aio.Call) -> None:
+        """Count ``call`` as in flight until it is done, then call the observer."""
+        self.in_flight += 1
+        call.add_done_callback(self._call_done)
 
-    def succeed(self, before: Backend) -> None:
-        """Go on with the counts of ``before``, which was connected to until now, and has none of its own any more."""
-        self.picked, self.failed, before.picked, before.failed = before.picked, before.failed, 0, 0
+    def inherit_counters(self, before: Subchannel) -> None:
+        """Take over the counters of ``before``, the subchannel that this one replaces."""
+        self.calls_started, before.calls_started = before.calls_started, 0
+        self.calls_failed, before.calls_failed = before.calls_failed, 0
         self.connections, self.ejections = before.connections, before.ejections
 
     async def close(self, grace: float) -> None:
-        """Take no new calls, and cancel those under way that are not done after ``grace`` seconds."""
-        self.has_left = True
-        self._follower.cancel()
-        await asyncio.wait([self._follower])
+        """Close the channel; calls that are still in flight after ``grace`` seconds are cancelled."""
+        self.removed = True
+        self._watcher.cancel()
+        await asyncio.wait([self._watcher])
         await self.channel.close(grace)
 
-    def _ended(self, call: grpc.aio.Call) -> None:
-        self.under_way -= 1
+    def _call_done(self, call: grpc.aio.Call) -> None:
+        self.in_flight -= 1
         if self.observer is not None:
             self.observer(self, call)
 
-    async def _follow(self, delay: float) -> None:
-        """Keep the channel from idling, and ``connection`` as the channel has it."""
+    async def _watch_connectivity(self, delay: float) -> None:
+        """Keep the channel connected, and ``connection`` up to date."""
         await asyncio.sleep(delay)
         while True:
             state = self.channel.get_state(try_to_connect=True)
@@ -178,13 +180,13 @@ class Backend:
                 self.connection = connection
                 if connection is Connection.CONNECTED:
                     self.connections += 1
-                    self.heard_at = self.connected_at = time.monotonic()
+                    self.last_response_at = self.connected_at = time.monotonic()
                 self._changed(self)
             await self.channel.wait_for_state_change(state)
 
 
 def _connection(state: ChannelConnectivity, before: Connection) -> Connection:
-    """A failure lasts until there is a connection, for each retry passes through CONNECTING (gRFC A62)."""
+    """Map gRPC's state. FAILED lasts until READY, since each retry passes through CONNECTING (gRFC A62)."""
     if state is ChannelConnectivity.READY:
         return Connection.CONNECTED
     if state is ChannelConnectivity.TRANSIENT_FAILURE or before is Connection.FAILED:
@@ -193,51 +195,56 @@ def _connection(state: ChannelConnectivity, before: Connection) -> Connection:
 
 
 def target_uri(endpoint: Endpoint) -> str:
-    """The endpoint as gRPC's name syntax has it, with the scheme that says that no resolver need be asked."""
+    """Return the endpoint in gRPC's name syntax, with the scheme of a literal address, which needs no resolver."""
     scheme = "ipv6" if ":" in endpoint.address else "ipv4"
     return f"{scheme}:{endpoint.target}"
 
 
-class Retiring:
-    """To be made in a running event loop, and ended by :meth:`aclose`."""
+class DrainingSubchannels:
+    """Subchannels that get no new calls: their calls finish, and their counters are kept.
+
+    Create it in a running event loop, and end it by :meth:`aclose`.
+    """
 
     def __init__(self) -> None:
-        self._closing: dict[asyncio.Task[None], Backend] = {}
-        self._picked = self._failed = 0  # by those that are gone
+        self._closing: dict[asyncio.Task[None], Subchannel] = {}
+        self._calls_started = self._calls_failed = 0  # of those that are closed
 
-    def retire(self, backend: Backend, grace: float) -> None:
-        """Close ``backend``; calls under way have ``grace`` seconds to finish."""
-        task = asyncio.create_task(backend.close(grace))
-        self._closing[task] = backend
+    def drain(self, subchannel: Subchannel, grace: float) -> None:
+        """Close ``subchannel``; its calls in flight have ``grace`` seconds to finish."""
+        task = asyncio.create_task(subchannel.close(grace))
+        self._closing[task] = subchannel
         task.add_done_callback(self._closed)
 
-    def totals(self, there: Collection[Backend]) -> tuple[int, int]:
-        """Attempts, and those that failed, of these backends and of all that were retired."""
-        counted = (*there, *self._closing.values())
-        return self._picked + sum(one.picked for one in counted), self._failed + sum(one.failed for one in counted)
+    def totals(self, active: Collection[Subchannel]) -> tuple[int, int]:
+        """Return calls started and calls failed, of the ``active`` subchannels and of all that were ever drained."""
+        counted = (*active, *self._closing.values())
+        started, failed = sum(one.calls_started for one in counted), sum(one.calls_failed for one in counted)
+        return self._calls_started + started, self._calls_failed + failed
 
     async def aclose(self, grace: float) -> None:
-        """Wait until all are closed, for ``grace`` seconds at most; calls that are not done then are cancelled."""
+        """Wait up to ``grace`` seconds until all are closed, then cancel the calls that are left."""
         if not self._closing:
             return
-        _, late = await asyncio.wait(self._closing, timeout=grace + _SLACK)
+        _, late = await asyncio.wait(self._closing, timeout=grace + _CLOSE_SLACK)
         channels = [self._closing[task].channel for task in late]
         for task in late:
             task.cancel()
         await asyncio.gather(*(channel.close() for channel in channels))
 
     def _closed(self, closing: asyncio.Task[None]) -> None:
-        backend = self._closing.pop(closing)
-        self._picked += backend.picked
-        self._failed += backend.failed
+        subchannel = self._closing.pop(closing)
+        self._calls_started += subchannel.calls_started
+        self._calls_failed += subchannel.calls_failed
 
 
-def delays(count: int, source: RandomSource = random) -> list[float]:
-    """Seconds before the first connection to each of ``count`` new backends, in any order.
+def connect_stagger(count: int, source: RandomSource = random) -> list[float]:
+    """Return the seconds before the first connect to each of ``count`` new backends, in random order.
 
-    All but :data:`AT_ONCE` are spread evenly over 10 ms for each of them, and over 3 s at most.
+    All but :data:`AT_ONCE` are spread evenly over 10 ms for each of them, up to 3 s, so that the many clients of a
+    large pool do not connect to the same backends at once.
     """
-    spread = min(max(0, count - AT_ONCE) * _EACH, _LONGEST)
+    spread = min(max(0, count - AT_ONCE) * _STAGGER_SECONDS, _MAX_STAGGER_SECONDS)
     found = [0.0 if place < AT_ONCE else source.uniform(0.0, spread) for place in range(count)]
     source.shuffle(found)
     return found

@@ -1,14 +1,13 @@
-"""Targets: where a client's endpoints come from, in a line. Pure.
+"""Targets: URIs that name where a client's endpoints come from. Pure.
 
 ::
 
     pool:///namespace/name                     the pool's status, by watch
-    pool:///name                               in the pod's own namespace, or that of the kubeconfig's context
-    lookaside://host:port/namespace/name       the pool's lookaside, by Watch; port 50055 where none is written
+    pool:///name                               in the namespace of the pod, or of the kubeconfig's context
+    lookaside://host:port/namespace/name       the pool's lookaside, by Watch; the default port is 50055
     file:///path                               a file in YAML or JSON
 
-The syntax is that of URIs (RFC 3986, for files RFC 8089); IPv6 hosts stand in brackets, and ``%20`` in a path is a
-space. ``str`` of a target is its line again.
+The syntax is that of URIs (RFC 3986; RFC 8089 for files), with IPv6 hosts in brackets. ``str`` of a target is its URI.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ _HOST: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?\.?")
 
 @dataclass(frozen=True, slots=True)
 class PoolTarget:
-    """A GrpcBackendPool; ``namespace`` is empty for the one that we are in."""
+    """A GrpcBackendPool; an empty ``namespace`` is the client's own."""
 
     namespace: str
     name: str
 
     @property
     def pool(self) -> str:
-        """What it is called in messages."""
+        """The pool's name in messages."""
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
     def __str__(self) -> str:
@@ -47,7 +46,7 @@ class PoolTarget:
 
 @dataclass(frozen=True, slots=True)
 class LookasideTarget:
-    """The lookaside of a pool; ``host`` is a DNS name or an IP address, without brackets."""
+    """A pool's lookaside; ``host`` is a DNS name or an IP address without brackets."""
 
     host: str
     port: int
@@ -56,12 +55,12 @@ class LookasideTarget:
 
     @property
     def pool(self) -> str:
-        """What it is called in messages."""
+        """The pool's name in messages."""
         return f"{self.namespace}/{self.name}"
 
     @property
     def uri(self) -> str:
-        """What gRPC connects to: all addresses that DNS has for the host."""
+        """The gRPC target: all addresses of the host in DNS."""
         return f"dns:///{join_authority(self.host, self.port)}"
 
     def __str__(self) -> str:
@@ -70,13 +69,13 @@ class LookasideTarget:
 
 @dataclass(frozen=True, slots=True)
 class FileTarget:
-    """A file on this machine, by its absolute path."""
+    """A local file, by its absolute path."""
 
     path: PurePosixPath
 
     @property
     def pool(self) -> str:
-        """What it is called in messages."""
+        """The pool's name in messages."""
         return str(self.path)
 
     def __str__(self) -> str:
@@ -87,7 +86,7 @@ Target: TypeAlias = PoolTarget | LookasideTarget | FileTarget
 
 
 def parse_target(text: str) -> Target:
-    """The target that ``text`` names; raises :class:`~backendpool.errors.TargetError` with what to write instead."""
+    """Parse a target; raises :class:`~backendpool.errors.TargetError`."""
     scheme, separator, rest = text.partition("://")
     parse = _PARSERS.get(scheme) if separator else None
     try:
@@ -135,7 +134,7 @@ def _check_label(part: str, text: str) -> str:
 
 
 def _check_host(host: str) -> str:
-    """A DNS name as it is written, an IP address in its one canonical form (RFC 5952)."""
+    """Return a DNS name as it is, an IP address in canonical form (RFC 5952)."""
     with suppress(ValueError):
         return str(ip_address(host))
     if not _HOST.fullmatch(host):
@@ -144,7 +143,10 @@ def _check_host(host: str) -> str:
 
 
 def split_authority(text: str, default_port: int | None = None) -> tuple[str, int]:
-    """Host and port, an IPv6 host without its brackets; raises :class:`ValueError` with what to write."""
+    """Split ``host:port`` (RFC 3986, section 3.2.2); an IPv6 host is returned without brackets.
+
+    Raises :class:`ValueError` with what to write.
+    """
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
         host, port = text, "" if default_port is None else str(default_port)
@@ -160,5 +162,5 @@ def split_authority(text: str, default_port: int | None = None) -> tuple[str, in
 
 
 def join_authority(host: str, port: int) -> str:
-    """The text of both, an IPv6 host in brackets."""
+    """Join ``host:port``, with brackets around an IPv6 host."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from backendpool.api.endpoints import EndpointSet
-from backendpool.api.load_balancing import Balancing, EmptyPolicy
+from backendpool.api.load_balancing import EmptyPolicy, LoadBalancing
 from backendpool.api.pool import PoolView
 
 
@@ -19,7 +19,7 @@ class Publisher:
     def __init__(
         self,
         endpoints: Callable[[], EndpointSet | None],
-        balancing: Callable[[], Balancing | None],
+        balancing: Callable[[], LoadBalancing | None],
         told: Callable[[PoolView], None],
         kept: Callable[[PoolView], None],
     ) -> None:
@@ -48,7 +48,7 @@ class Publisher:
             self._last_kept = kept
             self._kept(kept)
 
-    def _or_last(self, endpoints: EndpointSet, balancing: Balancing) -> EndpointSet:
+    def _or_last(self, endpoints: EndpointSet, balancing: LoadBalancing) -> EndpointSet:
         if endpoints.endpoints or self._last_kept is None or balancing.empty_policy is not EmptyPolicy.KEEP_LAST:
             return endpoints
         return self._last_kept.endpoints

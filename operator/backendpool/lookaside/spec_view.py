@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from backendpool.api.load_balancing import DEFAULT, Balancing
+from backendpool.api.load_balancing import DEFAULT, LoadBalancing
 from backendpool.api.pool import parse_pool
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import Change, Reflector, ReflectorMetrics
@@ -29,7 +29,7 @@ class SpecView:
     ) -> None:
         self._changed = changed
         self._balancing = DEFAULT
-        self._reflector: Reflector[Balancing] = Reflector(
+        self._reflector: Reflector[LoadBalancing] = Reflector(
             api,
             POOLS,
             _parse,
@@ -47,7 +47,7 @@ class SpecView:
         """Return once the spec is known."""
         await self._reflector.wait_synced()
 
-    def balancing(self) -> Balancing | None:
+    def balancing(self) -> LoadBalancing | None:
         """The current one; None before it was first known."""
         return self._balancing if self._reflector.synced else None
 
@@ -57,11 +57,11 @@ class SpecView:
             return None
         return f"the pool's spec is not known yet: {self._reflector.problem or 'reading it for the first time'}"
 
-    def _take(self, change: Change[Balancing]) -> None:
+    def _take(self, change: Change[LoadBalancing]) -> None:
         if change.new is not None:
             self._balancing = change.new
             self._changed()
 
 
-def _parse(obj: dict[str, Any]) -> Balancing:
+def _parse(obj: dict[str, Any]) -> LoadBalancing:
     return parse_pool(obj).valid_spec().balancing

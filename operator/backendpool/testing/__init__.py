@@ -4,7 +4,7 @@
 
     async with FakePool(lambda server: add_GreetServiceServicer_to_server(Greeter(), server), count=3) as pool:
         async with connect(pool) as channel:
-            await pool.tried_by(channel)
+            await pool.wait_until_connected(channel)
             ...
             await pool.kill(0)
 """
@@ -20,7 +20,7 @@ from typing import Final, Self
 import grpc.aio
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.api.load_balancing import DEFAULT, Balancing
+from backendpool.api.load_balancing import DEFAULT, LoadBalancing
 from backendpool.api.pool import PoolView
 from backendpool.client.channel import PoolChannel
 from backendpool.client.subchannel import Connection
@@ -40,7 +40,7 @@ class FakePool:
     Servers run in the context. One that is not listed any more goes on until its end, with the calls under way there.
     """
 
-    def __init__(self, register: Register | None = None, count: int = 0, *, balancing: Balancing = DEFAULT) -> None:
+    def __init__(self, register: Register | None = None, count: int = 0, *, balancing: LoadBalancing = DEFAULT) -> None:
         self._register = register
         self._count = count
         self._balancing = balancing
@@ -74,7 +74,7 @@ class FakePool:
         """What clients are told."""
         return PoolView(EndpointSet.of(self._endpoints), self._balancing)
 
-    def set(self, endpoints: Iterable[Endpoint], balancing: Balancing | None = None) -> None:
+    def set(self, endpoints: Iterable[Endpoint], balancing: LoadBalancing | None = None) -> None:
         """List ``endpoints``, whoever is there, and ask for ``balancing`` from now on if it is given."""
         self._endpoints = tuple(endpoints)
         self._balancing = balancing or self._balancing
@@ -98,15 +98,15 @@ class FakePool:
         """
         await self._servers[self._endpoints[place].identity].stop(None)
 
-    async def tried_by(self, channel: PoolChannel) -> None:
+    async def wait_until_connected(self, channel: PoolChannel) -> None:
         """Wait until ``channel`` knows the pool as it is now, and has tried to connect to each endpoint.
 
         It is for a channel that takes all endpoints, and no subset of them.
         """
-        while not self._is_tried(channel):
-            await channel.change()
+        while not self._has_tried_all(channel):
+            await channel.wait_for_change()
 
-    def _is_tried(self, channel: PoolChannel) -> bool:
+    def _has_tried_all(self, channel: PoolChannel) -> bool:
         backends = channel.status().backends
         known = tuple(backend.endpoint for backend in backends) == self.view.endpoints.endpoints
         return known and all(backend.connection is not Connection.CONNECTING for backend in backends)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import (
-    Balancing,
     EmptyPolicy,
     FailurePercentage,
+    LoadBalancing,
     OutlierDetection,
     Policy,
     Preference,
@@ -35,12 +35,12 @@ OUTLIERS = st.builds(
     failure_percentage=st.none() | st.builds(FailurePercentage, PERCENT, PERCENT, MANY, MANY),
 )
 BALANCINGS = st.builds(
-    Balancing,
+    LoadBalancing,
     policy=st.sampled_from([policy for policy in Policy if policy is not Policy.CONSISTENT_HASH]),
     empty_policy=st.sampled_from(EmptyPolicy),
     outliers=st.none() | OUTLIERS,
     prefer=st.none() | st.sampled_from(Preference),
-) | st.builds(Balancing, policy=st.just(Policy.CONSISTENT_HASH), hash_header=st.text("abc", min_size=1))
+) | st.builds(LoadBalancing, policy=st.just(Policy.CONSISTENT_HASH), hash_header=st.text("abc", min_size=1))
 ENDPOINTS = st.builds(
     Endpoint,
     address=st.ip_addresses().map(str),

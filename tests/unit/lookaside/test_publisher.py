@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from backendpool.api.endpoints import EndpointSet
-from backendpool.api.load_balancing import DEFAULT, Balancing, EmptyPolicy, Policy
+from backendpool.api.load_balancing import DEFAULT, EmptyPolicy, LoadBalancing, Policy
 from backendpool.api.pool import PoolView
 from backendpool.lookaside.publisher import Publisher
 from tests.unit.lookaside.views import view
 
-KEEP = Balancing(empty_policy=EmptyPolicy.KEEP_LAST)
+KEEP = LoadBalancing(empty_policy=EmptyPolicy.KEEP_LAST)
 
 
 class Known:
     """What the two views know, and what was handed on."""
 
-    def __init__(self, endpoints: EndpointSet | None = None, balancing: Balancing | None = None) -> None:
+    def __init__(self, endpoints: EndpointSet | None = None, balancing: LoadBalancing | None = None) -> None:
         self.endpoints = endpoints
         self.balancing = balancing
         self.told: list[PoolView] = []
         self.kept: list[PoolView] = []
         self.publisher = Publisher(lambda: self.endpoints, lambda: self.balancing, self.told.append, self.kept.append)
 
-    def now(self, *addresses: str, balancing: Balancing = DEFAULT) -> None:
+    def now(self, *addresses: str, balancing: LoadBalancing = DEFAULT) -> None:
         self.endpoints, self.balancing = view(*addresses).endpoints, balancing
         self.publisher.refresh()
 
@@ -30,7 +30,7 @@ def test_nothing_is_told_before_both_halves_are_known() -> None:
     """Endpoints without a policy, or a policy without endpoints, are no view."""
     known = Known(endpoints=view("10.0.0.1").endpoints)
     known.publisher.refresh()
-    known.endpoints, known.balancing = None, Balancing()
+    known.endpoints, known.balancing = None, LoadBalancing()
     known.publisher.refresh()
     assert (known.told, known.kept, known.publisher.kept_endpoints()) == ([], [], None)
 
@@ -41,8 +41,8 @@ def test_equal_view_is_told_once() -> None:
     known.now("10.0.0.1")
     known.now("10.0.0.1")
     assert known.told == known.kept == [view("10.0.0.1")]
-    known.now("10.0.0.1", balancing=Balancing(Policy.RANDOM))
-    known.now("10.0.0.2", balancing=Balancing(Policy.RANDOM))
+    known.now("10.0.0.1", balancing=LoadBalancing(Policy.RANDOM))
+    known.now("10.0.0.2", balancing=LoadBalancing(Policy.RANDOM))
     assert len(known.told) == len(known.kept) == 3
 
 

@@ -1,7 +1,7 @@
-"""Backends that fail more than others get no calls for a while: gRFC A50.
+"""Outlier detection (gRFC A50): eject backends that fail more calls than others for a while.
 
-Where the gRFC's words leave two ways open, it is done as gRPC's C-core does it: the cap on ejections holds before each
-one, so that the first is always allowed; and one that is ejected is not ejected again.
+Where the gRFC is ambiguous, this follows gRPC's C-core: the cap is checked before each ejection, so that the first one
+is always allowed, and an ejected backend is not ejected again.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def sweep(
     if settings.failure_percentage is not None:
         _eject(now, swept, _by_failures(stats, settings.failure_percentage, source), settings.max_ejection_percent)
     for found in swept.values():
-        _settle(now, found, settings)
+        _update_ejection(now, found, settings)
     return swept
 
 
@@ -108,8 +108,8 @@ def _eject(now: float, swept: Mapping[K, Stats], outliers: Iterator[K], most_per
             ejected += 1
 
 
-def _settle(now: float, found: Stats, settings: OutlierDetection) -> None:
-    """Let it in again when its time is over; with each sweep at work, an ejection of before counts for less."""
+def _update_ejection(now: float, found: Stats, settings: OutlierDetection) -> None:
+    """End the ejection when its time is over; each sweep without one decrements the multiplier (gRFC A50)."""
     if found.ejected_at is None:
         found.multiplier = max(0, found.multiplier - 1)
         return

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from grpc.aio import Metadata
 
-from backendpool.api.load_balancing import Balancing, Policy
+from backendpool.api.load_balancing import LoadBalancing, Policy
 from backendpool.client.options import Options
 from backendpool.client.subchannel import Connection
 from tests.unit.client.selection.selected import Selected, backends
 
-HASHED = Balancing(Policy.CONSISTENT_HASH, hash_header="User")
+HASHED = LoadBalancing(Policy.CONSISTENT_HASH, hash_header="User")
 
 
 @pytest.mark.parametrize(

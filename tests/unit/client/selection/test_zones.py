@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from grpc import StatusCode
 
-from backendpool.api.load_balancing import Balancing, Preference
+from backendpool.api.load_balancing import LoadBalancing, Preference
 from backendpool.client.options import Options
 from backendpool.client.subchannel import Connection
 from tests.unit.client.selection.selected import OUTLIERS, Selected, backends, near
@@ -15,7 +15,7 @@ from tests.unit.client.selection.selected import OUTLIERS, Selected, backends, n
 async def test_own_zone_comes_first_and_spills_over() -> None:
     """A zone with enough of the pool keeps all its calls; one with too little of it keeps what it can take."""
     async with backends("a", "a", "b", "b") as four:
-        selected = Selected(four, Balancing(prefer=Preference.ZONE), Options(zone="a"))
+        selected = Selected(four, LoadBalancing(prefer=Preference.ZONE), Options(zone="a"))
         assert selected.shares(20) == {"0": 10, "1": 10}
         four[0].connection = Connection.FAILED
         selected.selection.replace(four)
@@ -28,7 +28,7 @@ async def test_own_zone_comes_first_and_spills_over() -> None:
 async def test_ejected_ones_count_as_gone_from_their_zone() -> None:
     """So calls spill over to where they succeed."""
     async with backends("a", "a", "b", "b") as four:
-        balancing = Balancing(prefer=Preference.ZONE, outliers=replace(OUTLIERS, max_ejection_percent=50))
+        balancing = LoadBalancing(prefer=Preference.ZONE, outliers=replace(OUTLIERS, max_ejection_percent=50))
         selected = Selected(four, balancing, Options(zone="a"))
         selected.call(four[0], StatusCode.INTERNAL, times=20)
         selected.passes(OUTLIERS.interval)
@@ -38,4 +38,4 @@ async def test_ejected_ones_count_as_gone_from_their_zone() -> None:
 async def test_zones_are_nothing_to_a_client_that_is_in_none() -> None:
     """It calls all, whatever the pool's author prefers."""
     async with backends("a", "b") as two:
-        assert Selected(two, Balancing(prefer=Preference.ZONE)).shares(20) == {"0": 10, "1": 10}
+        assert Selected(two, LoadBalancing(prefer=Preference.ZONE)).shares(20) == {"0": 10, "1": 10}

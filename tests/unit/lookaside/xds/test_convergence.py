@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from backendpool.api.load_balancing import Balancing, Policy
+from backendpool.api.load_balancing import LoadBalancing, Policy
 from backendpool.lookaside.xds.names import TYPES
 from backendpool.lookaside.xds.snapshot import Publication
 from tests.unit.lookaside.views import publication
@@ -35,7 +35,7 @@ class Conversing(RuleBasedStateMachine):
 
     @rule(addresses=ADDRESSES, policy=st.sampled_from(Policy))
     def change(self, addresses: set[str], policy: Policy) -> None:
-        self.now = publication(*addresses, balancing=Balancing(policy))
+        self.now = publication(*addresses, balancing=LoadBalancing(policy))
 
     @rule(type_url=st.sampled_from(TYPES), names=NAMES)
     def want(self, type_url: str, names: frozenset[str]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from backendpool.api.load_balancing import Balancing, Policy
+from backendpool.api.load_balancing import LoadBalancing, Policy
 from backendpool.lookaside.xds.conversation import Verdict
 from tests.unit.lookaside.views import NAME, publication
 from tests.unit.lookaside.xds.talk import CLUSTER, ENDPOINTS, LISTENER, Delta, Told
 
 ONE = publication("10.0.0.1")
 TWO = publication("10.0.0.1", "10.0.0.2")
-OTHER_POLICY = publication("10.0.0.1", balancing=Balancing(Policy.LEAST_REQUEST))
+OTHER_POLICY = publication("10.0.0.1", balancing=LoadBalancing(Policy.LEAST_REQUEST))
 
 
 def test_only_what_is_lacking_is_sent() -> None:

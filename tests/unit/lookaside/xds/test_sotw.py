@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from google.protobuf.message import DecodeError
 
-from backendpool.api.load_balancing import Balancing, Policy, Preference
+from backendpool.api.load_balancing import LoadBalancing, Policy, Preference
 from backendpool.lookaside.xds.conversation import Verdict
 from backendpool.lookaside.xds.snapshot import Publication
 from backendpool.lookaside.xds.sotw import SotwConversation
@@ -14,7 +14,7 @@ from tests.unit.lookaside.xds.talk import CLUSTER, ENDPOINTS, LISTENER, ROUTES, 
 
 ONE = publication("10.0.0.1")
 TWO = publication("10.0.0.1", "10.0.0.2")
-OTHER_POLICY = publication("10.0.0.1", balancing=Balancing(Policy.LEAST_REQUEST))
+OTHER_POLICY = publication("10.0.0.1", balancing=LoadBalancing(Policy.LEAST_REQUEST))
 
 
 def follower(now: Publication = ONE) -> Sotw:

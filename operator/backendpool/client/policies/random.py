@@ -1,4 +1,4 @@
-"""Any of them."""
+"""The random policy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Random(Generic[T]):
-    """Any of them, each as likely as the others, whatever was picked before."""
+    """Picks each item with the same probability."""
 
     __slots__ = ("_items", "_random")
 
