@@ -170,7 +170,7 @@ def test_options_are_those_of_connect() -> None:
     rows = table(section(CLIENT, "Options"), "option", "default", "unit", "meaning")
     parameters = [one for one in inspect.signature(connect).parameters.values() if one.kind is one.KEYWORD_ONLY]
     assert [(row["option"], row["default"]) for row in rows] == [(one.name, repr(one.default)) for one in parameters]
-    assert {row["option"] for row in rows if row["unit"] == "seconds"} == {"slow_start", "drain"}
+    assert {row["option"] for row in rows if row["unit"] == "seconds"} == {"slow_start", "drain_timeout"}
 
 
 def test_numbers_are_those_of_the_code() -> None:
@@ -286,5 +286,5 @@ def test_fake_pool_can_do_what_it_says() -> None:
 
 def test_channel_has_what_it_is_said_to_have() -> None:
     """The two that grpc.aio's channels have not."""
-    assert inspect.iscoroutinefunction(PoolChannel.change)
+    assert inspect.iscoroutinefunction(PoolChannel.wait_for_change)
     assert not inspect.iscoroutinefunction(PoolChannel.status)

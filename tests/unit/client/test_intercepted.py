@@ -130,7 +130,7 @@ async def test_backend_that_leaves_before_a_call_is_sent(gate: Gate) -> None:
         pool = listing(a)
         async with connect(pool, drain_timeout=0) as channel:
             await pool.wait_until_connected(channel)
-            (backend,) = channel._balancer.backends
+            (backend,) = channel._balancer.subchannels
             call = asyncio.ensure_future(_response(unary(channel)(b"", timeout=10)))
             await gate.entered.wait()
             pool.set([b.endpoint])
@@ -146,7 +146,7 @@ async def test_backend_that_leaves_and_no_other(gate: Gate) -> None:
         pool = listing(a)
         async with connect(pool, drain_timeout=0) as channel:
             await pool.wait_until_connected(channel)
-            (backend,) = channel._balancer.backends
+            (backend,) = channel._balancer.subchannels
             call = unary(channel)(b"", timeout=10)
             asked = asyncio.ensure_future(call.details())
             await gate.entered.wait()

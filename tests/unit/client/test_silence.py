@@ -41,7 +41,7 @@ def call(channel: PoolChannel, timeout: float = PATIENT) -> Any:
 
 
 def connections(channel: PoolChannel) -> set[int]:
-    return {id(backend.channel) for backend in channel._balancer.backends}
+    return {id(backend.channel) for backend in channel._balancer.subchannels}
 
 
 async def left(channel: PoolChannel) -> None:
