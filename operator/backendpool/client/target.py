@@ -22,9 +22,10 @@ from typing import Final, TypeAlias
 from urllib.parse import quote, unquote
 
 from backendpool.api.constants import LOOKASIDE_PORT, is_label
+from backendpool.api.endpoints import join_host_port
 from backendpool.errors import TargetError
 
-_FORMS: Final = "write pool:///namespace/name, lookaside://host:port/namespace/name or file:///path"
+_FORMS: Final = "expected pool:///namespace/name, lookaside://host:port/namespace/name or file:///path"
 _HOST: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?\.?")
 
 
@@ -61,10 +62,10 @@ class LookasideTarget:
     @property
     def uri(self) -> str:
         """The gRPC target: all addresses of the host in DNS."""
-        return f"dns:///{join_authority(self.host, self.port)}"
+        return f"dns:///{join_host_port(self.host, self.port)}"
 
     def __str__(self) -> str:
-        return f"lookaside://{join_authority(self.host, self.port)}/{self.namespace}/{self.name}"
+        return f"lookaside://{join_host_port(self.host, self.port)}/{self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +95,15 @@ def parse_target(text: str) -> Target:
             raise ValueError(_FORMS)
         return parse(rest)
     except ValueError as error:
-        raise TargetError(f"{text!r} is no target: {error}") from None
+        raise TargetError(f"invalid target {text!r}: {error}") from None
 
 
 def _pool(rest: str) -> PoolTarget:
     if not rest.startswith("/"):
-        raise ValueError("a pool is on no host: write pool:///namespace/name, with three slashes")
+        raise ValueError("a pool is on no host: expected pool:///namespace/name, with three slashes")
     namespace, _, name = rest[1:].rpartition("/")
     if "/" in namespace or rest.startswith("//"):
-        raise ValueError("write pool:///namespace/name, or pool:///name for the namespace that you are in")
+        raise ValueError("expected pool:///namespace/name, or pool:///name for the namespace that you are in")
     if namespace:
         _check_label("namespace", namespace)
     return PoolTarget(namespace, _check_label("name", name))
@@ -111,8 +112,8 @@ def _pool(rest: str) -> PoolTarget:
 def _lookaside(rest: str) -> LookasideTarget:
     authority, _, path = rest.partition("/")
     if path.count("/") != 1:
-        raise ValueError("write lookaside://host:port/namespace/name")
-    host, port = split_authority(authority, LOOKASIDE_PORT)
+        raise ValueError("expected lookaside://host:port/namespace/name")
+    host, port = split_host_port(authority, LOOKASIDE_PORT)
     namespace, name = path.split("/")
     return LookasideTarget(_check_host(host), port, _check_label("namespace", namespace), _check_label("name", name))
 
@@ -120,7 +121,7 @@ def _lookaside(rest: str) -> LookasideTarget:
 def _file(rest: str) -> FileTarget:
     path = PurePosixPath(unquote(rest, errors="surrogateescape"))
     if not rest.startswith("/") or path.name == "" or "\0" in str(path):
-        raise ValueError("write file:///path with three slashes and an absolute path")
+        raise ValueError("expected file:///path with three slashes and an absolute path")
     return FileTarget(path)
 
 
@@ -142,7 +143,7 @@ def _check_host(host: str) -> str:
     return host
 
 
-def split_authority(text: str, default_port: int | None = None) -> tuple[str, int]:
+def split_host_port(text: str, default_port: int | None = None) -> tuple[str, int]:
     """Split ``host:port`` (RFC 3986, section 3.2.2); an IPv6 host is returned without brackets.
 
     Raises :class:`ValueError` with what to write.
@@ -159,8 +160,3 @@ def split_authority(text: str, default_port: int | None = None) -> tuple[str, in
     if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
         raise ValueError(f"write a port from 1 to 65535 after the host, not {text!r}")
     return host, int(port)
-
-
-def join_authority(host: str, port: int) -> str:
-    """Join ``host:port``, with brackets around an IPv6 host."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -214,7 +214,7 @@ async def test_silence_exits_1() -> None:
 async def test_target_that_names_nothing_exits_2() -> None:
     """With what to write."""
     code, _, err = await run("greetserver")
-    assert (code, "write pool:///namespace/name" in err) == (2, True)
+    assert (code, "expected pool:///namespace/name" in err) == (2, True)
 
 
 async def test_lookaside_with_mutual_tls_is_asked(tmp_path: Path) -> None:

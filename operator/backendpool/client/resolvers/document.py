@@ -24,7 +24,7 @@ from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import parse_load_balancing
 from backendpool.api.pool import PoolView
 from backendpool.api.validation import choice, integer, mapping
-from backendpool.client.target import split_authority
+from backendpool.client.target import split_host_port
 from backendpool.errors import SourceError, SpecError
 from backendpool.runtime.extras import extra
 
@@ -77,7 +77,7 @@ def _endpoint(path: str, value: object) -> Endpoint:
 
 def _split(path: str, text: str) -> dict[str, Any]:
     try:
-        address, port = split_authority(text)
+        address, port = split_host_port(text)
     except ValueError as error:
         raise SpecError(path, str(error)) from None
     return {"address": address, "port": port}
