@@ -24,7 +24,7 @@ class Random(Generic[T]):
         self._items = items
 
     def refresh(self) -> None:
-        """Nothing here goes by weights."""
+        """Do nothing: weights are not used."""
 
     def pick(self, avoid: Collection[T] = (), key: bytes | None = None) -> T:
         return self._random.choice(preferred(self._items, avoid))
