@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 
 from backendpool.api.endpoints import EndpointSet
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.lookaside.resolver import LookasideServicer, Resolver
 from backendpool.lookaside.topic import Topic
 from backendpool.lookaside.watch_service import EncodedSnapshot, WatchServicer

@@ -14,7 +14,7 @@ import grpc.aio
 from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.load_balancing import OutlierDetection, Policy
 from backendpool.client import PoolChannel, connect
-from backendpool.client.channels import CHANNEL_OPTIONS
+from backendpool.client.subchannel import CHANNEL_OPTIONS
 from bench.backends import STREAM, UNARY, endpoints
 from bench.rounds import Contestant, Cost, Work, compare
 
@@ -118,6 +118,6 @@ async def _pooled(port: int, backends: int, **options: Any) -> AsyncIterator[Poo
         yield EndpointSet.of(endpoints(backends, port))
 
     async with connect(told(), **options) as channel:
-        while not channel.status().settled:
+        while not channel.status().initialized:
             await asyncio.sleep(0.05)
         yield channel

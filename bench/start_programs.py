@@ -67,7 +67,7 @@ def _client() -> None:
     async def hold() -> None:
         async with _stalls() as longest, connect(target) as channel:
             while channel.status().view is None:
-                await channel.change()
+                await channel.wait_for_change()
             await _held(longest())
 
     asyncio.run(hold())

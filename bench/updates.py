@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.client.balancer import Balancer
 from bench.backends import endpoints
 from bench.rounds import Cost
@@ -51,5 +51,5 @@ def _another(current: list[Endpoint], number: int) -> Endpoint:
 
 
 async def _settled(balancer: Balancer) -> None:
-    while not balancer.settled or any(one.connection == "connecting" for one in balancer.backends):
+    while not balancer.initialized or any(one.connection == "connecting" for one in balancer.subchannels):
         await asyncio.sleep(0.01)

@@ -1,12 +1,13 @@
-"""The REST gateway: ``POST /greet`` in, a gRPC call out, by one of five ways to a backend.
+"""The REST gateway: turns ``POST /greet`` into a gRPC call, in one of six modes.
 
 ::
 
-    app        HTTP: routes, and each outcome as an answer
-    greeting   the body of a request    } pure
+    app        HTTP routes, and the answer to each outcome
+    greeting   the request body         } pure
     deadline   the grpc-timeout header  }
-    problems   what went wrong, as RFC 9457 has it
-    greeter    what a mode is
-    modes/     the five ways
-    server     all of it put together
+    problems   errors as problem details (RFC 9457)
+    greeter    what a mode provides
+    modes      the six modes
+    lookaside  mode lookaside: its connection to the lookaside, and those to backends
+    server     the server of all of them
 """

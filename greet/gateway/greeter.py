@@ -1,4 +1,4 @@
-"""What a mode is: something that greets."""
+"""Greeter: what a mode provides, and the one over a plain channel."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import grpc.aio
 
 from backendpool.errors import NoBackendError
 from greet.greet_pb2 import GreetingRequest, GreetingResponse
+from greet.greet_pb2_grpc import GreetServiceStub
 
 
 class LookupFailed(Exception):
@@ -20,24 +21,24 @@ class LookupFailed(Exception):
 
 
 class Greeter(Protocol):
-    """One way to the greet servers."""
+    """Calls the greet servers."""
 
     def unready(self) -> str | None:
-        """Why calls should not come here yet, in a sentence; None once they may, and for good then."""
+        """Return why the gateway is not ready, in a sentence, or None; once None, it stays None."""
 
     async def greet(self, request: GreetingRequest, timeout: float) -> GreetingResponse:
         """Make one call within ``timeout`` seconds.
 
-        Raises :class:`~backendpool.errors.NoBackendError` where nobody can take it, :class:`LookupFailed` where the
-        lookaside does not say who can, and :class:`grpc.aio.AioRpcError` where it failed.
+        Raises :class:`~backendpool.errors.NoBackendError` if no backend can take it, :class:`LookupFailed` if the
+        lookaside names none, and :class:`grpc.aio.AioRpcError` if the call failed.
         """
 
 
 async def answer_of(call: grpc.aio.UnaryUnaryCall[GreetingRequest, GreetingResponse]) -> GreetingResponse:
-    """The call's answer.
+    """Await ``call``; raise :class:`~backendpool.errors.NoBackendError` if its channel was closed.
 
-    gRPC raises CancelledError also where a channel that is closed cuts the call off. Nobody cancelled the task
-    then, and a handler that ends so would look as if its caller had gone: it is an error like others.
+    gRPC raises CancelledError for that, although nobody cancelled the task: a handler that ended so would look as if
+    its caller had hung up.
     """
     try:
         return await call
@@ -46,3 +47,16 @@ async def answer_of(call: grpc.aio.UnaryUnaryCall[GreetingRequest, GreetingRespo
         if task is not None and task.cancelling():
             raise
         raise NoBackendError("the backend left before it answered: try again") from None
+
+
+class ChannelGreeter:
+    """Leaves finding and choosing the backend to gRPC."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = GreetServiceStub(channel)
+
+    def unready(self) -> str | None:
+        return None
+
+    async def greet(self, request: GreetingRequest, timeout: float) -> GreetingResponse:
+        return await answer_of(self._stub.Greet(request, timeout=timeout))

@@ -1,7 +1,7 @@
-"""The gateway's server, put together: a mode, the HTTP in front of it, and their end.
+"""The gateway's HTTP server over a mode, and its graceful stop.
 
-Asked to stop, it says that it is not ready and goes on serving while kube-proxy and ingresses take notice; then
-it listens no more, and requests under way finish.
+On SIGTERM it turns unready and keeps serving while kube-proxy and ingresses take notice. Then it closes its listener,
+and requests in flight finish.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -20,8 +20,8 @@ from backendpool.runtime.signals import stop_requested
 from greet.gateway.app import Gateway, application
 from greet.gateway.greeter import Greeter
 from greet.gateway.metrics import GatewayMetrics
-from greet.gateway.modes import dns, lookaside, pool, sticky, watch, xds
-from greet.settings import GatewaySettings, Mode
+from greet.gateway.modes import connected
+from greet.settings import GatewaySettings
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ async def serve(settings: GatewaySettings) -> None:
     stop = stop_requested()
     registry = new_registry()
     metrics = GatewayMetrics(registry)
-    async with _connected(settings, metrics) as greeter, serving(settings, greeter, metrics, registry):
+    async with connected(settings, metrics) as greeter, serving(settings, greeter, metrics, registry):
         await stop.wait()
 
 
@@ -54,22 +54,6 @@ async def serving(
         await asyncio.sleep(settings.drain_seconds)
     finally:
         await runner.cleanup()
-
-
-def _connected(settings: GatewaySettings, metrics: GatewayMetrics) -> AbstractAsyncContextManager[Greeter]:
-    match settings.mode:
-        case Mode.STICKY:
-            return sticky.connected(settings)
-        case Mode.DNS:
-            return dns.connected(settings)
-        case Mode.LOOKASIDE:
-            return lookaside.connected(settings)
-        case Mode.XDS:
-            return xds.connected(settings)
-        case Mode.POOL:
-            return pool.connected(settings, metrics)
-        case Mode.WATCH:
-            return watch.connected(settings, metrics)
 
 
 async def _listen(runner: web.AppRunner, settings: GatewaySettings) -> None:

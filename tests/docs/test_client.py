@@ -20,11 +20,10 @@ import pytest
 import yaml
 
 from backendpool.client import BackendStatus, Endpoint, EndpointSet, EndpointState, PoolChannel, Status, connect
-from backendpool.client.channels import CHANNEL_OPTIONS, Connection
 from backendpool.client.resolvers.document import parse_view
 from backendpool.client.resolvers.lookaside import LookasideTiming
 from backendpool.client.retry import IDEMPOTENT, Budget
-from backendpool.client.spreading import AT_ONCE, delays
+from backendpool.client.subchannel import AT_ONCE, CHANNEL_OPTIONS, Connection, connect_stagger
 from backendpool.client.target import FileTarget, LookasideTarget, PoolTarget, parse_target
 from backendpool.testing import FakePool
 from tests.docs.markdown import CLIENT, REPOSITORY, block, commands, section, table
@@ -41,7 +40,7 @@ SHOWN_BY = {
     "there is no cluster to be found": ("client/test_connect.py", "test_no_cluster_fails_calls_and_says_why"),
     "a pod begins": ("client/test_balancer.py", "test_new_backend_takes_calls_once_connected"),
     "a pod terminates": ("client/test_balancer.py", "test_draining_backend_gets_no_new_calls"),
-    "a pod leaves the list": ("client/test_retiring.py", "test_call_cut_by_the_end_of_the_grace_is_unavailable"),
+    "a pod leaves the list": ("client/test_draining.py", "test_call_cut_by_the_end_of_the_grace_is_unavailable"),
     "a pod is killed": ("client/test_connect.py", "test_killed_backend_costs_no_idempotent_call"),
     "a connection is lost before a call leaves by it": (
         "client/test_attempts.py",
@@ -162,7 +161,7 @@ async def test_iterator_is_a_target() -> None:
     endpoints = run(block(section(CLIENT, "Targets"), "python"), look_up=look_up, **names)["endpoints"]
     async with connect(endpoints()) as channel, asyncio.timeout(10):
         while not channel.status().backends:
-            await channel.change()
+            await channel.wait_for_change()
         assert [backend.endpoint.target for backend in channel.status().backends] == ["127.0.0.1:50051"]
 
 
@@ -171,7 +170,7 @@ def test_options_are_those_of_connect() -> None:
     rows = table(section(CLIENT, "Options"), "option", "default", "unit", "meaning")
     parameters = [one for one in inspect.signature(connect).parameters.values() if one.kind is one.KEYWORD_ONLY]
     assert [(row["option"], row["default"]) for row in rows] == [(one.name, repr(one.default)) for one in parameters]
-    assert {row["option"] for row in rows if row["unit"] == "seconds"} == {"slow_start", "drain"}
+    assert {row["option"] for row in rows if row["unit"] == "seconds"} == {"slow_start", "drain_timeout"}
 
 
 def test_numbers_are_those_of_the_code() -> None:
@@ -187,7 +186,7 @@ def test_numbers_are_those_of_the_code() -> None:
     assert options["grpc.initial_reconnect_backoff_ms"] == 200
     assert options["grpc.max_reconnect_backoff_ms"] == 5_000
     assert LookasideTiming().longest_backoff == 5.0
-    assert (AT_ONCE, max(delays(10)) == 0.0, max(delays(100_000)) <= 3.0) == (10, True, True)
+    assert (AT_ONCE, max(connect_stagger(10)) == 0.0, max(connect_stagger(100_000)) <= 3.0) == (10, True, True)
 
 
 def test_channel_options_are_known_to_grpc() -> None:
@@ -287,5 +286,5 @@ def test_fake_pool_can_do_what_it_says() -> None:
 
 def test_channel_has_what_it_is_said_to_have() -> None:
     """The two that grpc.aio's channels have not."""
-    assert inspect.iscoroutinefunction(PoolChannel.change)
+    assert inspect.iscoroutinefunction(PoolChannel.wait_for_change)
     assert not inspect.iscoroutinefunction(PoolChannel.status)

@@ -17,8 +17,7 @@ import backendpool.cli
 import greet.cli
 from backendpool.api.conditions import ConditionType, Reason
 from backendpool.api.endpoints import Endpoint, EndpointSet
-from backendpool.api.pool import parse_pool
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView, parse_pool
 from backendpool.api.spec import PoolSpec
 from backendpool.children.lookaside import pod_template
 from backendpool.client import PoolChannel

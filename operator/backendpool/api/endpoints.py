@@ -41,9 +41,13 @@ class Endpoint:
 
     @property
     def target(self) -> str:
-        """``host:port`` in gRPC's name syntax, with an IPv6 host in brackets."""
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{host}:{self.port}"
+        """``host:port`` in gRPC's name syntax."""
+        return join_host_port(self.address, self.port)
+
+
+def join_host_port(host: str, port: int) -> str:
+    """Join ``host:port``, with brackets around an IPv6 host (RFC 3986, section 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,24 @@
-"""How a pool's clients shall spread their calls, as its author wrote it. Pure, no I/O.
+"""The load balancing part of a pool's spec: policy, outlier detection, locality. Pure.
 
-Numbers are as the schema has them: whole, durations in seconds, parts of a hundred in percent. The defaults of outlier
-detection are those of gRFC A50.
+Numbers are as in the schema: whole, durations in seconds, ratios in percent.
+
+The dataclasses of outlier detection are its field table: each field carries its name in the spec, its range and its
+default (gRFC A50). Parsing and printing go by it. The messages of ``backendpool.v1`` have the same names in JSON.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from backendpool.api.validation import choice, integer, mapping
 from backendpool.errors import SpecError
 
 MAX_SECONDS: Final = 86_400
+
+T = TypeVar("T")
 
 
 class Policy(StrEnum):
@@ -43,40 +47,47 @@ class Preference(StrEnum):
     """Those of its own zone."""
 
 
+def _number(name: str, default: int, low: int, high: int) -> Any:
+    """A field that is the whole number ``name`` of the spec, from ``low`` to ``high``."""
+    return field(default=default, metadata={"name": name, "range": (low, high)})
+
+
 @dataclass(frozen=True, slots=True)
 class SuccessRate:
-    """Eject a backend whose rate of success is that many thousandths of a standard deviation below the mean."""
+    """Eject a backend whose success rate is that many thousandths of a standard deviation below the mean."""
 
-    stdev_factor: int = 1900
-    enforcement_percent: int = 100
-    minimum_hosts: int = 5
-    request_volume: int = 100
+    stdev_factor: int = _number("stdevFactor", 1900, 1, 10_000)
+    enforcement_percent: int = _number("enforcementPercent", 100, 0, 100)
+    minimum_hosts: int = _number("minimumHosts", 5, 1, 10_000)
+    request_volume: int = _number("requestVolume", 100, 1, 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
 class FailurePercentage:
-    """Eject a backend of whose calls that many percent fail."""
+    """Eject a backend that fails more than that many percent of its calls."""
 
-    threshold: int = 85
-    enforcement_percent: int = 100
-    minimum_hosts: int = 5
-    request_volume: int = 50
+    threshold: int = _number("threshold", 85, 1, 100)
+    enforcement_percent: int = _number("enforcementPercent", 100, 0, 100)
+    minimum_hosts: int = _number("minimumHosts", 5, 1, 10_000)
+    request_volume: int = _number("requestVolume", 50, 1, 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
 class OutlierDetection:
-    """Backends that fail more than others get no calls for a while (gRFC A50); durations in seconds."""
+    """Eject backends that fail more calls than others for a while (gRFC A50); durations in seconds."""
 
-    interval: int = 10
-    base_ejection: int = 30
-    max_ejection: int = 300
-    max_ejection_percent: int = 10
-    success_rate: SuccessRate | None = None
-    failure_percentage: FailurePercentage | None = None
+    interval: int = _number("intervalSeconds", 10, 1, MAX_SECONDS)
+    base_ejection: int = _number("baseEjectionSeconds", 30, 1, MAX_SECONDS)
+    max_ejection: int = _number("maxEjectionSeconds", 300, 1, MAX_SECONDS)
+    max_ejection_percent: int = _number("maxEjectionPercent", 10, 0, 100)
+    success_rate: SuccessRate | None = field(default=None, metadata={"name": "successRate", "kind": SuccessRate})
+    failure_percentage: FailurePercentage | None = field(
+        default=None, metadata={"name": "failurePercentage", "kind": FailurePercentage}
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Balancing:
+class LoadBalancing:
     """What a client does with the endpoints of a pool.
 
     ``hash_header`` names the metadata key by whose value :attr:`Policy.CONSISTENT_HASH` chooses, and is empty for all
@@ -90,18 +101,18 @@ class Balancing:
     prefer: Preference | None = None
 
 
-DEFAULT: Final = Balancing()
+DEFAULT: Final = LoadBalancing()
 
 
-def parse_balancing(spec: Mapping[str, Any]) -> Balancing:
+def parse_load_balancing(spec: Mapping[str, Any]) -> LoadBalancing:
     """Read what of ``spec`` is about calls; raises :class:`SpecError` with the field where it cannot be acted on."""
     policy = choice(Policy, "spec.policy", spec.get("policy", Policy.ROUND_ROBIN))
     locality = mapping("spec.locality", spec.get("locality"))
-    return Balancing(
+    return LoadBalancing(
         policy=policy,
         empty_policy=choice(EmptyPolicy, "spec.emptyPolicy", spec.get("emptyPolicy", EmptyPolicy.FAIL)),
         hash_header=_hash_header(spec.get("consistentHash")) if policy is Policy.CONSISTENT_HASH else "",
-        outliers=_outliers(spec.get("outlierDetection")),
+        outliers=parse_outlier_detection("spec.outlierDetection", spec.get("outlierDetection")),
         prefer=choice(Preference, "spec.locality.prefer", locality["prefer"]) if "prefer" in locality else None,
     )
 
@@ -113,39 +124,27 @@ def _hash_header(value: object) -> str:
     return header
 
 
-def _outliers(value: object) -> OutlierDetection | None:
-    if value is None:
-        return None
-    path, default = "spec.outlierDetection", OutlierDetection()
-    fields = mapping(path, value)
-    rate, percentage = fields.get("successRate"), fields.get("failurePercentage")
-    return OutlierDetection(
-        interval=integer(path, fields, "intervalSeconds", default.interval, 1, MAX_SECONDS),
-        base_ejection=integer(path, fields, "baseEjectionSeconds", default.base_ejection, 1, MAX_SECONDS),
-        max_ejection=integer(path, fields, "maxEjectionSeconds", default.max_ejection, 1, MAX_SECONDS),
-        max_ejection_percent=integer(path, fields, "maxEjectionPercent", default.max_ejection_percent, 0, 100),
-        success_rate=None if rate is None else _success_rate(rate),
-        failure_percentage=None if percentage is None else _failure_percentage(percentage),
-    )
+def parse_outlier_detection(path: str, value: object) -> OutlierDetection | None:
+    """Read ``spec.outlierDetection``; raises :class:`SpecError` with the field."""
+    return None if value is None else _parse(OutlierDetection, path, value)
 
 
-def _success_rate(value: object) -> SuccessRate:
-    path, default = "spec.outlierDetection.successRate", SuccessRate()
-    fields = mapping(path, value)
-    return SuccessRate(
-        stdev_factor=integer(path, fields, "stdevFactor", default.stdev_factor, 1, 10_000),
-        enforcement_percent=integer(path, fields, "enforcementPercent", default.enforcement_percent, 0, 100),
-        minimum_hosts=integer(path, fields, "minimumHosts", default.minimum_hosts, 1, 10_000),
-        request_volume=integer(path, fields, "requestVolume", default.request_volume, 1, 1_000_000),
-    )
+def _parse(kind: type[T], path: str, value: object) -> T:
+    given, found = mapping(path, value), dict[str, Any]()
+    for each in fields(cast("type[Any]", kind)):
+        name, default = each.metadata["name"], cast("Any", each.default)
+        if "range" in each.metadata:
+            found[each.name] = integer(path, given, name, default, *each.metadata["range"])
+        elif given.get(name) is not None:
+            found[each.name] = _parse(each.metadata["kind"], f"{path}.{name}", given[name])
+    return kind(**found)
 
 
-def _failure_percentage(value: object) -> FailurePercentage:
-    path, default = "spec.outlierDetection.failurePercentage", FailurePercentage()
-    fields = mapping(path, value)
-    return FailurePercentage(
-        threshold=integer(path, fields, "threshold", default.threshold, 1, 100),
-        enforcement_percent=integer(path, fields, "enforcementPercent", default.enforcement_percent, 0, 100),
-        minimum_hosts=integer(path, fields, "minimumHosts", default.minimum_hosts, 1, 10_000),
-        request_volume=integer(path, fields, "requestVolume", default.request_volume, 1, 1_000_000),
-    )
+def outlier_detection_spec(outliers: OutlierDetection | SuccessRate | FailurePercentage) -> dict[str, Any]:
+    """Return ``spec.outlierDetection`` with all defaults written out."""
+    values = {each.metadata["name"]: getattr(outliers, each.name) for each in fields(outliers)}
+    return {
+        name: value if isinstance(value, int) else outlier_detection_spec(value)
+        for name, value in values.items()
+        if value is not None
+    }

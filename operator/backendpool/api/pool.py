@@ -1,7 +1,7 @@
-"""One GrpcBackendPool as the API server holds it, typed. Pure, no I/O.
+"""A GrpcBackendPool: :class:`Pool` as the API server holds it, :class:`PoolView` as clients see it. Pure.
 
-The metadata is what the operator needs to write safely: the uid that children are owned by, the generation
-that a status answers, the resource version that a status write is bound to.
+The metadata of a ``Pool`` is what the operator needs to write safely: the uid that children are owned by, the
+generation that a status answers, the resource version that a status write is bound to.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from backendpool.api.constants import lookaside_name
+from backendpool.api.endpoints import EndpointSet
+from backendpool.api.load_balancing import DEFAULT, LoadBalancing
 from backendpool.api.spec import PoolSpec, parse_spec
 from backendpool.errors import SpecError
 
@@ -50,6 +52,14 @@ class Pool:
         if isinstance(self.spec, SpecError):
             raise SpecError(self.spec.field, self.spec.problem)
         return self.spec
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """A pool's endpoints at one moment, and how its author wants calls to be spread over them."""
+
+    endpoints: EndpointSet
+    balancing: LoadBalancing = DEFAULT
 
 
 def lookaside_target(pool: Pool) -> str:

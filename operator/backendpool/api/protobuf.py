@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from google.protobuf.json_format import MessageToDict, ParseDict
+
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.api.load_balancing import Balancing, OutlierDetection, parse_balancing
-from backendpool.api.pool_view import PoolView
+from backendpool.api.load_balancing import LoadBalancing, outlier_detection_spec, parse_load_balancing
+from backendpool.api.pool import PoolView
 from backendpool.proto.v1 import endpoints_pb2 as v1
 
 _STATES: Final = {EndpointState.READY: v1.Endpoint.READY, EndpointState.DRAINING: v1.Endpoint.DRAINING}
@@ -27,7 +29,7 @@ def view_of(message: v1.EndpointSet) -> PoolView:
 
     Raises :class:`~backendpool.errors.SpecError` where this version does not know how calls are to be spread.
     """
-    return PoolView(endpoints_of(message), parse_balancing(_spec(message.balancing)))
+    return PoolView(endpoints_of(message), parse_load_balancing(_spec(message.balancing)))
 
 
 def endpoints_of(message: v1.EndpointSet) -> EndpointSet:
@@ -60,39 +62,14 @@ def _read_endpoint(endpoint: v1.Endpoint) -> Endpoint:
     )
 
 
-def _balancing(balancing: Balancing) -> v1.Balancing:
+def _balancing(balancing: LoadBalancing) -> v1.Balancing:
+    outliers = balancing.outliers
     return v1.Balancing(
         policy=balancing.policy,
         empty_policy=balancing.empty_policy,
         hash_header=balancing.hash_header,
         prefer=balancing.prefer or "",
-        outlier_detection=_outlier_detection(balancing.outliers) if balancing.outliers else None,
-    )
-
-
-def _outlier_detection(outliers: OutlierDetection) -> v1.OutlierDetection:
-    rate, percentage = outliers.success_rate, outliers.failure_percentage
-    return v1.OutlierDetection(
-        interval_seconds=outliers.interval,
-        base_ejection_seconds=outliers.base_ejection,
-        max_ejection_seconds=outliers.max_ejection,
-        max_ejection_percent=outliers.max_ejection_percent,
-        success_rate=v1.OutlierDetection.SuccessRate(
-            stdev_factor=rate.stdev_factor,
-            enforcement_percent=rate.enforcement_percent,
-            minimum_hosts=rate.minimum_hosts,
-            request_volume=rate.request_volume,
-        )
-        if rate
-        else None,
-        failure_percentage=v1.OutlierDetection.FailurePercentage(
-            threshold=percentage.threshold,
-            enforcement_percent=percentage.enforcement_percent,
-            minimum_hosts=percentage.minimum_hosts,
-            request_volume=percentage.request_volume,
-        )
-        if percentage
-        else None,
+        outlier_detection=ParseDict(outlier_detection_spec(outliers), v1.OutlierDetection()) if outliers else None,
     )
 
 
@@ -104,29 +81,6 @@ def _spec(balancing: v1.Balancing) -> dict[str, Any]:
     if balancing.prefer:
         spec["locality"] = {"prefer": balancing.prefer}
     if balancing.HasField("outlier_detection"):
-        spec["outlierDetection"] = _outlier_spec(balancing.outlier_detection)
+        # Its JSON names are those of the spec. A number of 0 is written: else the spec's default would take its place.
+        spec["outlierDetection"] = MessageToDict(balancing.outlier_detection, always_print_fields_with_no_presence=True)
     return spec
-
-
-def _outlier_spec(outliers: v1.OutlierDetection) -> dict[str, Any]:
-    spec: dict[str, Any] = {
-        "intervalSeconds": outliers.interval_seconds,
-        "baseEjectionSeconds": outliers.base_ejection_seconds,
-        "maxEjectionSeconds": outliers.max_ejection_seconds,
-        "maxEjectionPercent": outliers.max_ejection_percent,
-    }
-    if outliers.HasField("success_rate"):
-        rate = outliers.success_rate
-        spec["successRate"] = _volume(rate) | {"stdevFactor": rate.stdev_factor}
-    if outliers.HasField("failure_percentage"):
-        percentage = outliers.failure_percentage
-        spec["failurePercentage"] = _volume(percentage) | {"threshold": percentage.threshold}
-    return spec
-
-
-def _volume(of: v1.OutlierDetection.SuccessRate | v1.OutlierDetection.FailurePercentage) -> dict[str, int]:
-    return {
-        "enforcementPercent": of.enforcement_percent,
-        "minimumHosts": of.minimum_hosts,
-        "requestVolume": of.request_volume,
-    }

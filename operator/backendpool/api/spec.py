@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from backendpool.api.constants import LOOKASIDE_PORT
-from backendpool.api.load_balancing import DEFAULT, Balancing, parse_balancing
+from backendpool.api.load_balancing import DEFAULT, LoadBalancing, parse_load_balancing
 from backendpool.api.quantity import Quantity
 from backendpool.api.validation import integer, mapping
 from backendpool.errors import SpecError
@@ -48,7 +48,7 @@ class PoolSpec:
 
     selector: Mapping[str, str]
     port: int | str
-    balancing: Balancing = DEFAULT
+    balancing: LoadBalancing = DEFAULT
     lookaside: LookasideSpec = field(default_factory=LookasideSpec)
     readers: tuple[str, ...] = ()
     """Names of service accounts in the pool's namespace."""
@@ -60,7 +60,7 @@ def parse_spec(spec: object) -> PoolSpec:
     return PoolSpec(
         selector=_selector(fields.get("selector")),
         port=_port(fields.get("port")),
-        balancing=parse_balancing(fields),
+        balancing=parse_load_balancing(fields),
         lookaside=_lookaside(mapping("spec.lookaside", fields.get("lookaside"))),
         readers=_readers(fields.get("readers")),
     )

@@ -1,4 +1,4 @@
-"""The command ``backendpool``: one program, one sub-command for each of its parts."""
+"""The ``backendpool`` command and its sub-commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from backendpool.runtime.extras import extra
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the sub-command that ``argv`` names, and return the exit code."""
+    """Run a sub-command; return the exit code."""
     commands = {"operator": _operator, "lookaside": _lookaside, "bootstrap": _bootstrap, "endpoints": _endpoints}
     return cli_flags.main(_parser(), commands, argv)
 
@@ -69,7 +69,7 @@ def _endpoints_arguments(parser: argparse.ArgumentParser) -> None:
     )
     forms = "pool:///namespace/name, lookaside://host:port/namespace/name or file:///path"
     parser.add_argument("target", help=forms)
-    parser.add_argument("--watch", "-w", action="store_true", help="go on, and print them anew at each change")
+    parser.add_argument("--watch", "-w", action="store_true", help="keep running and print every change")
     patience = "seconds to wait for them and their connections, without --watch (default: %(default)s)"
     parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help=patience)
     tls = "for a lookaside with TLS: folder with ca.crt and, for mutual TLS, tls.crt and tls.key (default: none)"

@@ -1,4 +1,4 @@
-"""What a client sees of a pool, for people to read."""
+"""``backendpool endpoints``: print a pool as a client on this machine sees it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Final, NoReturn
 
 from backendpool.api.endpoints import EndpointState
 from backendpool.client.channel import PoolChannel
-from backendpool.client.channels import Connection
-from backendpool.client.reasons import absent
-from backendpool.client.status import BackendStatus, Status
+from backendpool.client.status import BackendStatus, Status, absent
+from backendpool.client.subchannel import Connection
 from backendpool.errors import NoBackendError, SourceError
 
 _CONNECTED: Final = {Connection.CONNECTED: "yes", Connection.CONNECTING: "not yet", Connection.FAILED: "no"}
@@ -22,54 +21,54 @@ _COLUMNS: Final[dict[str, Callable[[BackendStatus], str]]] = {
     "ZONE": lambda backend: backend.endpoint.zone,
     "STATE": lambda backend: backend.endpoint.state,
     "CONNECTED": lambda backend: _CONNECTED[backend.connection],
-    "CALLS": lambda backend: "" if backend.under_way is None else str(backend.under_way),
+    "CALLS": lambda backend: "" if backend.in_flight is None else str(backend.in_flight),
     "EJECTED": lambda backend: "yes" if backend.ejected else "no",
 }
 
 _PAUSE: Final = 0.1
-"""Seconds in which changes become one, such as the first connections to a pool's backends."""
+"""Seconds; changes within them are printed as one, such as the first connections."""
 
 
 def listing(status: Status) -> str:
-    """A line for each backend, and one for all of them with its age; where there is no pool, a sentence."""
-    return f"{_seen(status)}; {status.age:.1f} s old" if status.view is not None else _seen(status)
+    """Return a table of the backends and a summary line with the age; a sentence if there is no pool."""
+    return f"{_table(status)}; {status.age:.1f} s old" if status.view is not None else _table(status)
 
 
 async def look(channel: PoolChannel, *, timeout: float) -> str:
-    """The listing of ``channel``, once each backend was tried, or as far as it has come in ``timeout`` seconds.
+    """Return the listing once each backend was tried, at the latest after ``timeout`` seconds.
 
-    Raises the source's problem, or :class:`~backendpool.errors.NoBackendError` where there is no pool.
+    Raises the resolver's problem, or :class:`~backendpool.errors.NoBackendError` if there is no pool.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout):
-            while not channel.status().settled:
-                await channel.change()
+            while not channel.status().initialized:
+                await channel.wait_for_change()
     status = channel.status()
     if status.view is not None:
         return listing(status)
     if status.problem is not None:
         raise status.problem
-    if status.settled:
+    if status.initialized:
         raise NoBackendError(absent(status.pool))
     raise SourceError(f"{status.pool}: nothing was told within {timeout:g} s")
 
 
 async def follow(channel: PoolChannel, show: Callable[[str], None]) -> NoReturn:
-    """Show the listing of ``channel`` as soon as something is known, and at each change, until cancelled."""
+    """Show the listing at each change, until cancelled."""
     shown = ""
     while True:
         status = channel.status()
-        if (seen := _seen(status)) != shown:
-            shown = seen
+        if (table := _table(status)) != shown:
+            shown = table
             show(f"{listing(status)}\n")
-        await channel.change()
+        await channel.wait_for_change()
         await asyncio.sleep(_PAUSE)
 
 
-def _seen(status: Status) -> str:
-    """All but the age, and nothing while nothing is known."""
+def _table(status: Status) -> str:
+    """Return the listing without its age; empty while the pool is unknown."""
     if status.view is None:
-        return absent(status.pool) if status.settled else ""
+        return absent(status.pool) if status.initialized else ""
     rows = [tuple(read(backend) or "-" for read in _COLUMNS.values()) for backend in status.backends]
     states = [backend.endpoint.state for backend in status.backends]
     counts = f"{states.count(EndpointState.READY)} ready, {states.count(EndpointState.DRAINING)} draining"

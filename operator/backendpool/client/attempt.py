@@ -6,10 +6,10 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from backendpool.client.channels import Backend
 from backendpool.client.intercepted import InterceptedCall
 from backendpool.client.method import Method, Options
 from backendpool.client.silence import Watched, patience
+from backendpool.client.subchannel import Subchannel
 
 Native = Any
 """A call of grpc.aio's, an :class:`~.intercepted.InterceptedCall` or an :class:`~.ended.EndedCall`.
@@ -28,18 +28,18 @@ class Attempt:
     _deadline: float | None  # by time.monotonic()
 
     # Attributes that few calls need stand here, so that the others need not be given them.
-    _backend: Backend | None = None
+    _backend: Subchannel | None = None
     _begun = 0.0
     _on_silence: Callable[[Any], object] | None = None
     _watched: Watched | None = None
 
-    def _begin(self, backend: Backend, timeout: float | None) -> Native:
+    def _begin(self, backend: Subchannel, timeout: float | None) -> Native:
         """Send it to ``backend``, whose silence is noticed when half of the time is over (docs/adr/0005).
 
         The first attempt's ``timeout`` is that of the call, and sets its deadline.
         """
         self._backend = backend
-        backend.picked += 1
+        backend.calls_started += 1
         self._begun = now = monotonic()
         if timeout is not None:
             if self._deadline is None:
@@ -56,7 +56,7 @@ class Attempt:
         call, backend = self._call, self._backend
         if isinstance(call, InterceptedCall):
             call = call.sent  # the time that interceptors take is no silence of the backend
-        if call is not None and backend is not None and backend.heard_at < self._begun and not call.done():
+        if call is not None and backend is not None and backend.last_response_at < self._begun and not call.done():
             self._method.dispatcher.balancer.reconnect(backend)
             callback, self._on_silence = self._on_silence, None
             if callback is not None:
@@ -65,7 +65,7 @@ class Attempt:
     def _heard(self) -> None:
         """The backend has said something."""
         if self._backend is not None:
-            self._backend.heard_at = monotonic()
+            self._backend.last_response_at = monotonic()
         self._stop_waiting()
 
     def _stop_waiting(self) -> None:

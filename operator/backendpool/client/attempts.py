@@ -17,14 +17,14 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from backendpool.client.attempt import Attempt, Native
-from backendpool.client.channels import Backend
+from backendpool.client.balancer import PickTimeout
 from backendpool.client.ended import CANCELLED, CUT, EndedCall, is_cut
 from backendpool.client.intercepted import InterceptedCall
 from backendpool.client.method import Method, Options
 from backendpool.client.outcome import error_of
-from backendpool.client.reasons import PickTimeout
 from backendpool.client.requests import Requests
 from backendpool.client.retry import Again
+from backendpool.client.subchannel import Subchannel
 from backendpool.errors import NoBackendError
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Attempts(Attempt):
     _cancelled = False
     _seeking: asyncio.Task[None] | None = None
     _settled = False
-    _tried: tuple[Backend, ...] = ()
+    _tried: tuple[Subchannel, ...] = ()
 
     def __init__(
         self, method: Method, request: Any, timeout: float | None, options: Options, wait_for_ready: bool | None
@@ -167,7 +167,7 @@ class Attempts(Attempt):
         if self._call is not call:
             return True  # somebody else who waits has seen to it
         if not self._settled and self._backend is not None:
-            self._backend.failed += 1
+            self._backend.calls_failed += 1
             if error.code() in _NO_ANSWER:
                 self._stop_waiting()
             else:
@@ -210,7 +210,7 @@ class Attempts(Attempt):
         else:
             self._take(self._begin(backend, self.time_remaining()))
 
-    async def _found(self, again: Again) -> Backend:
+    async def _found(self, again: Again) -> Subchannel:
         """The next backend; raises :class:`NoBackendError` where only some are left that could not be reached."""
         await asyncio.sleep(again.pause)
         backend = await self._pick()
@@ -222,7 +222,7 @@ class Attempts(Attempt):
         await asyncio.sleep(_RECHECK)
         return await self._pick()
 
-    async def _pick(self) -> Backend:
+    async def _pick(self) -> Subchannel:
         wait = bool(self._wait_for_ready)
         balancer = self._method.dispatcher.balancer
         return await balancer.pick(self.time_remaining(), self._tried, self._key, wait_for_ready=wait)

@@ -1,7 +1,7 @@
-"""Calls over backends: takes views of the pool, keeps one connection to each backend, and picks.
+"""Balancer: one subchannel for each endpoint of a pool, and a pick for each call.
 
-A change of the set costs what changed. A backend that stays keeps its channel and its connection; a new one
-connects in the background and takes calls once it has; one that left finishes its calls, up to a grace.
+An update costs what changed. An endpoint that stays keeps its connection, a new one connects in the background and
+takes calls once it is connected, and one that is removed finishes its calls, up to the drain timeout.
 """
 
 from __future__ import annotations
@@ -16,94 +16,93 @@ from grpc import ChannelConnectivity
 
 from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.load_balancing import EmptyPolicy
-from backendpool.api.pool_view import PoolView
-from backendpool.client.channels import Backend, Connection, Dial, insecure
-from backendpool.client.eligibility import eligible
-from backendpool.client.keys import KeyOf
-from backendpool.client.options import DEFAULT, Options
+from backendpool.api.pool import PoolView
+from backendpool.client.options import DEFAULT, KeyOf, Options
 from backendpool.client.policies.candidate import Identity
 from backendpool.client.policies.subsetting import subset
-from backendpool.client.reasons import PickTimeout, absent, empty, unreachable
-from backendpool.client.retiring import Retiring
 from backendpool.client.selection import PERIOD, Selection
-from backendpool.client.spreading import delays
-from backendpool.client.status import BackendStatus, status_of
+from backendpool.client.status import BackendStatus, absent, empty, status_of, unreachable
+from backendpool.client.subchannel import PLAINTEXT, Connection, Dial, DrainingSubchannels, Subchannel, connect_stagger
 from backendpool.errors import NoBackendError
 
 log = logging.getLogger(__name__)
 
 _UNTIL_DONE: Final = 3600.0
-"""Seconds for the calls on a connection that fell silent, which may be the fault of one call: as good as for ever."""
+"""Drain timeout in seconds of a stalled connection: it may be one call that stalls, and the others finish."""
+
+
+class PickTimeout(NoBackendError):
+    """No backend took calls before the deadline."""
 
 
 class Balancer:
-    """The backends of one pool; ``pool`` names it in messages. ``dial`` makes a backend's channel.
+    """The subchannels of one pool; ``pool`` names it in messages, ``dial`` makes the channel to an endpoint.
 
-    ``settled`` says whether the pool was read, or found missing, and each of its backends tried, and is True for good
-    then. Calls before that may find less than the whole pool. ``view`` is what was told last.
+    ``initialized`` turns True, for good, once the pool was read or found missing and each backend was tried. Calls
+    before that may see only a part of the pool. ``view`` is the last update.
 
-    To be told in a running event loop, and ended by :meth:`aclose`.
+    Update it in a running event loop, and end it by :meth:`aclose`.
     """
 
-    def __init__(self, pool: str, options: Options = DEFAULT, dial: Dial = insecure) -> None:
+    def __init__(self, pool: str, options: Options = DEFAULT, dial: Dial = PLAINTEXT) -> None:
         self.pool = pool
         self._options = options
         self._dial = dial
         self._salt = random.randbytes(16)
-        self._backends: dict[Identity, Backend] = {}
-        self._retiring = Retiring()
+        self._subchannels: dict[Identity, Subchannel] = {}
+        self._draining = DrainingSubchannels()
         self.view: PoolView | None = None
-        self.settled = self._known = False
-        self._fault: Exception | None = None
+        self.initialized = self._resolved = False
+        self._resolver_error: Exception | None = None
         self._empty_policy = EmptyPolicy.FAIL
         self._selection = Selection(pool, options)
         self._changed = asyncio.Event()
-        self._ticking: asyncio.Task[None] | None = None
+        self._ticker: asyncio.Task[None] | None = None
 
     @property
-    def backends(self) -> tuple[Backend, ...]:
-        """All backends, connected or not, in the order of the rotation."""
-        return tuple(self._backends.values())
+    def subchannels(self) -> tuple[Subchannel, ...]:
+        """All subchannels, connected or not, in the order of the rotation."""
+        return tuple(self._subchannels.values())
 
     def totals(self) -> tuple[int, int]:
-        """Attempts at calls that were sent to any backend so far, and those of them that failed."""
-        return self._retiring.totals(self.backends)
+        """Return calls started and calls failed, of all backends that the pool ever had."""
+        return self._draining.totals(self.subchannels)
 
     def status(self) -> tuple[BackendStatus, ...]:
-        """What is known of each of them."""
-        return tuple(status_of(backend, self._selection.ejected(backend)) for backend in self.backends)
+        """Return the status of each backend."""
+        return tuple(status_of(one, self._selection.ejected(one)) for one in self.subchannels)
 
     def update(self, view: PoolView | None) -> None:
-        """Take ``view`` for the pool from now on; None where there is none that may be read."""
-        self._ticking = self._ticking or asyncio.create_task(self._tick())
+        """Balance over ``view`` from now on; None if there is no pool that may be read."""
+        self._ticker = self._ticker or asyncio.create_task(self._tick())
         if view is not None:
-            self._adopt(view)
-        wanted = self._wanted(view)
-        self._known, self.view = True, view
-        self._take(wanted.endpoints)
+            self._configure(view)
+        endpoints = self._effective_endpoints(view)
+        self._resolved, self.view = True, view
+        self._update_subchannels(endpoints.endpoints)
         log.debug(
             "pool %s: revision %s, %d endpoints",
             self.pool,
-            wanted.revision,
-            len(wanted.endpoints),
-            extra={"pool": self.pool, "revision": wanted.revision},
+            endpoints.revision,
+            len(endpoints.endpoints),
+            extra={"pool": self.pool, "revision": endpoints.revision},
         )
         self._refresh()
 
-    def abandon(self, fault: Exception) -> None:
-        """Nothing will ever be told of the pool, for the reason that ``fault`` gives."""
-        self._known, self._fault = True, fault
+    def resolver_failed(self, error: Exception) -> None:
+        """Fail calls with ``error``: no update will ever come."""
+        self._resolved, self._resolver_error = True, error
         self._refresh()
 
     @property
     def key_of(self) -> KeyOf | None:
-        """How the key of a call is had; None where the policy needs none."""
+        """Computes a call's hash key; None unless the policy is consistent hashing."""
         return self._selection.key_of
 
-    def pick_now(self, key: Callable[[], bytes | None]) -> Backend | None:
-        """The backend for the next call, which must be begun before anything is awaited; None where none takes calls.
+    def pick_now(self, key: Callable[[], bytes | None]) -> Subchannel | None:
+        """Pick for the next call without waiting; None if no backend takes calls.
 
-        ``key`` gives that of the call, and is asked only where the policy goes by it.
+        Start the call before anything is awaited. ``key`` returns the call's hash key, and is called only if needed.
         """
         selection = self._selection
         if not selection.candidates:
@@ -113,70 +112,68 @@ class Balancer:
     async def pick(
         self,
         timeout: float | None,
-        avoid: Collection[Backend] = (),
+        avoid: Collection[Subchannel] = (),
         key: Callable[[], bytes | None] = lambda: None,
         *,
         wait_for_ready: bool = False,
-    ) -> Backend:
-        """As :meth:`pick_now`, and waits for a backend while the pool is not known yet or a connection is being made.
+    ) -> Subchannel:
+        """Pick as :meth:`pick_now`, but wait while the pool is unknown or a backend is connecting.
 
-        Raises :class:`PickTimeout` after ``timeout`` seconds, and without ``wait_for_ready``
-        :class:`~backendpool.errors.NoBackendError` as soon as it is clear that there is none. One of ``avoid`` is
-        picked only where there is no other.
+        One of ``avoid`` is picked only if there is no other. Raises :class:`PickTimeout` after ``timeout`` seconds,
+        and without ``wait_for_ready`` :class:`~backendpool.errors.NoBackendError` as soon as waiting cannot help.
         """
         selection = self._selection
         try:
             async with asyncio.timeout(timeout):
                 while not selection.candidates:
                     if not wait_for_ready:
-                        self._raise_if_hopeless()
-                    await self.change()
+                        self._raise_if_unavailable()
+                    await self.wait_for_change()
         except TimeoutError:
-            waited = "connecting to its backends" if self._known else "without a list of its endpoints"
+            waited = "connecting to its backends" if self._resolved else "without a list of its endpoints"
             raise PickTimeout(f"the pool {self.pool}: still {waited} after {timeout:.3g} s") from None
         return selection.pick(avoid, key())
 
     @property
     def connectivity(self) -> ChannelConnectivity:
-        """The states of all backends as one, as gRPC's policies have it (gRFC A62): the best there is."""
+        """The best state of all backends, as gRPC's policies aggregate them (gRFC A62)."""
         if self._selection.candidates:
             return ChannelConnectivity.READY
         return ChannelConnectivity.CONNECTING if self._is_pending() else ChannelConnectivity.TRANSIENT_FAILURE
 
-    async def change(self) -> None:
-        """Wait until backends came or went, or the connection of one changed."""
+    async def wait_for_change(self) -> None:
+        """Wait until backends are added or removed, or the connection of one changes."""
         await self._changed.wait()
 
-    def reconnect(self, backend: Backend) -> None:
-        """Give up the connection of a backend that takes calls and answers none, and make another.
+    def reconnect(self, subchannel: Subchannel) -> None:
+        """Replace the connection of a stalled backend, which takes calls and answers none (ADR 5).
 
-        It is picked again when that one is up, which takes a server that speaks. Calls under way may still be
-        answered.
+        The backend is picked again once the new connection is up. Calls in flight on the old one may still be answered.
         """
-        identity = backend.endpoint.identity
-        if self._backends.get(identity) is not backend:
+        identity = subchannel.identity
+        if self._subchannels.get(identity) is not subchannel:
             return
-        log.info("pool %s: backend %s is silent: connecting anew", self.pool, backend.endpoint.target)
-        self._backends[identity] = Backend(backend.endpoint, self._connection_changed, self._dial)
-        self._backends[identity].succeed(backend)
-        self._retiring.retire(backend, _UNTIL_DONE)
+        log.info("pool %s: backend %s is silent: connecting anew", self.pool, subchannel.endpoint.target)
+        self._subchannels[identity] = Subchannel(subchannel.endpoint, self._connection_changed, self._dial)
+        self._subchannels[identity].inherit_counters(subchannel)
+        self._draining.drain(subchannel, _UNTIL_DONE)
         self._refresh()
 
     async def aclose(self, grace: float | None = None) -> None:
-        """Close all connections; calls under way get ``grace`` seconds to finish (by default, the drain's)."""
-        if self._ticking is not None:
-            self._ticking.cancel()
-        grace = self._options.drain if grace is None else grace
-        for backend in self._backends.values():
-            self._retiring.retire(backend, grace)
-        self._backends = {}
+        """Close all connections; calls in flight have ``grace`` seconds to finish (default: the drain timeout)."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        grace = self._options.drain_timeout if grace is None else grace
+        for subchannel in self._subchannels.values():
+            self._draining.drain(subchannel, grace)
+        self._subchannels = {}
         self._refresh()
-        await self._retiring.aclose(grace)
+        await self._draining.aclose(grace)
 
-    def _adopt(self, view: PoolView) -> None:
-        """Do from now on as the pool's author wants it, also once there is no pool any more."""
+    def _configure(self, view: PoolView) -> None:
+        """Apply the pool's load balancing, which stays in effect if the pool is deleted."""
         self._empty_policy = view.balancing.empty_policy
-        self._selection.adopt(view.balancing)
+        self._selection.configure(view.balancing)
         if view.endpoints.truncated and not (self.view and self.view.endpoints.truncated):
             log.warning(
                 "pool %s has more than the %d endpoints that its status lists: the others get no calls from here",
@@ -184,48 +181,48 @@ class Balancer:
                 len(view.endpoints.endpoints),
             )
 
-    def _wanted(self, view: PoolView | None) -> EndpointSet:
-        """The endpoints to use. Where none is left, those of before if the pool's author wants them kept."""
+    def _effective_endpoints(self, view: PoolView | None) -> EndpointSet:
+        """Return the view's endpoints; if there are none and emptyPolicy is KeepLast, those in use."""
         found = view.endpoints if view is not None else EndpointSet.of(())
-        if found.endpoints or not self._backends or self._empty_policy is not EmptyPolicy.KEEP_LAST:
+        if found.endpoints or not self._subchannels or self._empty_policy is not EmptyPolicy.KEEP_LAST:
             return found
-        kept = EndpointSet.of(backend.endpoint for backend in self._backends.values())
+        kept = EndpointSet.of(one.endpoint for one in self._subchannels.values())
         log.warning("pool %s has no endpoint left: keeping the last %d", self.pool, len(kept.endpoints))
         return kept
 
-    def _take(self, endpoints: Collection[Endpoint]) -> None:
-        """Keep the backends that stay, connect to the new ones, retire those that left."""
-        before, self._backends = self._backends, {}
+    def _update_subchannels(self, endpoints: Collection[Endpoint]) -> None:
+        """Keep the subchannels of endpoints that stay, connect to new ones, drain those that were removed."""
+        before, self._subchannels = self._subchannels, {}
         if self._options.subset:
             endpoints = subset(endpoints, self._options.subset, self._salt)
         wanted = {endpoint.identity: endpoint for endpoint in endpoints}
         new = wanted.keys() - before.keys()
-        pauses = dict(zip(new, delays(len(new)), strict=True))
+        delays = dict(zip(new, connect_stagger(len(new)), strict=True))
         for identity, endpoint in wanted.items():
-            backend = before.pop(identity, None)
-            if backend is None:
-                self._tell(endpoint, "joins")
-                backend = Backend(endpoint, self._connection_changed, self._dial, pauses[identity])
-            elif backend.endpoint.state is not endpoint.state:
-                self._tell(endpoint, f"is {endpoint.state}")
-            backend.endpoint = endpoint
-            self._backends[identity] = backend
-        for backend in before.values():
-            self._tell(backend.endpoint, "leaves")
-            self._retiring.retire(backend, self._options.drain)
+            subchannel = before.pop(identity, None)
+            if subchannel is None:
+                self._log_change(endpoint, "joins")
+                subchannel = Subchannel(endpoint, self._connection_changed, self._dial, delays[identity])
+            elif subchannel.endpoint.state is not endpoint.state:
+                self._log_change(endpoint, f"is {endpoint.state}")
+            subchannel.endpoint = endpoint
+            self._subchannels[identity] = subchannel
+        for subchannel in before.values():
+            self._log_change(subchannel.endpoint, "leaves")
+            self._draining.drain(subchannel, self._options.drain_timeout)
 
-    def _connection_changed(self, backend: Backend) -> None:
-        self._tell(backend.endpoint, f"is {backend.connection}")
+    def _connection_changed(self, subchannel: Subchannel) -> None:
+        self._log_change(subchannel.endpoint, f"is {subchannel.connection}")
         self._refresh()
 
-    def _tell(self, endpoint: Endpoint, what: str) -> None:
+    def _log_change(self, endpoint: Endpoint, what: str) -> None:
         fields = {"backend": endpoint.target, "pod": endpoint.pod_name, "zone": endpoint.zone}
         log.debug("pool %s: backend %s %s", self.pool, endpoint.target, what, extra=fields)
 
     def _refresh(self) -> None:
-        """Work out who may take a call, and wake those who wait for it."""
-        self._selection.replace(eligible(self.backends), self.backends)
-        self.settled = self.settled or not self._is_pending()
+        """Recompute who can be picked, and wake the calls that wait for a backend."""
+        self._selection.replace(self.subchannels)
+        self.initialized = self.initialized or not self._is_pending()
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -235,14 +232,15 @@ class Balancer:
             self._selection.tick()
 
     def _is_pending(self) -> bool:
-        """Whether more may be had by waiting."""
-        return not self._known or any(b.connection is Connection.CONNECTING for b in self._backends.values())
+        """Whether waiting may bring a backend."""
+        connecting = (one.connection is Connection.CONNECTING for one in self._subchannels.values())
+        return not self._resolved or any(connecting)
 
-    def _raise_if_hopeless(self) -> None:
+    def _raise_if_unavailable(self) -> None:
         if self._is_pending():
             return
-        if self._fault is not None:
-            raise NoBackendError(str(self._fault))
-        if self._backends:
-            raise NoBackendError(unreachable(self.pool, [backend.endpoint for backend in self.backends]))
+        if self._resolver_error is not None:
+            raise NoBackendError(str(self._resolver_error))
+        if self._subchannels:
+            raise NoBackendError(unreachable(self.pool, [one.endpoint for one in self.subchannels]))
         raise NoBackendError(absent(self.pool) if self.view is None else empty(self.pool))

@@ -1,4 +1,4 @@
-"""A pool as a channel: what any generated stub takes, and code written for grpc.aio cannot tell from another one."""
+"""PoolChannel: a :class:`grpc.aio.Channel` over a pool, which any generated stub takes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from grpc.aio import ClientInterceptor
 
 from backendpool.client.balancer import Balancer
 from backendpool.client.dispatcher import CLOSED, Dispatcher
-from backendpool.client.following import Following
 from backendpool.client.interception import intercepting
 from backendpool.client.method import Form, Method
 from backendpool.client.multicallables import StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from backendpool.client.resolvers.resolver import ResolverTask
 from backendpool.client.retry import IDEMPOTENT, Budget, RetryPolicy
 from backendpool.client.service_config import ServiceConfig, parse_service_config
 from backendpool.client.status import Status
@@ -34,22 +34,21 @@ _FORMS: dict[Form, Callable[[Method], Any]] = {
 
 
 class PoolChannel(grpc.aio.Channel):
-    """A :class:`grpc.aio.Channel` whose calls go to the backends of ``balancer``, which it closes.
+    """A :class:`grpc.aio.Channel` over the backends of ``balancer``, which it closes.
 
-    ``following`` is what tells the balancer; it begins with the channel, and ends with it.
+    ``resolver`` updates the balancer; the channel starts and stops it.
 
-    ``idempotent`` says which methods may be carried out twice, True for all, else by their full names
-    (``/package.Service/Method``): these are sent to another backend where one has failed. ``service_config`` is gRPC's,
-    in JSON, and goes before it where it has an entry for a method; raises :class:`SettingsError` where it is none.
-    ``interceptors`` run once for each call, whatever is retried below them.
+    ``idempotent`` names the methods that may be executed twice (``/package.Service/Method``, True for all): their calls
+    are retried on another backend. ``service_config`` is gRPC's, in JSON, and overrides ``idempotent`` for the methods
+    that it names; raises :class:`SettingsError` if it is invalid. ``interceptors`` run once per call, not per attempt.
 
-    To be made in a running event loop.
+    Create it in a running event loop.
     """
 
     def __init__(
         self,
         balancer: Balancer,
-        following: Following | None = None,
+        resolver: ResolverTask | None = None,
         *,
         interceptors: Sequence[ClientInterceptor] = (),
         idempotent: bool | Collection[str] = False,
@@ -61,10 +60,10 @@ class PoolChannel(grpc.aio.Channel):
         self._interceptors = interceptors
         self._intercepting: weakref.WeakSet[grpc.aio.Channel] = weakref.WeakSet()
         self._balancer = balancer
-        self._following = following
+        self._resolver = resolver
         self._dispatcher = Dispatcher(balancer)
-        if following is not None:
-            following.start()
+        if resolver is not None:
+            resolver.start()
 
     async def __aenter__(self) -> Self:
         return self
@@ -75,40 +74,40 @@ class PoolChannel(grpc.aio.Channel):
         await self.close()
 
     async def close(self, grace: float | None = None) -> None:
-        """Take no new calls, and cancel those under way that are not done after ``grace`` seconds."""
+        """Take no new calls, and cancel those that are still in flight after ``grace`` seconds."""
         if grace is not None and grace < 0:
             raise ValueError(f"a grace of {grace} s: give 0 or more")
-        if self._following is not None:
-            await self._following.stop()
+        if self._resolver is not None:
+            await self._resolver.stop()
         await asyncio.gather(self._dispatcher.close(grace), *(channel.close(grace) for channel in self._intercepting))
 
     def status(self) -> Status:
-        """What is known of the pool and of each backend, at this moment."""
-        following, (picked, failed) = self._following, self._balancer.totals()
+        """Return a snapshot of the pool and its backends."""
+        resolver, (started, failed) = self._resolver, self._balancer.totals()
         return Status(
             pool=self._balancer.pool,
-            age=following.age() if following is not None else 0.0,
-            problem=following.problem if following is not None else None,
-            settled=self._balancer.settled,
-            picked=picked,
-            failed=failed,
+            age=resolver.age() if resolver is not None else 0.0,
+            problem=resolver.problem if resolver is not None else None,
+            initialized=self._balancer.initialized,
+            calls_started=started,
+            calls_failed=failed,
             view=self._balancer.view,
             backends=self._balancer.status(),
         )
 
-    async def change(self) -> None:
-        """Wait until backends come or go, or the connection of one changes."""
-        await self._balancer.change()
+    async def wait_for_change(self) -> None:
+        """Wait until backends are added or removed, or the connection of one changes."""
+        await self._balancer.wait_for_change()
 
     def get_state(self, try_to_connect: bool = False) -> ChannelConnectivity:
-        """READY as soon as one backend takes calls. Backends are connected to in any case, and none is ever IDLE."""
+        """Return READY once a backend takes calls. The state is never IDLE: backends are always connected to."""
         return ChannelConnectivity.SHUTDOWN if self._dispatcher.closed else self._balancer.connectivity
 
     async def wait_for_state_change(self, last_observed_state: ChannelConnectivity) -> None:
         if self._dispatcher.closed:
             raise grpc.aio.UsageError(CLOSED)
         while self.get_state() is last_observed_state:
-            await self._balancer.change()
+            await self._balancer.wait_for_change()
 
     async def channel_ready(self) -> None:
         while (state := self.get_state(try_to_connect=True)) is not ChannelConnectivity.READY:
@@ -175,7 +174,7 @@ class PoolChannel(grpc.aio.Channel):
         return getattr(channel, form)(method, serializer, deserializer)
 
     def _policy(self, method: str) -> RetryPolicy | None:
-        """For calls that may have left."""
+        """Return the retry policy for attempts that may have reached a server."""
         configured = self._config.policy(method)
         if configured is not None:
             return configured

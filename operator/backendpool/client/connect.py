@@ -1,4 +1,4 @@
-"""One line from a pool to a channel."""
+"""``connect``: from a target to a channel."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from grpc.aio import ClientInterceptor
 from backendpool.api.load_balancing import OutlierDetection, Policy, Preference
 from backendpool.client.balancer import Balancer
 from backendpool.client.channel import PoolChannel
-from backendpool.client.channels import dialling
-from backendpool.client.following import Following
 from backendpool.client.options import DRAIN_SECONDS, HashKey, Options, chosen
 from backendpool.client.policies.slow_start import SlowStart
-from backendpool.client.resolvers import Views, source_for
+from backendpool.client.resolvers import Views, resolver_for
+from backendpool.client.resolvers.resolver import ResolverTask
+from backendpool.client.subchannel import dialer
 from backendpool.client.target import parse_target
 
 
@@ -29,7 +29,7 @@ def connect(
     prefer: Preference | str | None = None,
     subset: int = 0,
     slow_start: SlowStart | float = 0.0,
-    drain: float = DRAIN_SECONDS,
+    drain_timeout: float = DRAIN_SECONDS,
     idempotent: bool | Collection[str] = False,
     service_config: str | None = None,
     interceptors: Sequence[ClientInterceptor] = (),
@@ -38,21 +38,21 @@ def connect(
     compression: grpc.Compression | None = None,
     lookaside_credentials: grpc.ChannelCredentials | None = None,
 ) -> PoolChannel:
-    """A channel whose calls are spread over the pool that ``target`` names, and follow it as it changes.
+    """Return a channel that balances calls over the pool of ``target``, and follows the pool as it changes.
 
-    ``target`` is a line (:mod:`~backendpool.client.target`) or an async iterator of endpoint sets. ``policy``,
-    ``outlier_detection`` and ``prefer`` take the place of what the pool's author has asked for. ``hash_key`` gives the
-    key of a call for consistent hashing, ``zone`` is the client's own. ``subset`` is the number of backends to connect
-    to, 0 for all. ``slow_start`` is the window in seconds in which a backend that was just connected to comes to its
-    share. ``drain`` says how many seconds calls may take on a backend that left. ``idempotent``, ``service_config`` and
-    ``interceptors`` are as :class:`~backendpool.client.channel.PoolChannel` has them.
+    ``target`` is a URI (:mod:`~backendpool.client.target`) or an async iterator of endpoint sets. ``policy``,
+    ``outlier_detection`` and ``prefer`` override the pool's spec. ``hash_key`` returns a call's key for consistent
+    hashing. ``zone`` is the client's own zone. ``subset`` is the number of backends to connect to, 0 for all.
+    ``slow_start`` is the window in seconds in which a newly connected backend ramps up to its share. ``drain_timeout``
+    is how many seconds calls may take on a backend that was removed. ``idempotent``, ``service_config`` and
+    ``interceptors`` are those of :class:`~backendpool.client.channel.PoolChannel`.
 
-    Backends are connected to in clear, or with ``credentials``; ``options`` (gRPC's own, which come after ours) and
-    ``compression`` are for each of their channels. ``lookaside_credentials`` are for a lookaside that serves over TLS.
+    Connections to backends are plaintext unless ``credentials`` are given; ``options`` (gRPC's, which override ours)
+    and ``compression`` apply to each of their channels. ``lookaside_credentials`` are for a lookaside that serves TLS.
 
-    To be called in a running event loop; connecting goes on in the background. Raises
-    :class:`~backendpool.errors.TargetError` and :class:`~backendpool.errors.SettingsError` where it is not to be done.
-    Where it turns out later that it is not, calls fail with ``UNAVAILABLE`` and say why.
+    Call it in a running event loop; it connects in the background. Raises :class:`~backendpool.errors.TargetError` and
+    :class:`~backendpool.errors.SettingsError` for invalid arguments. If the pool turns out later to be unreachable for
+    good, calls fail with ``UNAVAILABLE`` and say why.
     """
     choices = Options(
         policy=chosen("policy", Policy, policy),
@@ -62,12 +62,15 @@ def connect(
         zone=zone,
         subset=subset,
         slow_start=slow_start if isinstance(slow_start, SlowStart) else SlowStart(slow_start),
-        drain=drain,
+        drain_timeout=drain_timeout,
     )
     pool = parse_target(target).pool if isinstance(target, str) else type(target).__name__
-    balancer = Balancer(pool, choices, dialling(credentials, options, compression))
-    source = source_for(target, balancer.update, credentials=lookaside_credentials)
-    following = Following(source, balancer.abandon)
+    balancer = Balancer(pool, choices, dialer(credentials, options, compression))
+    resolver = resolver_for(target, balancer.update, credentials=lookaside_credentials)
     return PoolChannel(
-        balancer, following, interceptors=interceptors, idempotent=idempotent, service_config=service_config
+        balancer,
+        ResolverTask(resolver, balancer.resolver_failed),
+        interceptors=interceptors,
+        idempotent=idempotent,
+        service_config=service_config,
     )

@@ -9,8 +9,8 @@ from typing import Final, NoReturn, Protocol
 import grpc.aio
 
 from backendpool.client.balancer import Balancer
-from backendpool.client.channels import Backend
 from backendpool.client.silence import Silence
+from backendpool.client.subchannel import Subchannel
 
 CLOSED: Final = "Channel is closed."
 """grpc.aio's own words."""
@@ -34,7 +34,7 @@ class Dispatcher:
 
     def __init__(self, balancer: Balancer) -> None:
         self.balancer = balancer
-        self.pick_now: Callable[..., Backend | None] = balancer.pick_now
+        self.pick_now: Callable[..., Subchannel | None] = balancer.pick_now
         self.waiting: set[Waiting] = set()
         self.silence = Silence()
         self.closed = False

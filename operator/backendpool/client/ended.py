@@ -9,8 +9,8 @@ from typing import Any, Final, NoReturn
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 
-from backendpool.client.channels import Backend
 from backendpool.client.outcome import now
+from backendpool.client.subchannel import Subchannel
 from backendpool.errors import NoBackendError
 
 # grpc.aio's own words.
@@ -146,6 +146,6 @@ CANCELLED: Final = EndedCall(StatusCode.CANCELLED, LOCALLY_CANCELLED)
 CUT: Final = EndedCall(StatusCode.UNAVAILABLE, "the backend left before it answered")
 
 
-def is_cut(call: Any, backend: Backend) -> bool:
+def is_cut(call: Any, backend: Subchannel) -> bool:
     """Whether gRPC has cancelled ``call``, as it does with those of a backend that left once their grace is over."""
-    return backend.has_left and call.cancelled() and now(call.details()) == LOCALLY_CANCELLED
+    return backend.removed and call.cancelled() and now(call.details()) == LOCALLY_CANCELLED

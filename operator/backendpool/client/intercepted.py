@@ -19,7 +19,6 @@ import grpc.aio
 from grpc import CallCredentials, Compression, StatusCode
 from grpc.aio import ClientCallDetails, Metadata
 
-from backendpool.client.channels import target_uri
 from backendpool.client.ended import (
     ALREADY_FINISHED,
     CANCELLED,
@@ -33,6 +32,7 @@ from backendpool.client.interceptor_results import Response, Responses
 from backendpool.client.outcome import connects, error_of
 from backendpool.client.request_writer import RequestWriter
 from backendpool.client.retry import unsent
+from backendpool.client.subchannel import target_uri
 
 
 class InterceptedCall:
@@ -195,11 +195,11 @@ class InterceptedCall:
                 compression=self._compression,
             )
         except grpc.aio.UsageError:
-            if not backend.has_left:
+            if not backend.removed:
                 raise
             raise EndedCall(StatusCode.UNAVAILABLE, unsent(target_uri(backend.endpoint))).error() from None
         if backend.observer is not None:
-            backend.begun(call)
+            backend.track(call)
         self.sent = call
         self._method.waiting.discard(self)
         self._sent.set()

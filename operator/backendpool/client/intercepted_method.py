@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from backendpool.client.channels import Backend
 from backendpool.client.dispatcher import Waiting
+from backendpool.client.subchannel import Subchannel
 
 
 def take_interceptors(callable_: Any) -> Sequence[Any]:
@@ -30,7 +30,7 @@ class InterceptedMethod:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Subchannel,
         form: str,
         name: str,
         interceptors: Sequence[Any],

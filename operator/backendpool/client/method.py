@@ -9,11 +9,11 @@ from typing import Any, Final, Literal
 from grpc import CallCredentials, Compression
 from grpc.aio import AioRpcError, Metadata
 
-from backendpool.client.channels import Backend, target_uri
 from backendpool.client.dispatcher import Dispatcher
 from backendpool.client.intercepted import InterceptedCall
 from backendpool.client.intercepted_method import InterceptedMethod, take_interceptors
 from backendpool.client.retry import Again, Budget, RetryPolicy, never_left, pause
+from backendpool.client.subchannel import Subchannel, target_uri
 
 Form = Literal["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
 
@@ -62,9 +62,9 @@ class Method:
         self._serializer = serializer
         self._deserializer = deserializer
         self._registered = registered
-        self._natives: dict[Backend, Any] = {}
+        self._natives: dict[Subchannel, Any] = {}
 
-    def start(self, backend: Backend, request: Any, timeout: float | None, options: Options) -> Any:
+    def start(self, backend: Subchannel, request: Any, timeout: float | None, options: Options) -> Any:
         """Call ``backend``; returns grpc.aio's own call, unless the channel of the backend has interceptors."""
         native = self._natives.get(backend)
         if native is None:
@@ -74,10 +74,10 @@ class Method:
         call = native(request, timeout=timeout, metadata=metadata, credentials=credentials, compression=compression)
         # An intercepted call counts itself when it is sent.
         if backend.observer is not None and not isinstance(call, InterceptedCall):
-            backend.begun(call)
+            backend.track(call)
         return call
 
-    def again(self, error: AioRpcError, backend: Backend, attempts: int) -> Again | None:
+    def again(self, error: AioRpcError, backend: Subchannel, attempts: int) -> Again | None:
         """Whether the call that failed with ``error`` on ``backend`` is to be sent again."""
         if self.dispatcher.closed:
             return None
@@ -86,9 +86,9 @@ class Method:
         seconds = pause(self.policy, self.budget, error, attempts) if self.policy is not None else None
         return Again(seconds) if seconds is not None else None
 
-    def _bind(self, backend: Backend) -> Any:
+    def _bind(self, backend: Subchannel) -> Any:
         """Make the callable for ``backend``, once: it is half the cost of a call."""
-        current = self.dispatcher.balancer.backends
+        current = self.dispatcher.balancer.subchannels
         if len(self._natives) > 2 * len(current) + _SPARE:
             self._natives = {one: self._natives[one] for one in current if one in self._natives}
         native = self._callable(backend, self.name)
@@ -100,6 +100,6 @@ class Method:
         self._natives[backend] = native
         return native
 
-    def _callable(self, backend: Backend, name: str) -> Any:
+    def _callable(self, backend: Subchannel, name: str) -> Any:
         make = getattr(backend.channel, self.form)
         return make(name, self._serializer, self._deserializer, _registered_method=self._registered)

@@ -1,7 +1,7 @@
-"""The figures of channels for Prometheus (extra ``metrics``): read when asked for, so that no call pays for them.
+"""Prometheus metrics of channels (extra ``metrics``), read at scrape time so that calls cost nothing.
 
-``prometheus_client.REGISTRY.register(ChannelCollector(one, other))``: one collector for all channels of a process, for
-Prometheus wants all series of a name together.
+``prometheus_client.REGISTRY.register(ChannelCollector(one, other))``: one collector for all channels of a process,
+since Prometheus expects all series of a name together.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from backendpool.client.channel import PoolChannel
-from backendpool.client.channels import Connection
 from backendpool.client.status import BackendStatus, Status
+from backendpool.client.subchannel import Connection
 from backendpool.runtime.extras import extra
 
 with extra("metrics"):
@@ -23,10 +23,9 @@ _PREFIX = "backendpool_client"
 
 
 class ChannelCollector(Collector):
-    """The series of ``channels``, labelled with the ``pool`` of each; no two may be of the same pool.
+    """The series of ``channels``, labelled by ``pool``; each channel must be of another pool.
 
-    A backend's series end when it leaves: pods come and go for ever, and each would leave its own behind. The totals of
-    the pool go on.
+    The series of a backend end when it is removed, to bound their number. The totals of the pool include it further on.
     """
 
     def __init__(self, *channels: PoolChannel) -> None:
@@ -40,7 +39,7 @@ class ChannelCollector(Collector):
 
 def _of_pools(statuses: Sequence[Status]) -> Iterable[Metric]:
     age = GaugeMetricFamily(
-        # By the name that operator and lookaside have for it.
+        # The same name as in the operator and the lookaside.
         "backendpool_view_age_seconds",
         "Since the pool was last known to be current.",
         labels=["pool"],
@@ -54,8 +53,8 @@ def _of_pools(statuses: Sequence[Status]) -> Iterable[Metric]:
     backends = GaugeMetricFamily(f"{_PREFIX}_backends", "Backends by their connection.", labels=["pool", "connection"])
     for status in statuses:
         age.add_metric([status.pool], status.age)
-        picks.add_metric([status.pool], status.picked)
-        failures.add_metric([status.pool], status.failed)
+        picks.add_metric([status.pool], status.calls_started)
+        failures.add_metric([status.pool], status.calls_failed)
         counts = Counter(backend.connection for backend in status.backends)
         for connection in Connection:
             backends.add_metric([status.pool, connection], counts[connection])
@@ -63,8 +62,8 @@ def _of_pools(statuses: Sequence[Status]) -> Iterable[Metric]:
 
 
 _COUNTERS: Final[dict[str, tuple[str, Callable[[BackendStatus], int]]]] = {
-    "picks": ("Attempts at calls.", lambda backend: backend.picked),
-    "failures": ("Attempts at calls that failed.", lambda backend: backend.failed),
+    "picks": ("Attempts at calls.", lambda backend: backend.calls_started),
+    "failures": ("Attempts at calls that failed.", lambda backend: backend.calls_failed),
     "ejections": ("Times that it was ejected.", lambda backend: backend.ejections),
     "connections": ("Connections that were made.", lambda backend: backend.connections),
 }

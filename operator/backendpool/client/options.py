@@ -1,33 +1,36 @@
-"""How a client spreads its calls, where it is to differ from what the pool's author asked for. Pure."""
+"""A client's options, which override the load balancing of the pool's spec. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
-from backendpool.api.load_balancing import Balancing, OutlierDetection, Policy, Preference
+from backendpool.api.load_balancing import LoadBalancing, OutlierDetection, Policy, Preference
 from backendpool.client.policies.slow_start import SlowStart
 from backendpool.errors import SettingsError
 
 DRAIN_SECONDS: Final = 30.0
-"""As long as Kubernetes gives a pod to end, unless it is told otherwise."""
+"""Kubernetes' default terminationGracePeriodSeconds."""
 
 E = TypeVar("E", bound=StrEnum)
 
 NO_SLOW_START: Final = SlowStart()
 
 HashKey: TypeAlias = Callable[[str, Mapping[str, str | bytes]], str | bytes | None]
-"""The key of a call, of its full method name and its metadata; None for a call that may go anywhere."""
+"""Returns a call's hash key from its full method name and metadata; None if any backend will do."""
+
+KeyOf: TypeAlias = Callable[[str, Iterable[Any] | None], bytes | None]
+"""As :data:`HashKey`, from the metadata as grpc.aio takes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is None is as the pool has it.
+    """Options of one client; None means the pool's own setting.
 
-    ``zone`` is the client's own, empty where it has none. ``subset`` is the number of backends to connect to, 0 for
-    all. ``drain`` is in seconds: how long calls may take on a backend that left.
+    ``zone`` is the client's, empty if unknown. ``subset`` is the number of backends to connect to, 0 for all.
+    ``drain_timeout`` is how many seconds calls may take on a backend that was removed.
     """
 
     policy: Policy | None = None
@@ -37,17 +40,17 @@ class Options:
     zone: str = ""
     subset: int = 0
     slow_start: SlowStart = NO_SLOW_START
-    drain: float = DRAIN_SECONDS
+    drain_timeout: float = DRAIN_SECONDS
 
     def __post_init__(self) -> None:
         """Raises :class:`~backendpool.errors.SettingsError` for numbers below 0."""
-        numbers = {"subset": self.subset, "slow_start": self.slow_start.window, "drain": self.drain}
+        numbers = {"subset": self.subset, "slow_start": self.slow_start.window, "drain_timeout": self.drain_timeout}
         for name, number in numbers.items():
             if number < 0:
                 raise SettingsError(f"{name} is {number}: give 0 or more")
 
-    def over(self, balancing: Balancing) -> Balancing:
-        """What is done: ``balancing`` is the pool's."""
+    def over(self, balancing: LoadBalancing) -> LoadBalancing:
+        """Return the load balancing in effect: the pool's ``balancing``, overridden by these options."""
         return replace(
             balancing,
             policy=self.policy or balancing.policy,
@@ -60,8 +63,29 @@ DEFAULT: Final = Options()
 
 
 def chosen(option: str, kind: type[E], value: E | str | None) -> E | None:
-    """The one of ``kind`` that ``value`` names; raises :class:`~backendpool.errors.SettingsError` with what to give."""
+    """Return the member of ``kind`` named ``value``; raises :class:`~backendpool.errors.SettingsError`."""
     try:
         return None if value is None else kind(value)
     except ValueError:
         raise SettingsError(f"{option} is {value!r}: give {', '.join(kind)}") from None
+
+
+def key_of(balancing: LoadBalancing, hash_key: HashKey | None) -> KeyOf | None:
+    """Return how a call's hash key is computed, or None; ``hash_key`` overrides the header of the pool's spec."""
+    if balancing.policy is not Policy.CONSISTENT_HASH:
+        return None
+    if hash_key is not None:
+        chosen = hash_key
+        return lambda method, metadata: _bytes(chosen(method, dict(metadata or ())))
+    header = balancing.hash_header.lower()
+    return lambda _, metadata: _bytes(_joined(header, metadata or ())) if header else None
+
+
+def _joined(header: str, metadata: Iterable[Any]) -> str | bytes | None:
+    """Return the values of one key, joined by commas (gRFC A42)."""
+    values = [value for name, value in metadata if name == header]
+    return b",".join(_bytes(value) or b"" for value in values) if values else None
+
+
+def _bytes(key: str | bytes | None) -> bytes | None:
+    return key.encode() if isinstance(key, str) else key

@@ -1,14 +1,13 @@
-"""Targets: where a client's endpoints come from, in a line. Pure.
+"""Targets: URIs that name where a client's endpoints come from. Pure.
 
 ::
 
     pool:///namespace/name                     the pool's status, by watch
-    pool:///name                               in the pod's own namespace, or that of the kubeconfig's context
-    lookaside://host:port/namespace/name       the pool's lookaside, by Watch; port 50055 where none is written
+    pool:///name                               in the namespace of the pod, or of the kubeconfig's context
+    lookaside://host:port/namespace/name       the pool's lookaside, by Watch; the default port is 50055
     file:///path                               a file in YAML or JSON
 
-The syntax is that of URIs (RFC 3986, for files RFC 8089); IPv6 hosts stand in brackets, and ``%20`` in a path is a
-space. ``str`` of a target is its line again.
+The syntax is that of URIs (RFC 3986; RFC 8089 for files), with IPv6 hosts in brackets. ``str`` of a target is its URI.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ from typing import Final, TypeAlias
 from urllib.parse import quote, unquote
 
 from backendpool.api.constants import LOOKASIDE_PORT, is_label
-from backendpool.client.authority import join_authority, split_authority
+from backendpool.api.endpoints import join_host_port
 from backendpool.errors import TargetError
 
-_FORMS: Final = "write pool:///namespace/name, lookaside://host:port/namespace/name or file:///path"
+_FORMS: Final = "expected pool:///namespace/name, lookaside://host:port/namespace/name or file:///path"
 _HOST: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?\.?")
 
 
 @dataclass(frozen=True, slots=True)
 class PoolTarget:
-    """A GrpcBackendPool; ``namespace`` is empty for the one that we are in."""
+    """A GrpcBackendPool; an empty ``namespace`` is the client's own."""
 
     namespace: str
     name: str
 
     @property
     def pool(self) -> str:
-        """What it is called in messages."""
+        """The pool's name in messages."""
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
     def __str__(self) -> str:
@@ -48,7 +47,7 @@ class PoolTarget:
 
 @dataclass(frozen=True, slots=True)
 class LookasideTarget:
-    """The lookaside of a pool; ``host`` is a DNS name or an IP address, without brackets."""
+    """A pool's lookaside; ``host`` is a DNS name or an IP address without brackets."""
 
     host: str
     port: int
@@ -57,27 +56,27 @@ class LookasideTarget:
 
     @property
     def pool(self) -> str:
-        """What it is called in messages."""
+        """The pool's name in messages."""
         return f"{self.namespace}/{self.name}"
 
     @property
     def uri(self) -> str:
-        """What gRPC connects to: all addresses that DNS has for the host."""
-        return f"dns:///{join_authority(self.host, self.port)}"
+        """The gRPC target: all addresses of the host in DNS."""
+        return f"dns:///{join_host_port(self.host, self.port)}"
 
     def __str__(self) -> str:
-        return f"lookaside://{join_authority(self.host, self.port)}/{self.namespace}/{self.name}"
+        return f"lookaside://{join_host_port(self.host, self.port)}/{self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class FileTarget:
-    """A file on this machine, by its absolute path."""
+    """A local file, by its absolute path."""
 
     path: PurePosixPath
 
     @property
     def pool(self) -> str:
-        """What it is called in messages."""
+        """The pool's name in messages."""
         return str(self.path)
 
     def __str__(self) -> str:
@@ -88,7 +87,7 @@ Target: TypeAlias = PoolTarget | LookasideTarget | FileTarget
 
 
 def parse_target(text: str) -> Target:
-    """The target that ``text`` names; raises :class:`~backendpool.errors.TargetError` with what to write instead."""
+    """Parse a target; raises :class:`~backendpool.errors.TargetError`."""
     scheme, separator, rest = text.partition("://")
     parse = _PARSERS.get(scheme) if separator else None
     try:
@@ -96,15 +95,15 @@ def parse_target(text: str) -> Target:
             raise ValueError(_FORMS)
         return parse(rest)
     except ValueError as error:
-        raise TargetError(f"{text!r} is no target: {error}") from None
+        raise TargetError(f"invalid target {text!r}: {error}") from None
 
 
 def _pool(rest: str) -> PoolTarget:
     if not rest.startswith("/"):
-        raise ValueError("a pool is on no host: write pool:///namespace/name, with three slashes")
+        raise ValueError("a pool is on no host: expected pool:///namespace/name, with three slashes")
     namespace, _, name = rest[1:].rpartition("/")
     if "/" in namespace or rest.startswith("//"):
-        raise ValueError("write pool:///namespace/name, or pool:///name for the namespace that you are in")
+        raise ValueError("expected pool:///namespace/name, or pool:///name for the namespace that you are in")
     if namespace:
         _check_label("namespace", namespace)
     return PoolTarget(namespace, _check_label("name", name))
@@ -113,8 +112,8 @@ def _pool(rest: str) -> PoolTarget:
 def _lookaside(rest: str) -> LookasideTarget:
     authority, _, path = rest.partition("/")
     if path.count("/") != 1:
-        raise ValueError("write lookaside://host:port/namespace/name")
-    host, port = split_authority(authority, LOOKASIDE_PORT)
+        raise ValueError("expected lookaside://host:port/namespace/name")
+    host, port = split_host_port(authority, LOOKASIDE_PORT)
     namespace, name = path.split("/")
     return LookasideTarget(_check_host(host), port, _check_label("namespace", namespace), _check_label("name", name))
 
@@ -122,7 +121,7 @@ def _lookaside(rest: str) -> LookasideTarget:
 def _file(rest: str) -> FileTarget:
     path = PurePosixPath(unquote(rest, errors="surrogateescape"))
     if not rest.startswith("/") or path.name == "" or "\0" in str(path):
-        raise ValueError("write file:///path with three slashes and an absolute path")
+        raise ValueError("expected file:///path with three slashes and an absolute path")
     return FileTarget(path)
 
 
@@ -136,9 +135,28 @@ def _check_label(part: str, text: str) -> str:
 
 
 def _check_host(host: str) -> str:
-    """A DNS name as it is written, an IP address in its one canonical form (RFC 5952)."""
+    """Return a DNS name as it is, an IP address in canonical form (RFC 5952)."""
     with suppress(ValueError):
         return str(ip_address(host))
     if not _HOST.fullmatch(host):
         raise ValueError(f"the host is {host!r}: write a DNS name or an IP address")
     return host
+
+
+def split_host_port(text: str, default_port: int | None = None) -> tuple[str, int]:
+    """Split ``host:port`` (RFC 3986, section 3.2.2); an IPv6 host is returned without brackets.
+
+    Raises :class:`ValueError` with what to write.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, "" if default_port is None else str(default_port)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"write an IPv6 address in brackets, as in [2001:db8::1]:50051, not {text!r}")
+    if not host:
+        raise ValueError(f"write host:port, not {text!r}")
+    if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
+        raise ValueError(f"write a port from 1 to 65535 after the host, not {text!r}")
+    return host, int(port)

@@ -1,4 +1,4 @@
-"""What a client shows to a lookaside that serves over TLS, and whom it trusts: files as a Secret has them."""
+"""TLS credentials for a lookaside, from files named as in a Secret of type kubernetes.io/tls."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from backendpool.errors import SettingsError
 
 
 def credentials_in(folder: Path) -> grpc.ChannelCredentials:
-    """Trust ``ca.crt``, the certificates of one or more CAs, and show ``tls.crt`` with its key ``tls.key``.
+    """Trust the CAs in ``ca.crt`` and present the certificate ``tls.crt`` with its key ``tls.key``.
 
-    Where there is no ``ca.crt``, the CAs that gRPC comes with are trusted; where there is no ``tls.crt``, nothing is
-    shown, which a lookaside with mutual TLS refuses. Raises :class:`~backendpool.errors.SettingsError` where the folder
-    cannot be used.
+    Without ``ca.crt``, gRPC's default CAs are trusted. Without ``tls.crt``, no certificate is presented, which a
+    lookaside with mutual TLS rejects. Raises :class:`~backendpool.errors.SettingsError` if the folder cannot be used.
     """
     if not folder.is_dir():
         raise SettingsError(

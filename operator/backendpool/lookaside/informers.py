@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from backendpool.api.constants import BACKENDS, COMPONENT_LABEL, POOL_LABEL, SERVICE_NAME_LABEL
 from backendpool.api.endpoint_slices import Slice, SliceTracker, parse_slice, select_current, union
 from backendpool.api.endpoints import EndpointSet
-from backendpool.api.load_balancing import DEFAULT, Balancing
+from backendpool.api.load_balancing import DEFAULT, LoadBalancing
 from backendpool.api.pool import parse_pool
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import Reflector, ReflectorMetrics
@@ -114,7 +114,7 @@ class SpecInformer:
     ) -> None:
         self._on_change = on_change
         self._balancing = DEFAULT
-        self._reflector: Reflector[Balancing] = Reflector(
+        self._reflector: Reflector[LoadBalancing] = Reflector(
             api,
             POOLS,
             _parse,
@@ -132,7 +132,7 @@ class SpecInformer:
         """Return once the spec is known."""
         await self._reflector.wait_synced()
 
-    def balancing(self) -> Balancing | None:
+    def balancing(self) -> LoadBalancing | None:
         """Return the current load balancing; None before it was first known."""
         return self._balancing if self._reflector.synced else None
 
@@ -142,11 +142,11 @@ class SpecInformer:
             return None
         return f"the pool's spec is not known yet: {self._reflector.problem or 'reading it for the first time'}"
 
-    def _put(self, old: Balancing | None, new: Balancing | None) -> None:
+    def _put(self, old: LoadBalancing | None, new: LoadBalancing | None) -> None:
         if new is not None:
             self._balancing = new
             self._on_change()
 
 
-def _parse(obj: dict[str, Any]) -> Balancing:
+def _parse(obj: dict[str, Any]) -> LoadBalancing:
     return parse_pool(obj).valid_spec().balancing

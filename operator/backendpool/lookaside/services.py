@@ -10,8 +10,8 @@ from typing import Final, NoReturn
 from prometheus_client import CollectorRegistry
 
 from backendpool.api.endpoints import EndpointSet
-from backendpool.api.load_balancing import Balancing, EmptyPolicy
-from backendpool.api.pool_view import PoolView
+from backendpool.api.load_balancing import EmptyPolicy, LoadBalancing
+from backendpool.api.pool import PoolView
 from backendpool.k8s.client import Api
 from backendpool.k8s.metrics import WatchMetrics
 from backendpool.lookaside import watch_service
@@ -46,7 +46,7 @@ class SnapshotPublisher:
         """Return the endpoints for Resolve; None before the first publication."""
         return self.ads.latest.view.endpoints if self.ads.latest else None
 
-    def publish(self, endpoints: EndpointSet | None, balancing: Balancing | None) -> None:
+    def publish(self, endpoints: EndpointSet | None, balancing: LoadBalancing | None) -> None:
         """Publish what differs from the last publication; nothing while either half is None, not yet known."""
         if endpoints is None or balancing is None:
             return

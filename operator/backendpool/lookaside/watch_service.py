@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.api.protobuf import message_of
 from backendpool.lookaside.resolver import check_request
 from backendpool.lookaside.topic import Topic

@@ -1,10 +1,10 @@
-"""A pool for tests: in the process of a test, and as the test wants it. gRPC is all that it needs.
+"""FakePool: a pool in the process of a test, for applications that use the client. Needs only gRPC.
 
 ::
 
     async with FakePool(lambda server: add_GreetServiceServicer_to_server(Greeter(), server), count=3) as pool:
         async with connect(pool) as channel:
-            await pool.tried_by(channel)
+            await pool.wait_until_connected(channel)
             ...
             await pool.kill(0)
 """
@@ -20,10 +20,10 @@ from typing import Final, Self
 import grpc.aio
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.api.load_balancing import DEFAULT, Balancing
-from backendpool.api.pool_view import PoolView
+from backendpool.api.load_balancing import DEFAULT, LoadBalancing
+from backendpool.api.pool import PoolView
 from backendpool.client.channel import PoolChannel
-from backendpool.client.channels import Connection
+from backendpool.client.subchannel import Connection
 
 Register = Callable[[grpc.aio.Server], object]
 """Adds a servicer, as the generated ``add_…Servicer_to_server`` do."""
@@ -32,15 +32,15 @@ _LOOPBACK: Final = "127.0.0.1"
 
 
 class FakePool:
-    """A pool of ``count`` servers on the loopback, each with what ``register`` adds to it; a target for ``connect``.
+    """A pool of ``count`` servers on the loopback, which ``register`` adds servicers to; a target for ``connect``.
 
-    Its clients are told of each change, as those of a pool in a cluster are; ``balancing`` is what its author asks of
-    them. Without ``register`` it has no servers, and only tells what :meth:`set` is given.
+    Clients see each change, as they do in a cluster; ``balancing`` is the load balancing of the pool's spec. Without
+    ``register`` there are no servers, and the pool lists what :meth:`set` is given.
 
-    Servers run in the context. One that is not listed any more goes on until its end, with the calls under way there.
+    Servers run while the context lasts, also those that are no longer listed, so that their calls finish.
     """
 
-    def __init__(self, register: Register | None = None, count: int = 0, *, balancing: Balancing = DEFAULT) -> None:
+    def __init__(self, register: Register | None = None, count: int = 0, *, balancing: LoadBalancing = DEFAULT) -> None:
         self._register = register
         self._count = count
         self._balancing = balancing
@@ -58,7 +58,7 @@ class FakePool:
         await asyncio.gather(*(server.stop(None) for server in self._servers.values()))
 
     async def __aiter__(self) -> AsyncIterator[PoolView]:
-        """The pool as it is, and at each change."""
+        """Yield the pool as it is now, and at each change."""
         while True:
             changed = self._changed
             yield self.view
@@ -66,52 +66,52 @@ class FakePool:
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """Those that are listed, in the order in which they began."""
+        """The listed endpoints, in the order in which their servers started."""
         return self._endpoints
 
     @property
     def view(self) -> PoolView:
-        """What clients are told."""
+        """The pool as clients see it."""
         return PoolView(EndpointSet.of(self._endpoints), self._balancing)
 
-    def set(self, endpoints: Iterable[Endpoint], balancing: Balancing | None = None) -> None:
-        """List ``endpoints``, whoever is there, and ask for ``balancing`` from now on if it is given."""
+    def set(self, endpoints: Iterable[Endpoint], balancing: LoadBalancing | None = None) -> None:
+        """List ``endpoints``, whether servers run there or not; change the load balancing if ``balancing`` is given."""
         self._endpoints = tuple(endpoints)
         self._balancing = balancing or self._balancing
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def scale(self, count: int) -> None:
-        """List ``count`` endpoints: more servers are begun, or those that began last are not listed any more."""
-        begun = [await self._begin() for _ in range(count - len(self._endpoints))]
-        self.set((*self._endpoints, *begun)[:count])
+        """List ``count`` endpoints: start more servers, or remove the ones that started last."""
+        started = [await self._start() for _ in range(count - len(self._endpoints))]
+        self.set((*self._endpoints, *started)[:count])
 
     def drain(self, place: int) -> None:
-        """Have the endpoint at ``place`` be Draining, as that of a pod which terminates; its server goes on."""
+        """Mark the endpoint at ``place`` as Draining, as for a pod that terminates; its server keeps running."""
         endpoint = replace(self._endpoints[place], state=EndpointState.DRAINING)
         self.set((*self._endpoints[:place], endpoint, *self._endpoints[place:][1:]))
 
     async def kill(self, place: int) -> None:
-        """End the server of the endpoint at ``place`` at once, with its calls under way.
+        """Stop the server of the endpoint at ``place`` at once, with its calls in flight.
 
-        It stays listed, as a pod does that has just died. Raises :class:`LookupError` where there is no server.
+        It stays listed, as a pod does that has just died. Raises :class:`LookupError` if there is no server.
         """
         await self._servers[self._endpoints[place].identity].stop(None)
 
-    async def tried_by(self, channel: PoolChannel) -> None:
-        """Wait until ``channel`` knows the pool as it is now, and has tried to connect to each endpoint.
+    async def wait_until_connected(self, channel: PoolChannel) -> None:
+        """Wait until ``channel`` knows the pool as it is now, and is connected to each endpoint or failed to connect.
 
-        It is for a channel that takes all endpoints, and no subset of them.
+        Not for a channel with a ``subset``.
         """
-        while not self._is_tried(channel):
-            await channel.change()
+        while not self._has_tried_all(channel):
+            await channel.wait_for_change()
 
-    def _is_tried(self, channel: PoolChannel) -> bool:
+    def _has_tried_all(self, channel: PoolChannel) -> bool:
         backends = channel.status().backends
         known = tuple(backend.endpoint for backend in backends) == self.view.endpoints.endpoints
         return known and all(backend.connection is not Connection.CONNECTING for backend in backends)
 
-    async def _begin(self) -> Endpoint:
+    async def _start(self) -> Endpoint:
         if self._register is None:
             raise ValueError("a FakePool without servers: give it what registers one, or set its endpoints")
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import (
-    Balancing,
     EmptyPolicy,
     FailurePercentage,
+    LoadBalancing,
     OutlierDetection,
     Policy,
     Preference,
     SuccessRate,
 )
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.api.protobuf import message_of, view_of
 from backendpool.errors import SpecError
 from backendpool.proto.v1 import endpoints_pb2 as v1
@@ -35,12 +35,12 @@ OUTLIERS = st.builds(
     failure_percentage=st.none() | st.builds(FailurePercentage, PERCENT, PERCENT, MANY, MANY),
 )
 BALANCINGS = st.builds(
-    Balancing,
+    LoadBalancing,
     policy=st.sampled_from([policy for policy in Policy if policy is not Policy.CONSISTENT_HASH]),
     empty_policy=st.sampled_from(EmptyPolicy),
     outliers=st.none() | OUTLIERS,
     prefer=st.none() | st.sampled_from(Preference),
-) | st.builds(Balancing, policy=st.just(Policy.CONSISTENT_HASH), hash_header=st.text("abc", min_size=1))
+) | st.builds(LoadBalancing, policy=st.just(Policy.CONSISTENT_HASH), hash_header=st.text("abc", min_size=1))
 ENDPOINTS = st.builds(
     Endpoint,
     address=st.ip_addresses().map(str),

@@ -10,9 +10,9 @@ import pytest
 
 from backendpool.api import constants, spec
 from backendpool.api.load_balancing import (
-    Balancing,
     EmptyPolicy,
     FailurePercentage,
+    LoadBalancing,
     OutlierDetection,
     Policy,
     Preference,
@@ -30,7 +30,7 @@ def test_least_spec_gets_the_defaults() -> None:
     """A selector and a port are enough."""
     parsed = parse_spec(LEAST)
     assert parsed == PoolSpec(selector=SELECTOR, port=50051)
-    assert parsed.balancing == Balancing(Policy.ROUND_ROBIN, EmptyPolicy.FAIL)
+    assert parsed.balancing == LoadBalancing(Policy.ROUND_ROBIN, EmptyPolicy.FAIL)
     assert parsed.lookaside == LookasideSpec(replicas=2, port=50055, resources=spec.default_resources())
     assert parsed.readers == ()
 
@@ -65,7 +65,7 @@ def test_every_field_is_read() -> None:
     assert parsed == PoolSpec(
         selector={"a": "b"},
         port="grpc",
-        balancing=Balancing(
+        balancing=LoadBalancing(
             policy=Policy.CONSISTENT_HASH,
             empty_policy=EmptyPolicy.KEEP_LAST,
             hash_header="x-user",

@@ -93,7 +93,7 @@ def test_wrong_target_exits_2_with_what_to_write(capsys: pytest.CaptureFixture[s
     """A target is no setting, and as wrong a usage."""
     assert main(["endpoints", "greetserver"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("backendpool endpoints: 'greetserver' is no target: write pool:///namespace/name")
+    assert line.startswith("backendpool endpoints: invalid target 'greetserver': expected pool:///namespace/name")
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ import grpc
 import pytest
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.api.load_balancing import Balancing, Policy
-from backendpool.api.pool_view import PoolView
+from backendpool.api.load_balancing import LoadBalancing, Policy
+from backendpool.api.pool import PoolView
 from backendpool.cli.endpoints import follow, listing, look
 from backendpool.client import connect
-from backendpool.client.channels import Connection
 from backendpool.client.status import BackendStatus, Status
+from backendpool.client.subchannel import Connection
 from backendpool.errors import SourceError
 from backendpool.testing import FakePool
 from tests.fakes.certificates import Authority, write
@@ -33,7 +33,7 @@ VIEW = PoolView(
             Endpoint("2001:db8::1", 50051, state=EndpointState.DRAINING),
         )
     ),
-    Balancing(Policy.LEAST_REQUEST),
+    LoadBalancing(Policy.LEAST_REQUEST),
 )
 
 LISTED = """\
@@ -44,13 +44,17 @@ ADDRESS               POD          ZONE   STATE      CONNECTED   CALLS   EJECTED
 2 ready, 1 draining; LeastRequest; 2.5 s old"""
 
 
-def backend(place: int, connection: Connection, under_way: int | None, *, ejected: bool = False) -> BackendStatus:
+def backend(place: int, connection: Connection, in_flight: int | None, *, ejected: bool = False) -> BackendStatus:
     endpoint = VIEW.endpoints.endpoints[place]
-    return BackendStatus(endpoint, connection, ejected, under_way, picked=0, failed=0, ejections=0, connections=0)
+    return BackendStatus(
+        endpoint, connection, ejected, in_flight, calls_started=0, calls_failed=0, ejections=0, connections=0
+    )
 
 
 def status(view: PoolView | None, *backends: BackendStatus, age: float = 2.5) -> Status:
-    return Status("ns/who", age, problem=None, settled=True, picked=0, failed=0, view=view, backends=backends)
+    return Status(
+        "ns/who", age, problem=None, initialized=True, calls_started=0, calls_failed=0, view=view, backends=backends
+    )
 
 
 BACKENDS = (
@@ -122,7 +126,7 @@ async def test_look_tells_of_calls_under_way() -> None:
     """Where something goes by them."""
     async with pods("a") as (a,):
         a.held = asyncio.Event()
-        pool = FakePool(balancing=Balancing(Policy.LEAST_REQUEST))
+        pool = FakePool(balancing=LoadBalancing(Policy.LEAST_REQUEST))
         pool.set([a.endpoint])
         async with connect(pool) as channel:
             who: Any = channel.unary_unary(METHOD)
@@ -210,7 +214,7 @@ async def test_silence_exits_1() -> None:
 async def test_target_that_names_nothing_exits_2() -> None:
     """With what to write."""
     code, _, err = await run("greetserver")
-    assert (code, "write pool:///namespace/name" in err) == (2, True)
+    assert (code, "expected pool:///namespace/name" in err) == (2, True)
 
 
 async def test_lookaside_with_mutual_tls_is_asked(tmp_path: Path) -> None:

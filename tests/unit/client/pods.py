@@ -13,12 +13,12 @@ import grpc.aio
 from grpc import StatusCode
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.api.load_balancing import Balancing, EmptyPolicy, Policy
-from backendpool.api.pool_view import PoolView
+from backendpool.api.load_balancing import EmptyPolicy, LoadBalancing, Policy
+from backendpool.api.pool import PoolView
 from backendpool.client.balancer import Balancer
 from backendpool.client.channel import PoolChannel
-from backendpool.client.channels import Backend, Connection
 from backendpool.client.options import Options
+from backendpool.client.subchannel import Connection, Subchannel
 
 LOOPBACK = "127.0.0.1"
 METHOD = "/test.Who/Are"
@@ -84,11 +84,11 @@ async def pods(*names: str) -> AsyncIterator[list[Pod]]:
 @asynccontextmanager
 async def balancing(*endpoints: Endpoint, grace: float = 5.0) -> AsyncIterator[Balancer]:
     """A balancer over ``endpoints``, all of which were tried once; over an unknown pool where there are none."""
-    balancer = Balancer("ns/who", Options(drain=grace))
+    balancer = Balancer("ns/who", Options(drain_timeout=grace))
     try:
         if endpoints:
             balancer.update(view(endpoints))
-            await settled(balancer)
+            await initialized(balancer)
         yield balancer
     finally:
         await balancer.aclose(0)
@@ -97,12 +97,12 @@ async def balancing(*endpoints: Endpoint, grace: float = 5.0) -> AsyncIterator[B
 def view(
     endpoints: Iterable[Endpoint], policy: Policy = Policy.ROUND_ROBIN, empty: EmptyPolicy = EmptyPolicy.FAIL
 ) -> PoolView:
-    return PoolView(EndpointSet.of(endpoints), Balancing(policy, empty))
+    return PoolView(EndpointSet.of(endpoints), LoadBalancing(policy, empty))
 
 
-async def settled(balancer: Balancer) -> None:
+async def initialized(balancer: Balancer) -> None:
     async with asyncio.timeout(5):
-        while not balancer.settled:
+        while not balancer.initialized:
             await asyncio.sleep(0.001)
 
 
@@ -111,7 +111,7 @@ async def call(balancer: Balancer, timeout: float = 5.0) -> str:
     return await ask(await balancer.pick(timeout), timeout)
 
 
-async def ask(backend: Backend, timeout: float = 5.0) -> str:
+async def ask(backend: Subchannel, timeout: float = 5.0) -> str:
     """The name of the pod behind ``backend``."""
     method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = backend.channel.unary_unary(METHOD)
     return (await method(b"", timeout=timeout)).decode()
@@ -146,9 +146,9 @@ class FailingPod(Pod):
         return await super()._answer(request, context)
 
 
-def connected(balancer: Balancer, port: int) -> Backend:
+def connected(balancer: Balancer, port: int) -> Subchannel:
     """Have the balancer think that it is connected to ``port``: so it does until it hears of a connection's end."""
-    (backend,) = (one for one in balancer.backends if one.endpoint.port == port)
+    (backend,) = (one for one in balancer.subchannels if one.endpoint.port == port)
     backend.connection = Connection.CONNECTED
     balancer._connection_changed(backend)
     return backend

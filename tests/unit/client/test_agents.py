@@ -109,7 +109,7 @@ async def test_error_is_that_of_the_call(everywhere: Tracing, failing: FailingPo
             await call
         assert (raised.value.code(), raised.value.details()) == (UNAVAILABLE, "not now")
         assert 0 < call.time_remaining() < 5
-        assert (channel.status().picked, channel.status().failed) == (3, 3)
+        assert (channel.status().calls_started, channel.status().calls_failed) == (3, 3)
     assert everywhere.codes() == [UNAVAILABLE] * 3
 
 
@@ -211,7 +211,7 @@ async def test_span_of_a_call_that_is_cut(everywhere: Tracing) -> None:
     async with pods("a") as (a,):
         a.held = asyncio.Event()
         pool = listing(a)
-        async with connect(pool, drain=0.05) as channel:
+        async with connect(pool, drain_timeout=0.05) as channel:
             call = unary(channel)(b"", timeout=10)
             waiting = asyncio.ensure_future(call.code())
             await a.called.wait()

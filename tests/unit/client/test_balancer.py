@@ -12,17 +12,17 @@ from grpc.aio import AioRpcError
 
 from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.load_balancing import EmptyPolicy, Policy
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.client.balancer import Balancer
-from backendpool.client.channels import target_uri
+from backendpool.client.subchannel import target_uri
 from backendpool.errors import NoBackendError
 from tests.unit.client.pods import (
     ask,
     balancing,
     call,
     dead_endpoint,
+    initialized,
     pods,
-    settled,
     silent_endpoint,
     view,
 )
@@ -59,10 +59,10 @@ async def test_change_keeps_the_connections_of_those_that_stay() -> None:
     """A backend that stays keeps its channel and connection, whoever comes and goes around it."""
     async with pods("a", "b", "c") as (a, b, c), balancing(a.endpoint, b.endpoint) as balancer:
         await shares(balancer, 2)
-        before = {backend.endpoint.identity: backend.channel for backend in balancer.backends}
+        before = {backend.endpoint.identity: backend.channel for backend in balancer.subchannels}
         balancer.update(view([a.endpoint, c.endpoint]))
         await until_shares(balancer, {"a", "c"})
-        after = {backend.endpoint.identity: backend.channel for backend in balancer.backends}
+        after = {backend.endpoint.identity: backend.channel for backend in balancer.subchannels}
         assert after[a.endpoint.identity] is before[a.endpoint.identity]
         assert len(a.peers) == 1
 
@@ -70,11 +70,11 @@ async def test_change_keeps_the_connections_of_those_that_stay() -> None:
 async def test_same_address_in_another_pod_is_another_backend() -> None:
     """An address that a new pod got is connected to anew."""
     async with pods("a") as (a,), balancing(a.endpoint) as balancer:
-        (before,) = balancer.backends
+        (before,) = balancer.subchannels
         a.name = "next"
         balancer.update(view([a.endpoint]))
         assert await call(balancer) == "next"
-        (after,) = balancer.backends
+        (after,) = balancer.subchannels
         assert after is not before
 
 
@@ -204,12 +204,12 @@ async def test_keep_last_keeps_the_last_endpoints(gone: bool) -> None:
     """With emptyPolicy KeepLast, calls go on to the last endpoints, also where the pool itself is gone."""
     async with pods("a", "b") as (a, b), balancing() as balancer:
         balancer.update(view([a.endpoint, b.endpoint], empty=EmptyPolicy.KEEP_LAST))
-        await settled(balancer)
-        before = balancer.backends
+        await initialized(balancer)
+        before = balancer.subchannels
         for _ in range(2):
             balancer.update(None if gone else view([], empty=EmptyPolicy.KEEP_LAST))
             assert await shares(balancer, 10) == {"a": 5, "b": 5}
-            assert balancer.backends == before
+            assert balancer.subchannels == before
         balancer.update(view([b.endpoint], empty=EmptyPolicy.KEEP_LAST))
         assert await shares(balancer, 10) == {"b": 10}
 
@@ -245,10 +245,10 @@ async def test_ready_backend_is_waited_for_rather_than_draining_ones_used() -> N
 async def test_random_policy_is_followed() -> None:
     """A change of policy takes effect on the connections that are there."""
     async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
-        before = balancer.backends
+        before = balancer.subchannels
         balancer.update(view([a.endpoint, b.endpoint], Policy.RANDOM))
         answers = [await call(balancer) for _ in range(100)]
-        assert balancer.backends == before
+        assert balancer.subchannels == before
         assert set(answers) == {"a", "b"}
         assert any(one == next_ for one, next_ in pairwise(answers))
 
@@ -266,7 +266,7 @@ async def test_silent_backend_is_picked_again_when_its_new_connection_is_up() ->
     """Given up, a backend is connected to anew; its calls under way are answered, and it takes its share again."""
     async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
         a.held = asyncio.Event()
-        silent = next(backend for backend in balancer.backends if backend.endpoint == a.endpoint)
+        silent = next(backend for backend in balancer.subchannels if backend.endpoint == a.endpoint)
         under_way = asyncio.create_task(ask(silent))
         await a.called.wait()
         balancer.reconnect(silent)
@@ -283,19 +283,19 @@ async def test_settled_once_every_backend_was_tried() -> None:
     async with pods("a") as (a,), silent_endpoint() as silent, balancing() as balancer:
         balancer.update(view([a.endpoint, silent]))
         assert await call(balancer) == "a"
-        assert not balancer.settled
+        assert not balancer.initialized
         balancer.update(view([a.endpoint]))
-        assert balancer.settled
+        assert balancer.initialized
         balancer.update(view([a.endpoint, silent]))
-        assert balancer.settled
+        assert balancer.initialized
 
 
 async def test_missing_pool_settles() -> None:
     """Knowing that there is no pool is knowing all there is to know."""
     async with balancing() as balancer:
-        assert not balancer.settled
+        assert not balancer.initialized
         balancer.update(None)
-        assert balancer.settled
+        assert balancer.initialized
 
 
 async def test_changes_are_logged(caplog: pytest.LogCaptureFixture) -> None:

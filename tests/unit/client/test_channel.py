@@ -18,9 +18,9 @@ from tests.unit.client.pods import (
     METHOD,
     FailingPod,
     balancing,
+    initialized,
     pods,
     running,
-    settled,
     unary,
     view,
 )
@@ -138,7 +138,7 @@ async def test_wait_for_ready_waits_for_the_first_endpoint() -> None:
 async def test_observer_is_told_of_calls() -> None:
     """Where somebody wants to know, calls under way are counted, and each end is told with its code."""
     async with pods("a") as (a,), balancing(a.endpoint) as balancer:
-        (backend,) = balancer.backends
+        (backend,) = balancer.subchannels
         codes: list[StatusCode] = []
         backend.observer = lambda _, call: codes.append(now(call.code()))
         a.held = asyncio.Event()
@@ -148,4 +148,4 @@ async def test_observer_is_told_of_calls() -> None:
         a.held.set()
         await waiting
         assert (backend.active, codes) == (0, [StatusCode.OK])
-        await settled(balancer)
+        await initialized(balancer)

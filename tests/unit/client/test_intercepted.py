@@ -128,9 +128,9 @@ async def test_backend_that_leaves_before_a_call_is_sent(gate: Gate) -> None:
     """The call was not sent, and goes to another backend, though it may not be carried out twice."""
     async with pods("a", "b") as (a, b):
         pool = listing(a)
-        async with connect(pool, drain=0) as channel:
-            await pool.tried_by(channel)
-            (backend,) = channel._balancer.backends
+        async with connect(pool, drain_timeout=0) as channel:
+            await pool.wait_until_connected(channel)
+            (backend,) = channel._balancer.subchannels
             call = asyncio.ensure_future(_response(unary(channel)(b"", timeout=10)))
             await gate.entered.wait()
             pool.set([b.endpoint])
@@ -144,9 +144,9 @@ async def test_backend_that_leaves_and_no_other(gate: Gate) -> None:
     """Where there is no other backend, the error says that the call was not sent."""
     async with pods("a") as (a,):
         pool = listing(a)
-        async with connect(pool, drain=0) as channel:
-            await pool.tried_by(channel)
-            (backend,) = channel._balancer.backends
+        async with connect(pool, drain_timeout=0) as channel:
+            await pool.wait_until_connected(channel)
+            (backend,) = channel._balancer.subchannels
             call = unary(channel)(b"", timeout=10)
             asked = asyncio.ensure_future(call.details())
             await gate.entered.wait()
@@ -180,11 +180,11 @@ async def test_counts(monkeypatch: pytest.MonkeyPatch) -> None:
         call = asyncio.ensure_future(_response(unary(channel)(b"")))
         await pod.called.wait()
         (backend,) = channel.status().backends
-        assert (backend.under_way, backend.picked, backend.failed) == (1, 2, 1)
+        assert (backend.in_flight, backend.calls_started, backend.calls_failed) == (1, 2, 1)
         pod.held.set()
         assert await call == b"failing"
         (backend,) = channel.status().backends
-        assert (backend.under_way, backend.picked, backend.failed) == (0, 2, 1)
+        assert (backend.in_flight, backend.calls_started, backend.calls_failed) == (0, 2, 1)
     await pod.stop()
 
 
@@ -204,7 +204,7 @@ async def test_own_error_is_not_retried(monkeypatch: pytest.MonkeyPatch) -> None
             await unary(channel)(b"", timeout=2)
         await asyncio.sleep(1.2)  # half of its time: the backend is not taken for a silent one
         status = channel.status()
-        assert (seen, status.picked, status.failed) == (1, 1, 0)
+        assert (seen, status.calls_started, status.calls_failed) == (1, 1, 0)
         assert [backend.connections for backend in status.backends] == [1, 1]
 
 

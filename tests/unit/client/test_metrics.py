@@ -32,7 +32,7 @@ async def test_series_are_those_that_are_documented() -> None:
     registry, pool = CollectorRegistry(), FakePool()
     pool.set([Endpoint("127.0.0.1", 1)])
     async with connect(pool) as channel:
-        await pool.tried_by(channel)
+        await pool.wait_until_connected(channel)
         registry.register(ChannelCollector(channel))
         samples = [sample for metric in registry.collect() for sample in metric.samples]
     assert {sample.name: ", ".join(sample.labels) for sample in samples} == documented
@@ -45,7 +45,7 @@ async def test_calls_are_counted_where_they_went() -> None:
         pool = FakePool()
         pool.set([a.endpoint, b.endpoint, dead])
         async with connect(pool) as channel:
-            await pool.tried_by(channel)
+            await pool.wait_until_connected(channel)
             registry.register(ChannelCollector(channel))
             who: Any = channel.unary_unary(METHOD)
             for _ in range(6):
@@ -78,7 +78,7 @@ async def test_series_of_a_backend_end_with_it() -> None:
             who: Any = channel.unary_unary(METHOD)
             await who(b"", timeout=5)
             pool.set([b.endpoint])
-            await pool.tried_by(channel)
+            await pool.wait_until_connected(channel)
             assert registry.get_sample_value("backendpool_client_backend_picks_total", of(a.endpoint)) is None
             assert registry.get_sample_value("backendpool_client_backend_picks_total", of(b.endpoint)) == 0
             assert registry.get_sample_value("backendpool_client_picks_total", POOL) == 1

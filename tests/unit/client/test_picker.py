@@ -10,8 +10,8 @@ from backendpool.api.load_balancing import Policy
 from backendpool.client.picker import Picker, picker_for
 from backendpool.client.policies.consistent_hash import ConsistentHash
 from backendpool.client.policies.least_request import LeastRequest
+from backendpool.client.policies.random import Random as Uniform
 from backendpool.client.policies.round_robin import RoundRobin
-from backendpool.client.policies.uniform import Random as Uniform
 from backendpool.client.policies.weighted_round_robin import WeightedRoundRobin
 from tests.unit.client.policies.candidates import NAMES, Backend
 

@@ -41,7 +41,7 @@ def call(channel: PoolChannel, timeout: float = PATIENT) -> Any:
 
 
 def connections(channel: PoolChannel) -> set[int]:
-    return {id(backend.channel) for backend in channel._balancer.backends}
+    return {id(backend.channel) for backend in channel._balancer.subchannels}
 
 
 async def left(channel: PoolChannel) -> None:
@@ -49,14 +49,14 @@ async def left(channel: PoolChannel) -> None:
     before = connections(channel)
     async with asyncio.timeout(10):
         while connections(channel) == before:
-            await channel.change()
+            await channel.wait_for_change()
 
 
 async def test_silent_backend_is_left_and_may_still_answer(silent: Pod) -> None:
     """It is connected to anew, and the call that waits there is answered when it speaks again."""
     pool = listing(silent)
     async with connect(pool) as channel:
-        await pool.tried_by(channel)
+        await pool.wait_until_connected(channel)
         leaving = asyncio.create_task(left(channel))
         under_way = asyncio.ensure_future(call(channel, timeout=20 * PATIENT))
         await silent.called.wait()
@@ -75,24 +75,24 @@ async def test_counts_go_on_over_a_new_connection(silent: Pod) -> None:
     """It is the same backend; and of all backends, no attempt is counted twice."""
     pool = listing(silent)
     async with connect(pool) as channel:
-        await pool.tried_by(channel)
+        await pool.wait_until_connected(channel)
         leaving = asyncio.create_task(left(channel))
         under_way = asyncio.ensure_future(call(channel))
         await leaving
-        await pool.tried_by(channel)
+        await pool.wait_until_connected(channel)
         status = channel.status()
-        assert [(backend.picked, backend.connections) for backend in status.backends] == [(1, 2)]
+        assert [(backend.calls_started, backend.connections) for backend in status.backends] == [(1, 2)]
         assert silent.held is not None
         silent.held.set()
         assert await under_way == b"silent"
-        assert channel.status().picked == 1
+        assert channel.status().calls_started == 1
 
 
 async def test_backend_that_answers_others_is_not_left(silent: Pod) -> None:
     """A call that takes its time says nothing of a backend that speaks: more connections would make it no quicker."""
     pool = listing(silent)
     async with connect(pool) as channel:
-        await pool.tried_by(channel)
+        await pool.wait_until_connected(channel)
         before = connections(channel)
         slow = asyncio.ensure_future(call(channel))
         await silent.called.wait()
@@ -108,7 +108,7 @@ async def test_call_that_is_over_suspects_nobody(silent: Pod) -> None:
     """One that was cancelled before half of its time was over does not have its backend left."""
     pool = listing(silent)
     async with connect(pool) as channel:
-        await pool.tried_by(channel)
+        await pool.wait_until_connected(channel)
         before = connections(channel)
         given_up = call(channel)
         waiting = asyncio.ensure_future(given_up.code())
@@ -124,9 +124,9 @@ async def test_deadline_is_no_reason_to_repeat(silent: Pod) -> None:
     async with pods("other") as (other,):
         pool = listing(silent, other)
         async with connect(pool, idempotent=True) as channel:
-            await pool.tried_by(channel)
+            await pool.wait_until_connected(channel)
             calls = [call(channel, timeout=0.2) for _ in range(2)]
             codes = await asyncio.gather(*(one.code() for one in calls))
             assert sorted(codes, key=str) == [StatusCode.DEADLINE_EXCEEDED, StatusCode.OK]
             status = channel.status()
-            assert (status.picked, status.failed) == (2, 1)
+            assert (status.calls_started, status.calls_failed) == (2, 1)

@@ -70,26 +70,26 @@ def test_targets_as_people_write_them(text: str, target: Target) -> None:
 @pytest.mark.parametrize(
     ("text", "advice"),
     [
-        ("greetserver", "write pool:///namespace/name, lookaside://host:port/namespace/name or file:///path"),
-        ("dns:///greetserver:50051", "write pool:///namespace/name, lookaside://"),
-        ("pool://shop/greetserver", "a pool is on no host: write pool:///namespace/name, with three slashes"),
-        ("pool:///a/b/c", "write pool:///namespace/name, or pool:///name"),
-        ("pool:////greetserver", "write pool:///namespace/name, or pool:///name"),
+        ("greetserver", "expected pool:///namespace/name, lookaside://host:port/namespace/name or file:///path"),
+        ("dns:///greetserver:50051", "expected pool:///namespace/name, lookaside://"),
+        ("pool://shop/greetserver", "a pool is on no host: expected pool:///namespace/name, with three slashes"),
+        ("pool:///a/b/c", "expected pool:///namespace/name, or pool:///name"),
+        ("pool:////greetserver", "expected pool:///namespace/name, or pool:///name"),
         ("pool:///Shop/who", "the namespace is 'Shop': write up to 63 lower-case letters, digits and hyphens"),
         ("pool:///shop/", "the name is '': write up to 63"),
-        ("lookaside://host:50055/who", "write lookaside://host:port/namespace/name"),
+        ("lookaside://host:50055/who", "expected lookaside://host:port/namespace/name"),
         ("lookaside:///shop/who", "write host:port, not ''"),
         ("lookaside://host:0/shop/who", "write a port from 1 to 65535 after the host, not 'host:0'"),
         ("lookaside://host:http/shop/who", "write a port from 1 to 65535"),
         ("lookaside://::1/shop/who", "write an IPv6 address in brackets"),
         ("lookaside://[zz::1]:1/shop/who", "the host is 'zz::1': write a DNS name or an IP address"),
-        ("file://host/path", "write file:///path with three slashes and an absolute path"),
-        ("file:///", "write file:///path"),
+        ("file://host/path", "expected file:///path with three slashes and an absolute path"),
+        ("file:///", "expected file:///path"),
     ],
 )
 def test_refusals_say_what_to_write(text: str, advice: str) -> None:
     """They repeat what was written, and are ValueErrors too."""
-    with pytest.raises(ValueError, match="is no target") as refused:
+    with pytest.raises(ValueError, match="invalid target") as refused:
         parse_target(text)
     assert isinstance(refused.value, TargetError)
-    assert str(refused.value).startswith(f"{text!r} is no target: {advice}")
+    assert str(refused.value).startswith(f"invalid target {text!r}: {advice}")

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from backendpool.client import PoolChannel
 from greet.gateway.metrics import GatewayMetrics
-from greet.gateway.modes.balanced import BalancedGreeter
+from greet.gateway.modes import BalancedGreeter
 from greet.greet_pb2 import GreetingResponse
 from tests.unit.greet.servers import REQUEST
 

@@ -1,4 +1,4 @@
-"""The ways to a backend that need no pool to be watched, over real servers."""
+"""The modes that watch no pool, over real servers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from contextlib import asynccontextmanager
 import grpc.aio
 import pytest
 
-from backendpool.client import silence
 from backendpool.proto.lookaside.lookaside_pb2 import Request, Response
 from backendpool.proto.lookaside.lookaside_pb2_grpc import LookasideServicer, add_LookasideServicer_to_server
+from greet.gateway import lookaside, modes
 from greet.gateway.greeter import Greeter, LookupFailed
-from greet.gateway.modes import dns, lookaside, sticky
 from greet.settings import GatewaySettings
 from tests.unit.greet.servers import REQUEST, free_port, greet_servers, pod_of
 
@@ -29,14 +28,14 @@ async def test_sticky_calls_one_host() -> None:
     """All calls go to the one host, and it is ready from the start."""
     port = free_port()
     settings = GatewaySettings(server_host=HOSTS[1], server_port=port)
-    async with greet_servers(*HOSTS, port=port), sticky.connected(settings) as greeter:
+    async with greet_servers(*HOSTS, port=port), modes.sticky(settings) as greeter:
         assert greeter.unready() is None
         assert await shares(greeter, 9) == {HOSTS[1]: 9}
 
 
 async def test_nobody_there_is_unavailable() -> None:
     """A call to where nobody listens fails by its status, at once."""
-    async with sticky.connected(GatewaySettings(server_host=HOSTS[0], server_port=free_port())) as greeter:
+    async with modes.sticky(GatewaySettings(server_host=HOSTS[0], server_port=free_port())) as greeter:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await greeter.greet(REQUEST, 5)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -46,7 +45,7 @@ async def test_dns_calls_what_the_name_resolves_to() -> None:
     """The Service's name is looked up, and what it stands for is called."""
     port = free_port()
     settings = GatewaySettings(service="localhost", server_port=port)
-    async with greet_servers(HOSTS[0], port=port), dns.connected(settings) as greeter:
+    async with greet_servers(HOSTS[0], port=port), modes.dns(settings) as greeter:
         assert greeter.unready() is None
         assert await shares(greeter, 3) == {HOSTS[0]: 3}
 
@@ -92,7 +91,7 @@ async def looking(service: str, server_port: int) -> AsyncIterator[tuple[Lookasi
         service=service, namespace="ns", lookaside_host="127.0.0.1", lookaside_port=port, server_port=server_port
     )
     try:
-        async with lookaside.connected(settings) as greeter:
+        async with modes.lookaside(settings) as greeter:
             yield servicer, greeter
     finally:
         await server.stop(None)
@@ -130,7 +129,7 @@ async def test_silent_lookaside_is_left_for_another_connection(monkeypatch: pyte
     """Where nobody answers, a new connection is made, which may lead to another, or to the same ``more`` times; all who
     wait ask again there.
     """
-    monkeypatch.setattr(silence, "_LEAST_PATIENCE", 0.1)
+    monkeypatch.setattr(lookaside, "_MIN_STALL_TIMEOUT", 0.1)
     async with greet_servers(*HOSTS) as port, looking("who", port) as (servicer, greeter):
         await greeter.greet(REQUEST, 5)
         servicer.freeze(more)

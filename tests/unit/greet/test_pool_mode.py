@@ -22,9 +22,9 @@ from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.pool import parse_pool
 from backendpool.api.status import build_status
 from backendpool.errors import NoBackendError
+from greet.gateway import modes
 from greet.gateway.greeter import Greeter
 from greet.gateway.metrics import GatewayMetrics
-from greet.gateway.modes.pool import connected
 from greet.greet_pb2 import GreetingResponse
 from greet.greet_pb2_grpc import GreetServiceServicer
 from greet.settings import GatewaySettings
@@ -71,7 +71,7 @@ async def ready(registry: CollectorRegistry | None = None) -> AsyncIterator[Gree
     """A greeter that is ready, whose figures are in ``registry``."""
     settings = GatewaySettings(service="greetserver", namespace="default", grace_seconds=0.1)
     metrics = GatewayMetrics(registry or CollectorRegistry())
-    async with connected(settings, metrics) as greeter:
+    async with modes.pool(settings, metrics) as greeter:
         await until(lambda: greeter.unready() is None)
         yield greeter
 
@@ -119,7 +119,7 @@ async def test_age_of_the_view_is_shown(server: ScriptedServer) -> None:
     """Without end until the pool was read, and from then on how long nothing was heard of it."""
     registry, settings = CollectorRegistry(), GatewaySettings(service="greetserver", namespace="default")
     server.script(hold := Watch(b" "))
-    async with connected(settings, GatewayMetrics(registry)):
+    async with modes.pool(settings, GatewayMetrics(registry)):
         await hold.opened.wait()
         assert view_age(registry) == math.inf
         server.script(page(version=1), Watch())
@@ -131,7 +131,7 @@ async def test_unready_until_the_pool_was_read(server: ScriptedServer) -> None:
     """Until the API server has answered, readiness says what is in the way."""
     server.script(*[answer({}, 503)] * 2)
     settings = GatewaySettings(service="greetserver", namespace="default")
-    async with connected(settings, GatewayMetrics(CollectorRegistry())) as greeter:
+    async with modes.pool(settings, GatewayMetrics(CollectorRegistry())) as greeter:
         assert greeter.unready() == "reading the pool and connecting to its backends for the first time"
         await until(lambda: "503 Service Unavailable" in str(greeter.unready()))
         server.script(page(version=1))

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from backendpool.client.resolvers.pool import PoolSource
+from backendpool.client.resolvers.pool import PoolResolver
 from backendpool.controller.cache import Cache
 from backendpool.controller.resync import PoolResync, ResyncTiming
 from backendpool.k8s.client import Api
@@ -34,7 +34,7 @@ class View(Protocol):
 VIEWS: dict[str, Callable[[Api], View]] = {
     "operator": lambda api: Reflector(api, ENDPOINT_SLICES, dict, lambda old, new: None, namespace="default"),
     "lookaside": lambda api: EndpointInformer(api, "default", "greetserver", lambda: None),
-    "client": lambda api: PoolSource(api, "default", "greetserver", lambda view: None),
+    "client": lambda api: PoolResolver(api, "default", "greetserver", lambda view: None),
     "sweep": lambda api: PoolResync(
         api, Cache(lambda key: None, Timers().later), None, lambda error: None, lambda stall: None, ResyncTiming()
     ),

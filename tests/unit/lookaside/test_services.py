@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from backendpool.api.endpoints import EndpointSet
-from backendpool.api.load_balancing import DEFAULT, Balancing, EmptyPolicy, Policy
-from backendpool.api.pool_view import PoolView
+from backendpool.api.load_balancing import DEFAULT, EmptyPolicy, LoadBalancing, Policy
+from backendpool.api.pool import PoolView
 from backendpool.lookaside.services import SnapshotPublisher
 from tests.unit.lookaside.views import POOL, view
 
-KEEP = Balancing(empty_policy=EmptyPolicy.KEEP_LAST)
+KEEP = LoadBalancing(empty_policy=EmptyPolicy.KEEP_LAST)
 
 
 class Published:
@@ -20,7 +20,7 @@ class Published:
         self.ads: list[PoolView] = []
         self._seen: tuple[object, object] = (None, None)
 
-    def now(self, *addresses: str, balancing: Balancing = DEFAULT) -> None:
+    def now(self, *addresses: str, balancing: LoadBalancing = DEFAULT) -> None:
         self.publisher.publish(view(*addresses).endpoints, balancing)
         watch, ads = self.publisher.watch.latest, self.publisher.ads.latest
         if watch and watch is not self._seen[0]:
@@ -34,7 +34,7 @@ def test_nothing_is_published_before_both_halves_are_known() -> None:
     """Endpoints without load balancing, or load balancing without endpoints, are not published."""
     publisher = SnapshotPublisher(POOL)
     publisher.publish(view("10.0.0.1").endpoints, None)
-    publisher.publish(None, Balancing())
+    publisher.publish(None, LoadBalancing())
     assert (publisher.watch.latest, publisher.ads.latest, publisher.endpoints()) == (None, None, None)
 
 
@@ -44,8 +44,8 @@ def test_equal_view_is_published_once() -> None:
     published.now("10.0.0.1")
     published.now("10.0.0.1")
     assert published.watch == published.ads == [view("10.0.0.1")]
-    published.now("10.0.0.1", balancing=Balancing(Policy.RANDOM))
-    published.now("10.0.0.2", balancing=Balancing(Policy.RANDOM))
+    published.now("10.0.0.1", balancing=LoadBalancing(Policy.RANDOM))
+    published.now("10.0.0.2", balancing=LoadBalancing(Policy.RANDOM))
     assert len(published.watch) == len(published.ads) == 3
 
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import grpc.aio
 import pytest
 
-from backendpool.api.load_balancing import Balancing, EmptyPolicy, Policy
+from backendpool.api.load_balancing import EmptyPolicy, LoadBalancing, Policy
 from backendpool.api.protobuf import view_of
 from backendpool.k8s.client import Api
 from backendpool.lookaside import watch_service
@@ -68,7 +68,7 @@ async def test_whole_set_at_once_and_on_each_change(cluster: ApiServer, api: Api
         stream = Watcher(peer.channel)
         got = view_of(await stream.next())
         assert [endpoint.target for endpoint in got.endpoints.endpoints] == [f"10.0.0.{n}:50051" for n in (1, 2, 3)]
-        assert got.balancing == Balancing(Policy.RANDOM, EmptyPolicy.KEEP_LAST)
+        assert got.balancing == LoadBalancing(Policy.RANDOM, EmptyPolicy.KEEP_LAST)
         cluster.put(endpoint_slice("10.0.0.1", draining=["10.0.0.2"]))
         assert len(view_of(await stream.next()).endpoints.draining) == 1
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.api.load_balancing import DEFAULT, Balancing
-from backendpool.api.pool_view import PoolView
+from backendpool.api.load_balancing import DEFAULT, LoadBalancing
+from backendpool.api.pool import PoolView
 from backendpool.lookaside.xds.names import PoolName
 from backendpool.lookaside.xds.snapshot import SnapshotCache
 
@@ -23,7 +23,7 @@ def draining(address: str, zone: str = "") -> Endpoint:
     return endpoint(address, zone, EndpointState.DRAINING)
 
 
-def view(*endpoints: str | Endpoint, balancing: Balancing = DEFAULT) -> PoolView:
+def view(*endpoints: str | Endpoint, balancing: LoadBalancing = DEFAULT) -> PoolView:
     """With these endpoints; an address alone stands for one that is ready."""
     return PoolView(EndpointSet.of(endpoint(e) if isinstance(e, str) else e for e in endpoints), balancing)
 
@@ -31,8 +31,8 @@ def view(*endpoints: str | Endpoint, balancing: Balancing = DEFAULT) -> PoolView
 def zoned(zones: Mapping[str, str], **balancing: object) -> PoolView:
     """With a ready endpoint at each address, in the zone that is given for it."""
     found = [endpoint(address, zone) for address, zone in zones.items()]
-    return view(*found, balancing=Balancing(**balancing))  # type: ignore[arg-type]
+    return view(*found, balancing=LoadBalancing(**balancing))  # type: ignore[arg-type]
 
 
-def snapshot_cache(*endpoints: str | Endpoint, balancing: Balancing = DEFAULT) -> SnapshotCache:
+def snapshot_cache(*endpoints: str | Endpoint, balancing: LoadBalancing = DEFAULT) -> SnapshotCache:
     return SnapshotCache(POOL, view(*endpoints, balancing=balancing))

@@ -25,7 +25,7 @@ from backendpool.k8s import service_account
 os.environ |= {{"KUBERNETES_SERVICE_HOST": "localhost", "KUBERNETES_SERVICE_PORT": "1"}}
 service_account.FOLDER = pathlib.Path("{folder}")
 async def connect():
-    async with pool.connected("ns", "who", print):
+    async with pool.connect("ns", "who", print):
         pass
 asyncio.run(connect())
 """

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from grpc.aio import AioRpcError
 
-from backendpool.client import Balancing, EmptyPolicy, Endpoint, PoolChannel, connect
+from backendpool.client import EmptyPolicy, Endpoint, LoadBalancing, PoolChannel, connect
 from backendpool.testing import FakePool
 
 METHOD = "/test.Who/Are"
@@ -47,7 +47,7 @@ async def shares(channel: PoolChannel, calls: int) -> Counter[str]:
 async def test_servers_share_calls() -> None:
     """Each of the servers takes its part of a channel's calls."""
     async with FakePool(Named(), count=3) as pool, connect(pool) as channel:
-        await pool.tried_by(channel)
+        await pool.wait_until_connected(channel)
         assert await shares(channel, 9) == {"0": 3, "1": 3, "2": 3}
 
 
@@ -56,7 +56,7 @@ async def test_scaled_pool_is_followed() -> None:
     async with FakePool(Named(), count=1) as pool, connect(pool) as channel:
         for count in (3, 2, 0, 1):
             await pool.scale(count)
-            await pool.tried_by(channel)
+            await pool.wait_until_connected(channel)
             assert len(pool.endpoints) == len(channel.status().backends) == count
         assert await shares(channel, 2) == {"3": 2}
 
@@ -72,10 +72,10 @@ async def test_draining_server_finishes_its_calls() -> None:
         named.held = None
         await pool.scale(2)
         pool.drain(0)
-        await pool.tried_by(channel)
+        await pool.wait_until_connected(channel)
         assert await shares(channel, 4) == {"1": 4}
         pool.set(pool.endpoints[1:])
-        await pool.tried_by(channel)
+        await pool.wait_until_connected(channel)
         held.set()
         assert await under_way == b"0"
 
@@ -90,7 +90,7 @@ async def test_killed_server_is_listed_still() -> None:
         await named.called.wait()
         named.held = None
         await pool.scale(2)
-        await pool.tried_by(channel)
+        await pool.wait_until_connected(channel)
         await pool.kill(0)
         with pytest.raises(AioRpcError):
             await under_way
@@ -102,10 +102,10 @@ async def test_pool_without_servers_is_what_it_is_told() -> None:
     """Endpoints with all that there is to them, and what the pool's author asks for."""
     pool, endpoint = FakePool(), Endpoint("127.0.0.1", 1, zone="a")
     async with connect(pool) as channel:
-        pool.set([endpoint], Balancing(empty_policy=EmptyPolicy.KEEP_LAST))
-        await pool.tried_by(channel)
+        pool.set([endpoint], LoadBalancing(empty_policy=EmptyPolicy.KEEP_LAST))
+        await pool.wait_until_connected(channel)
         pool.set([replace(endpoint, zone="b")])
-        await pool.tried_by(channel)
+        await pool.wait_until_connected(channel)
         assert [backend.endpoint.zone for backend in channel.status().backends] == ["b"]
         assert pool.view.balancing.empty_policy is EmptyPolicy.KEEP_LAST
         assert channel.status().pool == "FakePool"
@@ -120,5 +120,5 @@ async def test_each_client_is_told_all() -> None:
     async with FakePool(Named(), count=1) as pool, connect(pool) as one, connect(pool) as other:
         await pool.scale(2)
         for channel in (one, other):
-            await pool.tried_by(channel)
+            await pool.wait_until_connected(channel)
             assert await shares(channel, 4) == {"0": 2, "1": 2}

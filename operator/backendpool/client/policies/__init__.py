@@ -1,13 +1,15 @@
-"""Who gets the next call, and who is in question for it. Pure: no I/O, no clock; moments and chance are handed in.
+"""Load balancing policies. Pure: no I/O and no clock; times and random sources are arguments.
 
 ::
 
-    subsetting    of a large pool, the backends that this client connects to
-    outliers      of those, the ones that fail more than others, and are left alone for a while
-    locality      of those, the ones that are near
-    round_robin, uniform, least_request, weighted_round_robin, consistent_hash
-                  whose turn it is
+    candidate     what a picker picks from
+    subsetting    the backends of a large pool that this client connects to (gRFC A68)
+    outliers      backends that fail more than others are ejected (gRFC A50)
+    locality      the client's own zone first
+    round_robin, random, least_request, weighted_round_robin, consistent_hash
+                  the pickers of spec.policy
+    ring, hashing the hash ring of consistent_hash (gRFC A42)
     load_report, slow_start
-                  what share a backend gets by weight
-    penalty       why one that fails at once does not look idle
+                  weights (gRFC A58, A100)
+    penalty       failed calls count as in flight for a while
 """

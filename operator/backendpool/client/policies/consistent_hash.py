@@ -1,9 +1,9 @@
-"""Calls with one key go to one backend, from all clients, as long as it is there.
+"""The consistent hash policy: calls with the same key go to the same backend, from all clients.
 
-It is the ring of gRFC A42, not Maglev's table: when a backend goes, the ring moves its keys and no others, while Maglev
-moves some of everybody's, and has to build its table anew. Two things differ from A42. Each backend has the same number
-of points whatever the size of the set, for where that follows the size, a change of it moves keys between those that
-stay. And weights do not count: each client learns them from its own calls, and they would not agree.
+It is the ring hash of gRFC A42, not Maglev: when a backend is removed, a ring moves only its keys, while Maglev moves
+some keys of all backends and rebuilds its table. There are two differences from A42. Each backend has the same number
+of points whatever the size of the set: if that depended on the size, a change would move keys between backends that
+stay. And weights are ignored: each client learns them from its own calls, so that clients would disagree.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ C = TypeVar("C", bound=Candidate)
 
 
 class ConsistentHash(Generic[C]):
-    """The backend that owns the key's place on the ring; any, for calls without a key.
+    """Picks the owner of the key on the ring, and a random backend for calls without a key.
 
-    One to be avoided is passed over as though it were gone, so that all clients agree on the next, too.
+    A backend to avoid is skipped as if it had been removed, so that all clients agree on the next one too.
     """
 
     __slots__ = ("_by_identity", "_items", "_random", "_ring")
@@ -42,7 +42,7 @@ class ConsistentHash(Generic[C]):
             self._ring.add(identity)
 
     def refresh(self) -> None:
-        """Nothing here goes by weights."""
+        """Do nothing: weights are not used."""
 
     def pick(self, avoid: Collection[C] = (), key: bytes | None = None) -> C:
         if key is None:

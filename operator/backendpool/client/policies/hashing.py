@@ -1,4 +1,4 @@
-"""One hash for all who have to agree, whatever process they are in."""
+"""A hash that is the same in every process."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from backendpool.client.policies.candidate import Identity
 
 
 def hash64(data: bytes, salt: bytes = b"") -> int:
-    """A whole number below 2**64; another one for another ``salt``, of up to 64 bytes."""
+    """Return a 64-bit hash; ``salt`` has up to 64 bytes."""
     return int.from_bytes(blake2b(data, digest_size=8, key=salt).digest(), "big")
 
 
 def encoded(identity: Identity) -> bytes:
-    """What of a backend is hashed."""
+    """Return the bytes of a backend that are hashed."""
     return "\0".join(map(str, identity)).encode()

@@ -1,4 +1,4 @@
-"""The less busy of two."""
+"""The least request policy."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ C = TypeVar("C", bound=Candidate)
 
 
 class LeastRequest(Generic[C]):
-    """Of two that chance names, the one with fewer calls under way: the power of two choices (gRFC A48).
+    """Picks the one of two random backends that has fewer calls in flight: power of two choices (gRFC A48).
 
-    The least busy of all would draw the calls of all clients at once, since each sees but its own. The two are
-    never the same one, as they may be in A48: of two backends, a busy one would else get a quarter of the calls.
+    The least loaded of all backends would attract all clients at once, since each sees only its own calls. Unlike in
+    A48, the two are never the same backend: otherwise the busier one of two would still get a quarter of the calls.
     """
 
     __slots__ = ("_items", "_random")
@@ -28,7 +28,7 @@ class LeastRequest(Generic[C]):
         self._items = items
 
     def refresh(self) -> None:
-        """Nothing here goes by weights."""
+        """Do nothing: weights are not used."""
 
     def pick(self, avoid: Collection[C] = (), key: bytes | None = None) -> C:
         items = preferred(self._items, avoid)

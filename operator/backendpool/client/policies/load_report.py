@@ -1,7 +1,7 @@
-"""Weights from what backends tell of their load (ORCA): gRFC A58.
+"""Weights from the load reports of backends (ORCA), as in gRFC A58.
 
-Each call may end with a report in the trailer :data:`TRAILER`. A backend that does much for what of it is in use can do
-more, and gets more; what it fails at counts against it.
+A call may end with a report in the trailer :data:`TRAILER`. A backend that serves more queries per utilization gets a
+larger weight; failed queries reduce it.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ TRAILER: Final = "endpoint-load-metrics-bin"
 """The metadata key of gRFC A51, its value a serialized ``xds.data.orca.v3.OrcaLoadReport``."""
 
 UPDATE_PERIOD: Final = 1.0
-"""Seconds after which pickers are to go by the weights of then (A58's ``weight_update_period``)."""
+"""Seconds between updates of the pickers' weights (A58's ``weight_update_period``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Reported:
     weight: float
     since: float
-    """Reports have come in since then."""
+    """When the first report came in."""
     last: float
 
 
 @dataclass(slots=True)
 class LoadWeights(Generic[K]):
-    """The weights of backends, by their reports; durations and moments are in seconds, the defaults are A58's.
+    """Weights of backends by key; durations and times are in seconds, with A58's defaults.
 
-    A weight counts when reports have come in for ``blackout``, and until none has for ``expiration``: the first ones
-    tell of a start, and old ones of nothing. ``penalty`` says how much a failed call counts.
+    A weight is used once reports have come in for ``blackout`` seconds, since the first ones describe a cold start, and
+    until none has come in for ``expiration``. ``penalty`` is A58's error utilization penalty.
     """
 
     blackout: float = 10.0
@@ -45,7 +45,7 @@ class LoadWeights(Generic[K]):
     _reported: dict[K, _Reported] = field(default_factory=dict)
 
     def report(self, key: K, trailer: bytes, now: float) -> None:
-        """A call to ``key`` ended with ``trailer``; one that says nothing, or cannot be read, changes nothing."""
+        """Record the report in ``trailer``; one that is empty or malformed is ignored."""
         weight = weight_of(trailer, self.penalty)
         if weight > 0:
             before = self._reported.get(key)
@@ -53,14 +53,14 @@ class LoadWeights(Generic[K]):
             self._reported[key] = _Reported(weight, since, now)
 
     def weight(self, key: K, now: float) -> float:
-        """The weight that counts for ``key``; 0 where none does."""
+        """Return the weight of ``key``; 0 if there is none to use."""
         found = self._reported.get(key)
         if found is None or self._expired(found, now) or now - found.since < self.blackout:
             return 0.0
         return found.weight
 
     def forget(self, key: K) -> None:
-        """``key`` has gone, or was connected to anew: what it reports counts after a blackout again."""
+        """Drop the reports of ``key``, which was removed or reconnected: the blackout starts over."""
         self._reported.pop(key, None)
 
     def _expired(self, reported: _Reported, now: float) -> bool:
@@ -68,9 +68,9 @@ class LoadWeights(Generic[K]):
 
 
 def weight_of(trailer: bytes, penalty: float) -> float:
-    """A58's weight, ``qps / (utilization + eps / qps * penalty)``; 0 where the report does not give one.
+    """Return A58's weight, ``qps / (utilization + eps / qps * penalty)``; 0 if the report gives none.
 
-    The application's own utilization counts, where it tells one, and that of the CPU else.
+    The utilization is the application's if reported, else that of the CPU.
     """
     try:
         report = LoadReport.FromString(trailer)

@@ -1,4 +1,4 @@
-"""The near backends first, as long as they can take it."""
+"""Zone-aware routing: the client's own zone first, as long as it has the capacity."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
 OVERPROVISIONING: Final = 1.4
-"""How much more than its usual load a backend is trusted with before calls go elsewhere: Envoy's default factor."""
+"""How much more than its usual load a backend can take before calls spill over: Envoy's default factor."""
 
 
 class Zoned(Protocol):
     @property
     def zone(self) -> str:
-        """Where it runs; empty where that is not known."""
+        """The zone it runs in; empty if unknown."""
 
 
 Z = TypeVar("Z", bound=Zoned)
@@ -21,9 +21,9 @@ Z = TypeVar("Z", bound=Zoned)
 
 @dataclass(frozen=True, slots=True)
 class Split(Generic[Z]):
-    """``share`` of the calls, from 0 to 1, are for ``local``, all others for ``others``.
+    """The ``share`` of calls, from 0 to 1, that goes to ``local``; the rest goes to ``others``.
 
-    It is 0 where there are no local ones, and 1 where there are no others. Within each part, calls are spread as ever.
+    It is 0 if there are no local backends, and 1 if there are no others.
     """
 
     share: float
@@ -32,15 +32,15 @@ class Split(Generic[Z]):
 
 
 def split(usable: tuple[Z, ...], zone: str, sizes: Mapping[str, int]) -> Split[Z]:
-    """Who gets which part of the calls of a client in ``zone``.
+    """Split the calls of a client in ``zone`` between its zone and the others.
 
-    ``usable`` are the backends that take calls, of those that ``sizes`` counts by zone, usable or not.
+    ``usable`` are the backends that take calls; ``sizes`` counts all backends by zone, usable or not.
 
-    Zones are taken to have equally many clients. So each is to bear an equal part of the load, for which the pool has
-    an equal part of its backends. A zone that has as many usable ones, divided by :data:`OVERPROVISIONING`, keeps all
-    its calls; one that has fewer, for being small or for being ill, keeps as many as these can take, and the rest goes
-    to the other zones, to each in proportion to its usable backends. With zones of equal size it is the rule by which
-    Envoy lets calls spill over from one priority to the next.
+    Zones are assumed to have equally many clients, so that each zone causes an equal part of the load and needs an
+    equal part of the pool's backends. A zone that has this many usable backends, divided by :data:`OVERPROVISIONING`,
+    keeps all its calls. A smaller or less healthy one keeps as many as its backends can take, and the rest goes to the
+    other zones in proportion to their usable backends. For zones of equal size this is Envoy's rule for spilling over
+    to the next priority.
     """
     local = tuple(item for item in usable if item.zone == zone) if zone else ()
     others = tuple(item for item in usable if item.zone != zone) if zone else usable

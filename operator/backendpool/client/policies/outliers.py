@@ -1,7 +1,7 @@
-"""Backends that fail more than others get no calls for a while: gRFC A50.
+"""Outlier detection (gRFC A50): eject backends that fail more calls than others for a while.
 
-Where the gRFC's words leave two ways open, it is done as gRPC's C-core does it: the cap on ejections holds before each
-one, so that the first is always allowed; and one that is ejected is not ejected again.
+Where the gRFC is ambiguous, this follows gRPC's C-core: the cap is checked before each ejection, so that the first one
+is always allowed, and an ejected backend is not ejected again.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ K = TypeVar("K")
 C = TypeVar("C", bound=Candidate)
 
 PANIC_PERCENT: Final = 50
-"""Envoy's panic threshold: with less than that many percent left, those left are not to bear the load of all."""
+"""Envoy's panic threshold: with fewer percent left, ejections are ignored, to protect those that are left."""
 
 
 @dataclass(slots=True)
 class Stats:
-    """One backend: how its calls ended since the last sweep, and how it stands with its ejection.
+    """One backend: the outcomes of its calls since the last sweep, and its ejection.
 
-    ``ejected_at`` is the moment of the sweep that ejected it, None while it is not. ``multiplier`` grows with each
-    ejection, and so does the time that one takes; it falls with each sweep that finds the backend at work.
+    ``ejected_at`` is the time of the sweep that ejected it, or None. ``multiplier`` scales the duration of ejections:
+    it grows with each ejection, and falls with each sweep that does not find the backend ejected.
     """
 
     successes: int = 0
@@ -47,9 +47,9 @@ class Stats:
 def sweep(
     now: float, stats: Mapping[K, Stats], settings: OutlierDetection, source: RandomSource = random
 ) -> dict[K, Stats]:
-    """What becomes of ``stats`` at ``now``: who is ejected, who no longer; all calls are counted from 0 again.
+    """Return new stats, with ejections begun and ended at ``now`` (in seconds) and all outcomes reset to 0.
 
-    ``now`` is in seconds. Due each ``settings.interval`` seconds, for all backends of the pool and no others.
+    Call it every ``settings.interval`` seconds with exactly the backends of the pool.
     """
     swept = {key: Stats(ejected_at=found.ejected_at, multiplier=found.multiplier) for key, found in stats.items()}
     if settings.success_rate is not None:
@@ -57,19 +57,19 @@ def sweep(
     if settings.failure_percentage is not None:
         _eject(now, swept, _by_failures(stats, settings.failure_percentage, source), settings.max_ejection_percent)
     for found in swept.values():
-        _settle(now, found, settings)
+        _update_ejection(now, found, settings)
     return swept
 
 
 def usable(connected: tuple[C, ...], stats: Mapping[Identity, Stats], total: int) -> tuple[C, ...]:
-    """Those of ``connected`` that are not ejected; in panic, when of ``total`` backends too few are left, all."""
+    """Return ``connected`` without ejected backends; all of them if too few of ``total`` would be left (panic)."""
     ejected = {key for key, found in stats.items() if found.ejected}
     left = tuple(item for item in connected if item.identity not in ejected) if ejected else connected
     return left if len(left) * 100 >= total * PANIC_PERCENT else connected
 
 
 def _by_success_rate(stats: Mapping[K, Stats], settings: SuccessRate, source: RandomSource) -> Iterator[K]:
-    """A50's success rate algorithm, up to the ejection."""
+    """Yield the outliers of A50's success rate algorithm."""
     called = {key: found for key, found in stats.items() if found.volume >= settings.request_volume}
     if len(called) < settings.minimum_hosts:
         return
@@ -83,7 +83,7 @@ def _by_success_rate(stats: Mapping[K, Stats], settings: SuccessRate, source: Ra
 
 
 def _by_failures(stats: Mapping[K, Stats], settings: FailurePercentage, source: RandomSource) -> Iterator[K]:
-    """A50's failure percentage algorithm, up to the ejection."""
+    """Yield the outliers of A50's failure percentage algorithm."""
     if len(stats) < settings.minimum_hosts:
         return
     for key, found in stats.items():
@@ -97,7 +97,7 @@ def _enforced(percent: int, source: RandomSource) -> bool:
 
 
 def _eject(now: float, swept: Mapping[K, Stats], outliers: Iterator[K], most_percent: int) -> None:
-    """Up to the cap."""
+    """Eject ``outliers``, up to the cap."""
     ejected = sum(found.ejected for found in swept.values())
     for key in outliers:
         if ejected and ejected * 100 >= most_percent * len(swept):
@@ -108,8 +108,8 @@ def _eject(now: float, swept: Mapping[K, Stats], outliers: Iterator[K], most_per
             ejected += 1
 
 
-def _settle(now: float, found: Stats, settings: OutlierDetection) -> None:
-    """Let it in again when its time is over; with each sweep at work, an ejection of before counts for less."""
+def _update_ejection(now: float, found: Stats, settings: OutlierDetection) -> None:
+    """End the ejection when its time is over; each sweep without one decrements the multiplier (gRFC A50)."""
     if found.ejected_at is None:
         found.multiplier = max(0, found.multiplier - 1)
         return

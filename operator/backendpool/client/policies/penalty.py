@@ -1,7 +1,7 @@
-"""Why a backend that fails at once does not look idle.
+"""A penalty for fast failures under the least request policy.
 
-By calls under way, a backend that refuses each call as it comes is the least busy of all, and would draw nearly all
-calls. So a call that failed counts as under way for a while longer: as though the backend had been slow, not quick.
+A backend that fails each call at once has the fewest calls in flight, and would attract nearly all calls. So a failed
+call counts as in flight for a while longer.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Final
 
 HALF_LIFE: Final = 2.0
-"""Seconds; far longer than most calls take, and soon over for a backend that failed once."""
+"""Seconds; much longer than most calls take, and soon over after a single failure."""
 
 
 @dataclass(slots=True)
 class Penalty:
-    """Calls of one backend that failed and count as under way still; half of them, ``half_life`` seconds later.
+    """The failed calls of one backend that still count as in flight; they decay with ``half_life`` seconds.
 
-    ``now`` is in seconds, of any clock that never goes back.
+    ``now`` is in seconds of a monotonic clock.
     """
 
     half_life: float = HALF_LIFE
@@ -25,11 +25,11 @@ class Penalty:
     _since: float = 0.0
 
     def failed(self, now: float) -> None:
-        """One more failed."""
+        """Count a failed call."""
         self._calls, self._since = self._left(now) + 1.0, now
 
     def calls(self, now: float) -> int:
-        """As whole calls: a single one counts for one half-life, and no trace of it is left then."""
+        """Return the penalty in whole calls; a single failure counts for one half-life."""
         return int(self._left(now) + 0.5)
 
     def _left(self, now: float) -> float:

@@ -1,4 +1,4 @@
-"""A hash ring: each backend has points on it, and owns what lies between each and the point before it."""
+"""A hash ring: each backend owns the arcs that end at its points."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from backendpool.client.policies.candidate import Identity
 from backendpool.client.policies.hashing import encoded
 
 POINTS: Final = 128
-"""Points of each backend. Its share of the ring deviates by 1/sqrt(POINTS) of the mean: 9 %, one standard deviation."""
+"""Points per backend. The standard deviation of its share of the ring is 1/sqrt(POINTS) of the mean: 9 %."""
 
 _ARCS: Final = 256
 _SHIFT: Final = 64 - 8
-"""By which a point tells its arc."""
+"""Shifts a point to the index of its arc."""
 _WORDS: Final = struct.Struct(">8Q")
 
 
 class Ring:
-    """The ring of all numbers below 2**64; a change of it costs the points that come or go.
+    """A ring of 64-bit numbers; a change costs only the points that are added or removed.
 
-    It is kept in arcs, since a place in one long list is made by moving all that is behind it.
+    The points are kept in short lists, since an insertion into one long list moves all that follows.
     """
 
     __slots__ = ("_arcs", "_owners")
@@ -34,7 +34,7 @@ class Ring:
 
     def add(self, owner: Identity) -> None:
         for point in _points(owner):
-            # Should ever two have the same point, it is the first one's.
+            # If two backends have the same point, the first one owns it.
             if self._owners.setdefault(point, owner) is owner:
                 insort(self._arcs[point >> _SHIFT], point)
 
@@ -46,11 +46,11 @@ class Ring:
                 del arc[bisect_left(arc, point)]
 
     def owners(self, place: int) -> Iterator[Identity]:
-        """Who owns ``place``, and once round from there all that would if those before were gone; with repetitions."""
+        """Yield the owner of ``place``, then those that would own it if the ones before were removed; with repeats."""
         first = place >> _SHIFT
         arc = self._arcs[first]
         split = bisect_left(arc, place)
-        # As a rule the first is wanted, and nothing behind it.
+        # Usually only the first owner is used.
         for index in range(split, len(arc)):
             yield self._owners[arc[index]]
         for part in (*self._arcs[first + 1 :], *self._arcs[:first], arc[:split]):
@@ -59,7 +59,7 @@ class Ring:
 
 
 def _points(owner: Identity) -> Iterator[int]:
-    """A digest of the default size is as long as eight points."""
+    """Yield the points of ``owner``; a digest of the default size gives eight."""
     name = encoded(owner)
     for index in range(POINTS // 8):
         yield from _WORDS.unpack(blake2b(name, salt=bytes([index])).digest())

@@ -1,4 +1,4 @@
-"""Each in its turn. A pick is a tuple and a counter."""
+"""The round robin policy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 class RoundRobin(Generic[T]):
-    """Each in its turn: between two picks of one item, every other that is there all the time is picked once.
+    """Picks items in turn: between two picks of one item, every other item that stays is picked once.
 
-    That holds across changes of the set, for the rotation goes on with the one that would have been next. A
-    rotation that began anew would favour whoever comes first in the order, and most so where pods come and go.
-    It begins anywhere, so that clients which start together do not all call the same backend first.
+    This holds across changes of the set, since the rotation continues with the item that would have been next. A
+    rotation that restarted would favour the first items of the order, most of all while pods come and go. It starts at
+    a random item, so that clients which start together do not all call the same backend first.
     """
 
     __slots__ = ("_items", "_next", "_random")
@@ -31,7 +31,7 @@ class RoundRobin(Generic[T]):
         self._items = items
 
     def refresh(self) -> None:
-        """Nothing here goes by weights."""
+        """Do nothing: weights are not used."""
 
     def pick(self, avoid: Collection[T] = (), key: bytes | None = None) -> T:
         items, place = self._items, self._next
@@ -45,9 +45,9 @@ class RoundRobin(Generic[T]):
 
 
 def resume(before: tuple[T, ...], place: int, after: tuple[T, ...], source: RandomSource) -> int:
-    """Where in ``after`` a rotation goes on that came to ``place`` in ``before``: with the first that is still there.
+    """Return the place in ``after`` where a rotation at ``place`` in ``before`` continues: the next item that stays.
 
-    Anywhere, where none is.
+    It is random if none stays.
     """
     there = set(after)
     for item in (*before[place:], *before[:place]):

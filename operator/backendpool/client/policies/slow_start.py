@@ -1,4 +1,4 @@
-"""A backend that has just started gets its share little by little."""
+"""Slow start: a newly connected backend ramps up to its share (gRFC A100)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SlowStart:
-    """How fast, as Envoy's slow start and gRFC A100 have it.
+    """Parameters of slow start, as in Envoy and gRFC A100.
 
-    ``window`` is in seconds, 0 for none. The share rises by the power of 1/``aggression``: 1 is a straight line, above
-    it the rise is quicker at first, below it slower. ``least`` is the part that is never gone below.
+    ``window`` is in seconds, 0 for none. The share rises with the power of 1/``aggression``: linear for 1, faster at
+    first above that, slower below. ``least`` is the minimum part of the share.
     """
 
     window: float = 0.0
@@ -18,9 +18,9 @@ class SlowStart:
     least: float = 0.1
 
     def ramp(self, age: float) -> float:
-        """The part of its weight, in (0, 1], that a backend gets which has been ready for ``age`` seconds.
+        """Return the part of its weight, in (0, 1], of a backend that has been connected for ``age`` seconds.
 
-        The first second counts in full, so that there is something to take the power of.
+        The first second counts in full, so that the base of the power is not 0.
         """
         if age >= self.window:
             return 1.0

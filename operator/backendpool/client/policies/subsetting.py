@@ -1,7 +1,7 @@
-"""Of a large pool, a part for each client: gRFC A68, random subsetting by rendezvous hashing.
+"""Random subsetting by rendezvous hashing (gRFC A68), for large pools.
 
-A connection from each client to each backend costs both of them, and makes what one client sees of one backend too
-little to judge it by.
+A connection from each client to each backend costs both sides, and spreads a client's calls too thinly to judge a
+backend by them.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from backendpool.client.policies.hashing import encoded, hash64
 class Identified(Protocol):
     @property
     def identity(self) -> Identity:
-        """The same as long as it is the same backend."""
+        """Address, port and pod UID."""
 
 
 B = TypeVar("B", bound=Identified)
 
 
 def subset(items: Iterable[B], size: int, salt: bytes) -> tuple[B, ...]:
-    """``size`` of ``items``, in their order; all where there are no more.
+    """Return ``size`` of ``items`` in their order, or all of them if there are no more.
 
-    ``salt`` is the client's own: random, up to 64 bytes (A68 has 32), and the same for as long as the client lives.
-    When a backend comes or goes, at most one other makes place for it, or takes its place.
+    ``salt`` is the client's: random, up to 64 bytes (A68 has 32), and constant for its lifetime. When a backend is
+    added or removed, at most one other backend of the subset changes.
     """
-    everybody = tuple(items)
-    if len(everybody) <= size:
-        return everybody
-    ranks = {item.identity: hash64(encoded(item.identity), salt) for item in everybody}
+    all_items = tuple(items)
+    if len(all_items) <= size:
+        return all_items
+    ranks = {item.identity: hash64(encoded(item.identity), salt) for item in all_items}
     chosen = set(nsmallest(size, ranks, key=ranks.__getitem__))
-    return tuple(item for item in everybody if item.identity in chosen)
+    return tuple(item for item in all_items if item.identity in chosen)

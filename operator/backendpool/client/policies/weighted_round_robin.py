@@ -1,7 +1,7 @@
-"""Each in its turn, as often as its weight says: the static stride scheduler of gRPC's weighted_round_robin.
+"""The weighted round robin policy (gRFC A58), with the static stride scheduler of gRPC's C-core.
 
-The policy is that of gRFC A58. Its scheduler comes from gRPC's C-core, in place of the queue of deadlines that the
-gRFC has: there is nothing to build but a list of weights, and a pick is a counter and a multiplication.
+Unlike the gRFC's queue of deadlines, the scheduler needs only a list of weights, and a pick is a counter and a
+multiplication.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from backendpool.client.policies.round_robin import resume
 C = TypeVar("C", bound=Candidate)
 
 MAX_STRIDE: Final = 0xFFFF
-"""Weights are scaled so that the largest is this."""
+"""The stride of the largest weight."""
 
-# Neighbours of like weight are half a period apart, so that a round seldom skips both.
+# Neighbours of equal weight are half a period apart, so that a round seldom skips both.
 _OFFSET: Final = MAX_STRIDE // 2
-# C-core's bounds of a weight in relation to the mean. The upper one keeps rounds from skipping nearly everybody, the
-# lower one lets a backend that was bad once show that it no longer is.
+# C-core's bounds of a weight relative to the mean. The upper one keeps rounds from skipping nearly all items. The lower
+# one gives a backend that was bad the calls to show that it recovered.
 _MIN_RATIO: Final = 0.01
 _MAX_RATIO: Final = 10.0
 
 
 class WeightedRoundRobin(Generic[C]):
-    """Each in its turn, and turns are skipped by those that weigh less than the heaviest.
+    """Picks items in turn; those that weigh less than the heaviest skip turns.
 
-    An item whose stride is ``s`` of :data:`MAX_STRIDE` takes its turn in ``s`` of so many rounds, evenly spread. Where
-    all weigh the same nobody skips, and it is a plain rotation. As that one, it begins anywhere, and goes on where
-    it was when the set or a weight changes.
+    An item with stride ``s`` takes its turn in ``s`` of :data:`MAX_STRIDE` rounds, evenly spread. With equal weights it
+    is a plain round robin. As that one, it starts at a random item, and continues where it was when the set or a weight
+    changes.
     """
 
     __slots__ = ("_items", "_next", "_random", "_round", "_strides")
@@ -49,7 +49,7 @@ class WeightedRoundRobin(Generic[C]):
         self.refresh()
 
     def refresh(self) -> None:
-        """Go by the weights that the items have now. Due whenever they may have changed: A58 says, each second."""
+        """Read the weights again; A58 does so every second."""
         self._strides = strides(self._items)
 
     def pick(self, avoid: Collection[C] = (), key: bytes | None = None) -> C:
@@ -59,7 +59,7 @@ class WeightedRoundRobin(Generic[C]):
         return self._items[place]
 
     def _advance(self) -> int:
-        """The next place whose turn is not skipped. The heaviest skips none, so that a round has one."""
+        """Advance to the next place that is not skipped. The heaviest item never skips, so that each round has one."""
         strides, place, turn = self._strides, self._next, self._round
         while True:
             stride, taken = strides[place], place
@@ -72,16 +72,16 @@ class WeightedRoundRobin(Generic[C]):
                 return taken
 
     def _other(self, place: int, avoid: Collection[C]) -> int:
-        """By chance, for going on could skip those of little weight a thousand times before it came to one."""
+        """Pick another place at random by weight: advancing could skip light items a thousand times."""
         others = [index for index, item in enumerate(self._items) if item not in avoid]
         return self._random.choices(others, [self._strides[index] for index in others])[0] if others else place
 
 
 def strides(items: Sequence[Candidate]) -> list[int]:
-    """In how many of :data:`MAX_STRIDE` rounds each takes its turn.
+    """Return in how many of :data:`MAX_STRIDE` rounds each item takes its turn.
 
-    One without a weight gets the mean of the others (A58); where fewer than two have one, all weigh the same. Slow
-    start scales what comes of that (gRFC A100).
+    An item without a weight gets the mean of the others, and if fewer than two have one, all weigh the same (A58). Slow
+    start scales the result (gRFC A100).
     """
     shares = [share * item.ramp for share, item in zip(_shares([item.weight for item in items]), items, strict=True)]
     largest = max(shares, default=1.0)

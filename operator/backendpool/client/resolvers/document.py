@@ -1,4 +1,4 @@
-"""A pool written by hand: a list of endpoints, and how calls are to be spread. Pure.
+"""The format of ``file:///``: a list of endpoints, and the load balancing. Pure.
 
 ::
 
@@ -7,9 +7,8 @@
       - {address: 10.0.0.2, port: 50051, zone: a, pod: greet-1, state: Draining, weight: 2}
     policy: LeastRequest
 
-``zone``, ``pod``, ``state`` (``Ready`` or ``Draining``) and ``weight`` may be left out. Beside the endpoints stand
-``policy``, ``emptyPolicy``, ``consistentHash``, ``outlierDetection`` and ``locality``, in the words of a
-GrpcBackendPool's spec.
+``zone``, ``pod``, ``state`` (``Ready`` or ``Draining``) and ``weight`` are optional, as are ``policy``,
+``emptyPolicy``, ``consistentHash``, ``outlierDetection`` and ``locality``, which are those of a GrpcBackendPool's spec.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from pathlib import PurePath
 from typing import Any, Final, TypeAlias
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.api.load_balancing import parse_balancing
-from backendpool.api.pool_view import PoolView
+from backendpool.api.load_balancing import parse_load_balancing
+from backendpool.api.pool import PoolView
 from backendpool.api.validation import choice, integer, mapping
-from backendpool.client.authority import split_authority
+from backendpool.client.target import split_host_port
 from backendpool.errors import SourceError, SpecError
 from backendpool.runtime.extras import extra
 
 Load: TypeAlias = Callable[[bytes], object]
-"""What a text says; raises :class:`~backendpool.errors.SourceError`, with the line, where that is not to be read."""
+"""Parses a document; raises :class:`~backendpool.errors.SourceError` with the line."""
 
 _FIELDS: Final = ("endpoints", "policy", "emptyPolicy", "consistentHash", "outlierDetection", "locality")
 _OF_ENDPOINT: Final = ("address", "port", "zone", "pod", "state", "weight")
@@ -38,15 +37,15 @@ _MAX_WEIGHT: Final = 10_000
 
 
 def loader_for(path: PurePath) -> Load:
-    """YAML for names that end so, else JSON.
+    """Return the parser for ``path``: YAML by its suffix, else JSON.
 
-    Raises :class:`~backendpool.errors.SettingsError` where what reads YAML is not installed.
+    Raises :class:`~backendpool.errors.SettingsError` if the extra ``yaml`` is not installed.
     """
     return _yaml_loader() if path.suffix in (".yaml", ".yml") else _load_json
 
 
 def parse_view(document: object) -> PoolView:
-    """The pool that ``document`` describes; raises :class:`~backendpool.errors.SourceError` with the field."""
+    """Validate a parsed document; raises :class:`~backendpool.errors.SourceError` with the field."""
     try:
         return _view(document)
     except SpecError as error:
@@ -56,14 +55,14 @@ def parse_view(document: object) -> PoolView:
 def _view(document: object) -> PoolView:
     if not isinstance(document, Mapping) or not isinstance(document.get("endpoints"), list):
         raise SpecError("endpoints", "give a map with this field, and in it a list of endpoints")
-    _refuse_others("", document, _FIELDS)
+    _check_fields("", document, _FIELDS)
     endpoints = (_endpoint(f"endpoints[{place}]", value) for place, value in enumerate(document["endpoints"]))
-    return PoolView(EndpointSet.of(endpoints), parse_balancing(document))
+    return PoolView(EndpointSet.of(endpoints), parse_load_balancing(document))
 
 
 def _endpoint(path: str, value: object) -> Endpoint:
     fields = _split(path, value) if isinstance(value, str) else mapping(path, value)
-    _refuse_others(f"{path}.", fields, _OF_ENDPOINT)
+    _check_fields(f"{path}.", fields, _OF_ENDPOINT)
     if "port" not in fields:
         raise SpecError(f"{path}.port", "give the port that the backend listens on")
     return Endpoint(
@@ -78,7 +77,7 @@ def _endpoint(path: str, value: object) -> Endpoint:
 
 def _split(path: str, text: str) -> dict[str, Any]:
     try:
-        address, port = split_authority(text)
+        address, port = split_host_port(text)
     except ValueError as error:
         raise SpecError(path, str(error)) from None
     return {"address": address, "port": port}
@@ -98,8 +97,8 @@ def _text(path: str, fields: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _refuse_others(prefix: str, fields: Mapping[Any, Any], known: Iterable[str]) -> None:
-    """A field that nobody reads is a slip of somebody's pen."""
+def _check_fields(prefix: str, fields: Mapping[Any, Any], known: Iterable[str]) -> None:
+    """Reject unknown fields, which are probably typing errors."""
     for name in fields:
         if name not in known:
             raise SpecError(f"{prefix}{name}", f"this version knows {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""The pool as a file has it, for development and tests."""
+"""Resolver of ``file:///path``, for development and tests."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import NoReturn
 
 from backendpool.client.resolvers.document import loader_for, parse_view
-from backendpool.client.resolvers.resolver import Knowledge, OnView
+from backendpool.client.resolvers.resolver import FreshnessTracker, OnView
 from backendpool.errors import SourceError
 
 log = logging.getLogger(__name__)
 
 
-class FileSource:
-    """Tells ``on_view`` what the file at ``path`` says (see :mod:`~backendpool.client.resolvers.document`).
+class FileResolver:
+    """Follows the file at ``path``, in the format of :mod:`~backendpool.client.resolvers.document`.
 
-    It is read every ``interval`` seconds, and compared as a whole: whether it is written in place, replaced by a
-    rename, or reached by a link that is turned, as kubelet does with a ConfigMap's, a change is seen, also one that
-    leaves size and time as they were. A file that cannot be read, or does not say what it should, changes nothing of
-    what was told; one that is missing at the start is told as None.
+    The file is read every ``interval`` seconds and its content compared, so that each change is seen: a write in place,
+    a rename, a symlink that moves (as kubelet does for a ConfigMap), also if size and mtime stay the same. If the file
+    cannot be read or is invalid, the last view stays in effect; a file that is missing at the start is reported as
+    None.
 
-    Raises :class:`~backendpool.errors.SettingsError` where what reads YAML is not installed.
+    Raises :class:`~backendpool.errors.SettingsError` if the file is YAML and the extra ``yaml`` is not installed.
     """
 
     def __init__(
@@ -39,35 +39,35 @@ class FileSource:
         self._load = loader_for(path)
         self._interval = interval
         self._sleep = sleep
-        self._known = Knowledge(on_view)
+        self._freshness = FreshnessTracker(on_view)
         self._content: bytes | None = None
 
     def age(self) -> float:
-        """Seconds since the file was last read and found to say what was told; infinite before the first time."""
-        return self._known.age()
+        """Return the seconds since the file was last read and was valid; infinite before the first time."""
+        return self._freshness.age()
 
     async def run(self) -> NoReturn:
         """Follow the file until cancelled."""
         while True:
-            self._look()
+            self._poll()
             await self._sleep(self._interval)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         try:
             content = self._path.read_bytes()
         except OSError as error:
             self._content = None
             self._failed(f"cannot be read: {error.strerror}")
             if isinstance(error, FileNotFoundError):
-                self._known.miss()
+                self._freshness.not_found()
             return
         if content != self._content:
             self._content = content
-            self._take(content)
+            self._parse(content)
         elif not self.problem:
-            self._known.confirm()
+            self._freshness.confirm()
 
-    def _take(self, content: bytes) -> None:
+    def _parse(self, content: bytes) -> None:
         try:
             view = parse_view(self._load(content))
         except SourceError as error:
@@ -76,7 +76,7 @@ class FileSource:
         if self.problem:
             log.info("following %s again", self._path)
         self.problem = None
-        self._known.learn(view)
+        self._freshness.update(view)
 
     def _failed(self, why: str) -> None:
         problem = SourceError(f"{self._path}: {why}")

@@ -1,4 +1,4 @@
-"""The pool as the caller's own code tells it: any service discovery that there is."""
+"""Resolver of an async iterator: the application's own service discovery."""
 
 from __future__ import annotations
 
@@ -8,39 +8,37 @@ from collections.abc import AsyncIterable
 from typing import NoReturn, TypeAlias
 
 from backendpool.api.endpoints import EndpointSet
-from backendpool.api.pool_view import PoolView
-from backendpool.client.resolvers.resolver import Knowledge, OnView
+from backendpool.api.pool import PoolView
+from backendpool.client.resolvers.resolver import FreshnessTracker, OnView
 from backendpool.errors import SourceError
 
 log = logging.getLogger(__name__)
 
 Views: TypeAlias = AsyncIterable[EndpointSet | PoolView] | AsyncIterable[EndpointSet] | AsyncIterable[PoolView]
-"""The pool at each change; an :class:`EndpointSet` is used with the default policies."""
+"""Yields the pool at each change; an :class:`EndpointSet` gets the default load balancing."""
 
 
-class IteratorSource:
-    """Tells ``on_view`` each item of ``views`` that differs from the one before.
+class IteratorResolver:
+    """Follows ``views``; an item that equals the one before only resets the age.
 
-    An item makes what was told young again, also where it does not differ. After the last one, or an error, which is
-    the ``problem`` then, what was told last stands for good.
+    After the last item or an error, which becomes ``problem``, the last view stays in effect for good.
     """
 
     def __init__(self, views: Views, on_view: OnView) -> None:
         self.problem: SourceError | None = None
         self._views = views
-        self._known = Knowledge(on_view)
+        self._freshness = FreshnessTracker(on_view)
 
     def age(self) -> float:
-        """Seconds since the last item, infinite before the first."""
-        return self._known.age()
+        """Return the seconds since the last item; infinite before the first."""
+        return self._freshness.age()
 
     async def run(self) -> NoReturn:
-        """Follow the iterator until cancelled; its end, in whatever way, does not end this."""
+        """Follow the iterator until cancelled, and wait once it has ended or failed."""
         try:
             async for item in self._views:
-                self._known.learn(PoolView(item) if isinstance(item, EndpointSet) else item)
-        # It is the caller's code, and what it raises is not to be foreseen: it must not end the calls of a client
-        # that knows where to send them.
+                self._freshness.update(PoolView(item) if isinstance(item, EndpointSet) else item)
+        # The application's code may raise anything. Calls go on, since the last view is still in effect.
         except Exception as error:
             self.problem = SourceError(f"the iterator of endpoints failed: {error!r}")
             log.exception("%s, going on with what was known", self.problem)

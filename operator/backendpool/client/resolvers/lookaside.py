@@ -1,4 +1,4 @@
-"""The pool as its lookaside tells it, by ``backendpool.v1.Endpoints/Watch``: no right to read pools is needed."""
+"""Resolver of ``lookaside://``: ``backendpool.v1.Endpoints/Watch``, which needs no permission to read pools."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Final, NoReturn
 import grpc.aio
 from grpc import StatusCode
 
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.api.protobuf import endpoints_of, view_of
-from backendpool.client.channels import CHANNEL_OPTIONS
-from backendpool.client.resolvers.resolver import Knowledge, OnView
+from backendpool.client.resolvers.resolver import FreshnessTracker, OnView
+from backendpool.client.subchannel import CHANNEL_OPTIONS
 from backendpool.client.target import LookasideTarget
 from backendpool.errors import LookasideError, SpecError
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet, WatchRequest
@@ -26,42 +26,41 @@ from backendpool.runtime.clock import since_boot
 
 log = logging.getLogger(__name__)
 
-# A headless Service names all replicas. Clients that took the first one would all be on the same (gRFC A62).
+# A headless Service resolves to all replicas. Without the shuffle all clients would choose the same one (gRFC A62).
 _SHUFFLED: Final = json.dumps({"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": True}}]})
 _OPTIONS: Final = (*CHANNEL_OPTIONS, ("grpc.service_config", _SHUFFLED))
 
 
 @dataclass(frozen=True, slots=True)
 class LookasideTiming:
-    """All in seconds.
+    """Timing of the streams, in seconds.
 
-    ``stall`` is how long a stream may be silent: the lookaside sends a heartbeat every 10 s. ``settled`` is how long
-    one must live, and have told something, for its end to be no failure. The next one comes after a pause of up to
-    ``backoff``, and after failures in a row of up to twice that, and so on up to ``longest_backoff``, with full jitter.
+    A stream that is silent for ``idle_timeout`` is abandoned; the lookaside sends a heartbeat every 10 s. One that
+    brought a message and lived for ``healthy_after`` may end without counting as a failure. Reconnects wait for an
+    exponential backoff from ``backoff`` to ``longest_backoff``, with full jitter.
     """
 
-    stall: float = 35.0
-    settled: float = 5.0
+    idle_timeout: float = 35.0
+    healthy_after: float = 5.0
     backoff: float = 0.5
     longest_backoff: float = 5.0
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     jitter: Callable[[float, float], float] = random.uniform
 
     def pause(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row."""
+        """Return the seconds to wait after so many failures in a row."""
         return self.jitter(0.0, max_backoff(failures, self.backoff, self.longest_backoff))
 
 
-class LookasideSource:
-    """Tells ``on_view`` the pool of ``target``; over TLS with ``credentials``, in clear without.
+class LookasideResolver:
+    """Follows the pool of ``target`` at its lookaside, in plaintext unless ``credentials`` are given.
 
-    Nothing is told as long as nothing is known. What was told last then stands while no lookaside answers. One that
-    does not know the pool (NOT_FOUND) is an answer at the start, told as None, and changes nothing later: a pool that
-    is deleted takes its lookaside with it.
+    The last view stays in effect while no lookaside answers. NOT_FOUND is reported as None at the start and ignored
+    later, since a pool that is deleted takes its lookaside with it.
 
-    Each stream has a connection of its own, to an address that DNS has then: one that was ended, because its server
-    stops or its connection got old, or that is silent for too long, goes on at another replica where there is one.
-    A lookaside whose own view is old makes ours as old.
+    Each stream has its own connection, to an address that DNS returns at that time: after a stream has ended (the
+    server stops, the connection gets old) or was idle for too long, the next one may reach another replica. The age of
+    the lookaside's own view is added to ours.
     """
 
     def __init__(
@@ -76,33 +75,35 @@ class LookasideSource:
         self._target = target
         self._credentials = credentials
         self._timing = timing
-        self._known = Knowledge(on_view)
+        self._freshness = FreshnessTracker(on_view)
         begin, end = f"{target} cannot be followed", f"following {target} again"
-        self._outage = OutageLog(log, begin, end, timing.settled)
-        self._heard = False  # from the stream at hand
+        self._outage = OutageLog(log, begin, end, timing.healthy_after)
+        self._answered = False  # by the current stream
 
     def age(self) -> float:
-        """Seconds since what was told was last known to be current, infinite before the first answer."""
-        return self._known.age()
+        """As :meth:`Resolver.age`; a stale lookaside makes its clients as stale."""
+        return self._freshness.age()
 
     async def run(self) -> NoReturn:
-        """Follow the pool until cancelled; an error of the lookaside never ends it."""
+        """Follow the pool until cancelled."""
         while True:
-            begun, self._heard = since_boot(), False
+            begun, self._answered = since_boot(), False
             end = await self._attempt()
-            if not self._heard or since_boot() - begun < self._timing.settled:
+            if not self._answered or since_boot() - begun < self._timing.healthy_after:
                 self._failed(end)
             await self._timing.sleep(self._timing.pause(max(self._outage.failures, 1)))
 
     async def _attempt(self) -> LookasideError:
-        """One stream; returns how it ended. No stream lasts: connections get old, and servers stop."""
+        """Run one stream; return how it ended. Every stream ends: connections get old, and servers stop."""
         try:
             async with self._channel() as channel:
-                await self._follow(channel)
+                await self._watch(channel)
         except grpc.aio.AioRpcError as error:
             return LookasideError(error.code().name, error.details() or "")
         except TimeoutError:
-            return LookasideError(StatusCode.DEADLINE_EXCEEDED.name, f"nothing came for {self._timing.stall:g} s")
+            return LookasideError(
+                StatusCode.DEADLINE_EXCEEDED.name, f"nothing came for {self._timing.idle_timeout:g} s"
+            )
         return LookasideError(StatusCode.OK.name, "the stream was ended as soon as it had begun")
 
     def _channel(self) -> grpc.aio.Channel:
@@ -110,27 +111,27 @@ class LookasideSource:
             return grpc.aio.insecure_channel(self._target.uri, options=_OPTIONS)
         return grpc.aio.secure_channel(self._target.uri, self._credentials, options=_OPTIONS)
 
-    async def _follow(self, channel: grpc.aio.Channel) -> None:
+    async def _watch(self, channel: grpc.aio.Channel) -> None:
         request = WatchRequest(namespace=self._target.namespace, service=self._target.name)
         messages = aiter(EndpointsStub(channel).Watch(request))
         while True:
-            async with asyncio.timeout(self._timing.stall):
+            async with asyncio.timeout(self._timing.idle_timeout):
                 message = await anext(messages, None)
             if message is None:
                 return
-            self._take(message)
+            self._receive(message)
 
-    def _take(self, message: EndpointSet) -> None:
+    def _receive(self, message: EndpointSet) -> None:
         age = message.age.ToNanoseconds() / 1e9
         if message.unchanged:
-            self._known.confirm(age)
+            self._freshness.confirm(age)
         else:
-            self._known.learn(self._read(message), age)
-        self.problem, self._heard = None, True
+            self._freshness.update(self._read(message), age)
+        self.problem, self._answered = None, True
         self._outage.record_success()
 
     def _read(self, message: EndpointSet) -> PoolView:
-        """Endpoints are worth following also where a newer lookaside tells policies that this version cannot read."""
+        """Parse a view; use the default policies if a newer lookaside sends ones that this version does not know."""
         try:
             return view_of(message)
         except SpecError as error:
@@ -141,4 +142,4 @@ class LookasideSource:
         self.problem = error
         self._outage.record_failure(error)
         if error.status == StatusCode.NOT_FOUND.name:
-            self._known.miss()
+            self._freshness.not_found()

@@ -1,4 +1,4 @@
-"""The pool's status, by watch."""
+"""Resolver of ``pool:///``: watches the pool's status."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from backendpool.api.pool import parse_pool
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView, parse_pool
 from backendpool.api.status import endpoints_of
 from backendpool.client.resolvers.resolver import OnView
 from backendpool.errors import ClusterError, Forbidden, NotFound, SpecError
@@ -20,33 +19,33 @@ from backendpool.k8s.resources import POOLS, Resource
 
 log = logging.getLogger(__name__)
 
-# The right to read a pool is made with the pool, and clients are often started first: until then they are
-# refused, and should not be long in noticing that they no longer are.
+# The operator grants the permission to read a pool when the pool is created, and clients often start first: they should
+# notice the grant soon.
 _TIMING: Final = ReflectorTiming(longest_backoff=5.0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """A pool that exists; ``view`` is None until the operator has written its endpoints for the first time."""
+class _ParsedPool:
+    """A pool that exists; ``view`` is None until the operator has first written its status."""
 
     view: PoolView | None
 
 
 @asynccontextmanager
-async def connected(namespace: str, name: str, on_view: OnView) -> AsyncIterator[PoolSource]:
-    """A source by a connection of its own to the cluster; an empty namespace is the one that we are in.
+async def connect(namespace: str, name: str, on_view: OnView) -> AsyncIterator[PoolResolver]:
+    """Connect to the cluster; an empty namespace is the client's own.
 
-    Raises :class:`~backendpool.errors.SettingsError` where there is no cluster to be found.
+    Raises :class:`~backendpool.errors.SettingsError` if no cluster is configured.
     """
     async with await Api.connect() as api:
-        yield PoolSource(api, namespace or api.namespace, name, on_view)
+        yield PoolResolver(api, namespace or api.namespace, name, on_view)
 
 
-class PoolSource:
-    """Tells ``on_view`` the pool as it is now and at each change; None where there is none that may be read.
+class PoolResolver:
+    """Follows the status of the pool ``name``.
 
-    Nothing is told as long as nothing is known: while the API server cannot be reached, and before the operator
-    has first written the status. What was told last then stands, also where the right to read is lost later.
+    Nothing is reported while the API server cannot be reached, nor before the operator has first written the status.
+    The last view stays in effect, also if the permission to read is lost later.
     """
 
     def __init__(
@@ -59,8 +58,8 @@ class PoolSource:
         timing: ReflectorTiming = _TIMING,
     ) -> None:
         self._on_view = on_view
-        self._told = False
-        self._pools: Reflector[_Known] = Reflector(
+        self._reported = False
+        self._pools: Reflector[_ParsedPool] = Reflector(
             api,
             POOLS,
             _parse,
@@ -73,43 +72,43 @@ class PoolSource:
 
     @property
     def problem(self) -> ClusterError | None:
-        """Why the pool cannot be followed at the moment."""
+        """As :attr:`Resolver.problem`."""
         return self._pools.problem
 
     def age(self) -> float:
-        """Seconds since what was told was last known to be current, infinite before the first answer."""
+        """As :meth:`Resolver.age`."""
         return self._pools.age()
 
     async def run(self) -> None:
-        """Follow the pool until cancelled; an error of the API server never ends it."""
+        """Follow the pool until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._tell_if_absent())
+            group.create_task(self._report_absence())
             await self._pools.run()
 
-    async def _tell_if_absent(self) -> None:
-        """A first list without the pool is no change, and yet an answer."""
+    async def _report_absence(self) -> None:
+        """Report a first list without the pool, which is no change to the reflector."""
         await self._pools.wait_synced()
         if not self._pools.items:
-            self._tell(None)
+            self._report(None)
 
-    def _changed(self, old: _Known | None, new: _Known | None) -> None:
+    def _changed(self, old: _ParsedPool | None, new: _ParsedPool | None) -> None:
         if new is None:
-            self._tell(None)
+            self._report(None)
         elif new.view is not None:
-            self._tell(new.view)
+            self._report(new.view)
 
     def _failed(self, error: ClusterError) -> None:
-        """A refusal at the start is an answer: the right to read a pool comes with the pool (404: with its CRD)."""
-        if isinstance(error, Forbidden | NotFound) and not self._told:
-            self._tell(None)
+        """Report 403 and 404 at the start as absence: permission comes with the pool, the resource with its CRD."""
+        if isinstance(error, Forbidden | NotFound) and not self._reported:
+            self._report(None)
 
-    def _tell(self, view: PoolView | None) -> None:
-        self._told = True
+    def _report(self, view: PoolView | None) -> None:
+        self._reported = True
         self._on_view(view)
 
 
 class _Failures(ReflectorMetrics):
-    """Of what a reflector tells of itself, the failures."""
+    """Reflector metrics that only pass on failures."""
 
     def __init__(self, failed: Callable[[ClusterError], None]) -> None:
         self._failed = failed
@@ -118,13 +117,13 @@ class _Failures(ReflectorMetrics):
         self._failed(error)
 
 
-def _parse(obj: dict[str, Any]) -> _Known:
-    """Endpoints are worth following also where a newer CRD allows a spec that this version cannot read."""
+def _parse(obj: dict[str, Any]) -> _ParsedPool:
+    """Parse a pool; use the default policies if a newer CRD allows a spec that this version cannot read."""
     pool = parse_pool(obj)
     if "revision" not in pool.status:
-        return _Known(None)
+        return _ParsedPool(None)
     endpoints = endpoints_of(pool.status)
     if isinstance(pool.spec, SpecError):
         log.warning("pool %s/%s: taking the default policies, for %s", pool.namespace, pool.name, pool.spec)
-        return _Known(PoolView(endpoints))
-    return _Known(PoolView(endpoints, pool.spec.balancing))
+        return _ParsedPool(PoolView(endpoints))
+    return _ParsedPool(PoolView(endpoints, pool.spec.balancing))

@@ -38,7 +38,7 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.api.load_balancing import Balancing, Preference
+from backendpool.api.load_balancing import LoadBalancing, Preference
 from backendpool.lookaside.xds.policies import load_balancing_policy, outlier_detection
 
 _ADS: Final = ConfigSource(ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3)
@@ -59,7 +59,7 @@ def listener(name: str, routes: str) -> Listener:
     return Listener(name=name, api_listener=ApiListener(api_listener=packed(manager)))
 
 
-def route_configuration(name: str, cluster: str, balancing: Balancing) -> RouteConfiguration:
+def route_configuration(name: str, cluster: str, balancing: LoadBalancing) -> RouteConfiguration:
     """Route every call to ``cluster``, with the hash policy of ``spec.consistentHash``."""
     # No timeout: the caller sets its deadline, and Envoy's default would be 15 s.
     action = RouteAction(cluster=cluster, timeout=Duration())
@@ -69,7 +69,7 @@ def route_configuration(name: str, cluster: str, balancing: Balancing) -> RouteC
     return RouteConfiguration(name=name, virtual_hosts=[VirtualHost(name=cluster, domains=["*"], routes=[route])])
 
 
-def cluster(name: str, balancing: Balancing) -> Cluster:
+def cluster(name: str, balancing: LoadBalancing) -> Cluster:
     """Build the cluster, whose endpoints are asked for under its own name.
 
     Not under the pool's full name: if two clusters share a ClusterLoadAssignment, Envoy never warms the second.

@@ -15,7 +15,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, Dis
 from envoy.service.discovery.v3.discovery_pb2 import Resource as DeltaResource
 from google.protobuf.message import Message
 
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.lookaside.xds.names import CLUSTER, ENDPOINTS, LISTENER, ROUTES, PoolName
 from backendpool.lookaside.xds.resources import cluster, listener, load_assignment, packed, route_configuration
 

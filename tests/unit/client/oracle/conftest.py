@@ -15,7 +15,7 @@ from backendpool.client.balancer import Balancer
 from backendpool.client.channel import PoolChannel
 from tests.unit.client.instrumentation import Instrumentation, instrumented
 from tests.unit.client.oracle.service import LOOPBACK, Service, Stub
-from tests.unit.client.pods import settled, view
+from tests.unit.client.pods import initialized, view
 
 Connect = Callable[..., Awaitable[grpc.aio.Channel]]
 
@@ -104,7 +104,7 @@ async def connect(kind: Kind) -> AsyncIterator[Connect]:
                 balancer = Balancer("ns/oracle")
                 balancer.update(view([Endpoint(LOOPBACK, port)]))
                 if kind is Kind.POOL:
-                    await settled(balancer)
+                    await initialized(balancer)
                 channel = PoolChannel(balancer, interceptors=interceptors)
             return await stack.enter_async_context(channel)
 

@@ -18,6 +18,7 @@ class Backend:
     active: int = 0
     weight: float = 0.0
     ramp: float = 1.0
+    zone: str = ""
 
     @property
     def identity(self) -> Identity:

@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from backendpool.api.endpoints import Endpoint, EndpointSet
-from backendpool.api.pool_view import PoolView
-from backendpool.client.resolvers.resolver import OnView, Source
+from backendpool.api.pool import PoolView
+from backendpool.client.resolvers.resolver import OnView, Resolver
 from tests.unit.k8s.scripted import until
 
 
 class Told:
     """What ``source`` told, in order."""
 
-    def __init__(self, make: Callable[[OnView], Source]) -> None:
+    def __init__(self, make: Callable[[OnView], Resolver]) -> None:
         self.views: list[PoolView | None] = []
         self.source = make(self.views.append)
 
@@ -31,7 +31,7 @@ class Told:
 
 
 @asynccontextmanager
-async def following(make: Callable[[OnView], Source]) -> AsyncIterator[Told]:
+async def following(make: Callable[[OnView], Resolver]) -> AsyncIterator[Told]:
     """A source runs while the context lasts, and must not end before."""
     told = Told(make)
     task = asyncio.create_task(told.source.run())

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.api.protobuf import message_of
 from backendpool.client.target import LookasideTarget
 from backendpool.lookaside.topic import Topic

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.api.load_balancing import Balancing, EmptyPolicy, OutlierDetection, Policy, Preference, SuccessRate
-from backendpool.api.pool_view import PoolView
+from backendpool.api.load_balancing import EmptyPolicy, LoadBalancing, OutlierDetection, Policy, Preference, SuccessRate
+from backendpool.api.pool import PoolView
 from backendpool.client.resolvers.document import parse_view
 
 WORDS = st.text("abc-", max_size=5)
@@ -53,6 +53,6 @@ def test_balancing_is_in_the_words_of_the_spec() -> None:
         "locality": {"prefer": "Zone"},
     }
     outliers = OutlierDetection(interval=3, success_rate=SuccessRate())
-    balancing = Balancing(Policy.CONSISTENT_HASH, EmptyPolicy.KEEP_LAST, "user", outliers, Preference.ZONE)
+    balancing = LoadBalancing(Policy.CONSISTENT_HASH, EmptyPolicy.KEEP_LAST, "user", outliers, Preference.ZONE)
     assert parse_view(document) == PoolView(EndpointSet.of(()), balancing)
     assert len(dataclasses.fields(balancing)) == len(document) - 1, "and nothing else can be asked for"

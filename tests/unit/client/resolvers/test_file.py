@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from backendpool.client.resolvers.file import FileSource
+from backendpool.client.resolvers.file import FileResolver
 from backendpool.client.resolvers.resolver import OnView
 from tests.unit.client.resolvers.following import Told, following, pool_at
 
@@ -51,8 +51,8 @@ def looks() -> Looks:
     return Looks()
 
 
-def source(path: Path, looks: Looks) -> Callable[[OnView], FileSource]:
-    return lambda on_view: FileSource(path, on_view, sleep=looks.sleep)
+def source(path: Path, looks: Looks) -> Callable[[OnView], FileResolver]:
+    return lambda on_view: FileResolver(path, on_view, sleep=looks.sleep)
 
 
 def write(path: Path, text: str) -> None:

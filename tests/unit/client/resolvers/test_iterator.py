@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from backendpool.api.endpoints import EndpointSet
-from backendpool.api.load_balancing import Balancing, Policy
-from backendpool.api.pool_view import PoolView
-from backendpool.client.resolvers.iterator import IteratorSource
+from backendpool.api.load_balancing import LoadBalancing, Policy
+from backendpool.api.pool import PoolView
+from backendpool.client.resolvers.iterator import IteratorResolver
 from tests.unit.client.resolvers.following import following, pool_at
 from tests.unit.k8s.scripted import until
 
@@ -42,17 +42,17 @@ def discovery() -> Discovery:
 
 async def test_tells_each_item_that_differs(discovery: Discovery) -> None:
     """A set alone is used with the default policies."""
-    random = PoolView(ONE.endpoints, Balancing(Policy.RANDOM))
+    random = PoolView(ONE.endpoints, LoadBalancing(Policy.RANDOM))
     for item in (ONE.endpoints, ONE, random, random, TWO):
         discovery.items.put_nowait(item)
-    async with following(lambda on_view: IteratorSource(discovery.views(), on_view)) as told:
+    async with following(lambda on_view: IteratorResolver(discovery.views(), on_view)) as told:
         assert await told.count(3) == [ONE, random, TWO]
     assert discovery.closed
 
 
 async def test_an_item_makes_young(discovery: Discovery) -> None:
     """Also one that says nothing new."""
-    async with following(lambda on_view: IteratorSource(discovery.views(), on_view)) as told:
+    async with following(lambda on_view: IteratorResolver(discovery.views(), on_view)) as told:
         assert math.isinf(told.source.age())
         discovery.items.put_nowait(ONE)
         await told.count(1)
@@ -72,7 +72,7 @@ async def test_last_item_stands_at_the_end(end: Exception | None, problem: str |
     """Whether the iterator ends or fails, and what it raised is told."""
     discovery.items.put_nowait(ONE)
     discovery.items.put_nowait(end)
-    async with following(lambda on_view: IteratorSource(discovery.views(), on_view)) as told:
+    async with following(lambda on_view: IteratorResolver(discovery.views(), on_view)) as told:
         await until(lambda: discovery.closed)
         assert told.views == [ONE]
         assert (str(told.source.problem) if told.source.problem else None) == problem

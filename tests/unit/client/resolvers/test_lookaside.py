@@ -14,9 +14,9 @@ import grpc
 import pytest
 
 from backendpool.api.endpoints import EndpointState
-from backendpool.api.load_balancing import Balancing, EmptyPolicy, Policy
+from backendpool.api.load_balancing import EmptyPolicy, LoadBalancing, Policy
 from backendpool.api.protobuf import message_of
-from backendpool.client.resolvers.lookaside import LookasideSource, LookasideTiming
+from backendpool.client.resolvers.lookaside import LookasideResolver, LookasideTiming
 from backendpool.client.resolvers.resolver import OnView
 from backendpool.client.target import LookasideTarget
 from backendpool.lookaside.server import serving
@@ -62,8 +62,8 @@ def source(
     lookaside: LookasideTarget,
     timing: LookasideTiming = QUICK,
     credentials: grpc.ChannelCredentials | None = None,
-) -> Callable[[OnView], LookasideSource]:
-    return lambda on_view: LookasideSource(lookaside, on_view, credentials=credentials, timing=timing)
+) -> Callable[[OnView], LookasideResolver]:
+    return lambda on_view: LookasideResolver(lookaside, on_view, credentials=credentials, timing=timing)
 
 
 class Pauses:
@@ -89,7 +89,7 @@ async def test_tells_what_the_lookaside_knows(tmp_path: Path) -> None:
             assert view is not None
             states = {endpoint.address: endpoint.state for endpoint in view.endpoints.endpoints}
             assert states == {"10.0.0.1": EndpointState.READY, "10.0.0.2": EndpointState.DRAINING}
-            assert view.balancing == Balancing(Policy.RANDOM, EmptyPolicy.KEEP_LAST)
+            assert view.balancing == LoadBalancing(Policy.RANDOM, EmptyPolicy.KEEP_LAST)
             assert told.source.problem is None
             cluster.put(endpoint_slice("10.0.0.1"))
             await told.count(2)
@@ -193,13 +193,13 @@ async def test_no_error_of_the_lookaside_ends_it(broken: Stream) -> None:
 async def test_silent_stream_is_made_anew() -> None:
     """A connection can be dead without either end having been told."""
     script = scripted(tells(whole(ONE)), tells(whole(TWO)))
-    async with script as lookaside, following(source(lookaside, replace(QUICK, stall=0.5))) as told:
+    async with script as lookaside, following(source(lookaside, replace(QUICK, idle_timeout=0.5))) as told:
         assert await told.count(2) == [ONE, TWO]
 
 
 async def test_silence_is_a_problem() -> None:
     """It says what was waited for, and how long."""
-    async with scripted(tells()) as lookaside, following(source(lookaside, replace(QUICK, stall=0.05))) as told:
+    async with scripted(tells()) as lookaside, following(source(lookaside, replace(QUICK, idle_timeout=0.05))) as told:
         assert await told.problem() == "DEADLINE_EXCEEDED: nothing came for 0.05 s"
 
 
@@ -207,7 +207,7 @@ async def test_heartbeats_keep_a_stream() -> None:
     """One that lasts for longer than a silence may is not left."""
     replica = Replica(ONE, heartbeat=0.02)
     lookaside = target(await replica.start())
-    async with following(source(lookaside, replace(QUICK, stall=1.0))) as told:
+    async with following(source(lookaside, replace(QUICK, idle_timeout=1.0))) as told:
         await told.count(1)
         await asyncio.sleep(1.5)
         assert told.source.problem is None
@@ -234,7 +234,7 @@ async def test_pauses_grow_and_are_spread() -> None:
 async def test_end_of_a_stream_that_lived_is_no_problem(end: Stream, caplog: pytest.LogCaptureFixture) -> None:
     """Connections get old, and servers stop: the client comes again after a moment of its own, and says nothing."""
     pauses = Pauses()
-    timing = LookasideTiming(settled=0.0, sleep=pauses.sleep, jitter=max)
+    timing = LookasideTiming(healthy_after=0.0, sleep=pauses.sleep, jitter=max)
     async with scripted(end, end, tells(whole(TWO))) as lookaside, following(source(lookaside, timing)) as told:
         assert await told.count(2) == [ONE, TWO]
     assert pauses.seconds == [timing.backoff] * 2

@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.api.load_balancing import Balancing, EmptyPolicy, Policy
-from backendpool.api.pool_view import PoolView
-from backendpool.client.resolvers.pool import PoolSource
+from backendpool.api.load_balancing import EmptyPolicy, LoadBalancing, Policy
+from backendpool.api.pool import PoolView
+from backendpool.client.resolvers.pool import PoolResolver
 from backendpool.errors import Forbidden
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import ReflectorTiming
@@ -39,13 +39,13 @@ def pool(*endpoints: dict[str, Any], revision: str = "r1", version: int = 1, **s
     }
 
 
-RANDOM_KEPT = Balancing(Policy.RANDOM, EmptyPolicy.KEEP_LAST)
+RANDOM_KEPT = LoadBalancing(Policy.RANDOM, EmptyPolicy.KEEP_LAST)
 
 
 class Told:
     """What the source told, in order."""
 
-    def __init__(self, source: PoolSource) -> None:
+    def __init__(self, source: PoolResolver) -> None:
         self.source = source
         self.views: list[PoolView | None] = []
 
@@ -67,7 +67,7 @@ async def following(server: ScriptedServer, folder: Path) -> AsyncIterator[Told]
     kubeconfig = server.kubeconfig(folder, {"token": "secret"})
     async with await Api.connect(kubeconfig, timeout=2) as api:
         views: list[PoolView | None] = []
-        told = Told(PoolSource(api, "ns", "who", views.append, timing=ReflectorTiming(backoff=0.01)))
+        told = Told(PoolResolver(api, "ns", "who", views.append, timing=ReflectorTiming(backoff=0.01)))
         told.views = views
         task = asyncio.create_task(told.source.run())
         try:

@@ -14,12 +14,12 @@ from grpc import StatusCode
 from grpc.aio import Metadata
 
 from backendpool.api.endpoints import Endpoint
-from backendpool.api.load_balancing import Balancing, FailurePercentage, OutlierDetection
-from backendpool.client.channels import Backend
+from backendpool.api.load_balancing import FailurePercentage, LoadBalancing, OutlierDetection
 from backendpool.client.ended import EndedCall
 from backendpool.client.options import DEFAULT, Options
 from backendpool.client.policies.load_report import TRAILER
 from backendpool.client.selection import PERIOD, Selection
+from backendpool.client.subchannel import Connection, Subchannel
 
 OUTLIERS = OutlierDetection(
     interval=10, base_ejection=30, failure_percentage=FailurePercentage(threshold=50, minimum_hosts=3, request_volume=5)
@@ -64,16 +64,18 @@ class Held(Call):
 
 
 @asynccontextmanager
-async def backends(*zones: str) -> AsyncIterator[tuple[Backend, ...]]:
-    """Backends that nobody connects to, one for each of ``zones``, named by their place."""
+async def backends(*zones: str) -> AsyncIterator[tuple[Subchannel, ...]]:
+    """Backends that look connected and are not, one for each of ``zones``, named by their place."""
 
     def dial(endpoint: Endpoint) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel("ipv4:127.0.0.1:1")
 
     made = tuple(
-        Backend(Endpoint("127.0.0.1", 1, str(place), zone=zone), lambda _: None, dial, delay=3600)
+        Subchannel(Endpoint("127.0.0.1", 1, str(place), zone=zone), lambda _: None, dial, delay=3600)
         for place, zone in enumerate(zones)
     )
+    for backend in made:
+        backend.connection = Connection.CONNECTED
     yield made
     await asyncio.gather(*(backend.close(0) for backend in made))
 
@@ -81,20 +83,20 @@ async def backends(*zones: str) -> AsyncIterator[tuple[Backend, ...]]:
 class Selected:
     """A selection over all of ``backends``, by a clock of the test's."""
 
-    def __init__(self, backends: tuple[Backend, ...], balancing: Balancing, options: Options = DEFAULT) -> None:
+    def __init__(self, backends: tuple[Subchannel, ...], balancing: LoadBalancing, options: Options = DEFAULT) -> None:
         self.clock = Clock()
         self.selection = Selection("ns/who", options, self.clock)
-        self.selection.adopt(balancing)
-        self.selection.replace(backends, backends)
+        self.selection.configure(balancing)
+        self.selection.replace(backends)
 
     def shares(self, calls: int, key: bytes | None = None) -> Counter[str]:
         """Who is picked how often."""
         return Counter(self.selection.pick((), key).endpoint.pod_uid for _ in range(calls))
 
-    def call(self, backend: Backend, code: StatusCode = StatusCode.OK, times: int = 1, **more: Any) -> None:
+    def call(self, backend: Subchannel, code: StatusCode = StatusCode.OK, times: int = 1, **more: Any) -> None:
         for _ in range(times):
             ended: Any = Call(code, **more)
-            backend.begun(ended)
+            backend.track(ended)
 
     def passes(self, seconds: float) -> None:
         """Time, with the ticks that are due in it."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from backendpool.api.load_balancing import Balancing, Policy
+from backendpool.api.load_balancing import LoadBalancing, Policy
 from tests.unit.client.selection.selected import OUTLIERS, Held, Selected, backends
 
 
@@ -16,7 +16,7 @@ async def test_backend_that_fails_is_ejected_and_returns(caplog: pytest.LogCaptu
     """It gets no calls for its time, and then its share again; both is told, and counted."""
     caplog.set_level(logging.INFO, "backendpool.client")
     async with backends("", "", "") as three:
-        selected = Selected(three, Balancing(outliers=OUTLIERS))
+        selected = Selected(three, LoadBalancing(outliers=OUTLIERS))
         for backend in three:
             selected.call(backend, times=5)
         selected.call(three[0], StatusCode.INTERNAL, times=20)
@@ -38,7 +38,7 @@ async def test_backend_that_fails_is_ejected_and_returns(caplog: pytest.LogCaptu
 async def test_calls_that_were_given_up_are_no_failures() -> None:
     """Who cancels a call says nothing of the backend that had it."""
     async with backends("", "", "") as three:
-        selected = Selected(three, Balancing(outliers=OUTLIERS))
+        selected = Selected(three, LoadBalancing(outliers=OUTLIERS))
         selected.call(three[0], StatusCode.CANCELLED, times=100)
         selected.passes(OUTLIERS.interval)
         assert not selected.selection.ejected(three[0])
@@ -47,13 +47,13 @@ async def test_calls_that_were_given_up_are_no_failures() -> None:
 async def test_ejection_outlives_a_change_of_the_set() -> None:
     """Who comes or goes beside it does not let it in again; that it goes itself does."""
     async with backends("", "", "", "") as four:
-        selected = Selected(four[:3], Balancing(outliers=OUTLIERS))
+        selected = Selected(four[:3], LoadBalancing(outliers=OUTLIERS))
         selected.call(four[0], StatusCode.INTERNAL, times=20)
         selected.passes(OUTLIERS.interval)
-        selected.selection.replace(four, four)
+        selected.selection.replace(four)
         assert selected.shares(30).keys() == {"1", "2", "3"}
-        selected.selection.replace(four[1:], four[1:])
-        selected.selection.replace(four, four)
+        selected.selection.replace(four[1:])
+        selected.selection.replace(four)
         assert selected.shares(40).keys() == {"0", "1", "2", "3"}
 
 
@@ -61,12 +61,12 @@ async def test_calls_are_watched_only_where_something_goes_by_them() -> None:
     """Policies that do not ask, ask for nothing."""
     async with backends("") as one:
         for balancing, watches in (
-            (Balancing(), False),
-            (Balancing(Policy.RANDOM), False),
-            (Balancing(Policy.CONSISTENT_HASH, hash_header="user"), False),
-            (Balancing(Policy.LEAST_REQUEST), True),
-            (Balancing(Policy.WEIGHTED_ROUND_ROBIN), True),
-            (Balancing(outliers=OUTLIERS), True),
+            (LoadBalancing(), False),
+            (LoadBalancing(Policy.RANDOM), False),
+            (LoadBalancing(Policy.CONSISTENT_HASH, hash_header="user"), False),
+            (LoadBalancing(Policy.LEAST_REQUEST), True),
+            (LoadBalancing(Policy.WEIGHTED_ROUND_ROBIN), True),
+            (LoadBalancing(outliers=OUTLIERS), True),
         ):
             Selected(one, balancing)
             assert (one[0].observer is not None) is watches, balancing
@@ -75,18 +75,18 @@ async def test_calls_are_watched_only_where_something_goes_by_them() -> None:
 async def test_fast_failures_attract_no_load() -> None:
     """By calls under way, who refuses each call at once would be the least busy of all."""
     async with backends("", "") as two:
-        selected = Selected(two, Balancing(Policy.LEAST_REQUEST))
+        selected = Selected(two, LoadBalancing(Policy.LEAST_REQUEST))
         selected.call(two[0], StatusCode.UNAVAILABLE, times=5)
         held: Any = Held()
-        two[1].begun(held)
+        two[1].track(held)
         assert selected.shares(20) == {"1": 20}
 
 
 async def test_change_of_policy_keeps_ejections() -> None:
     """Who spreads calls otherwise from now on still knows who fails."""
     async with backends("", "", "") as three:
-        selected = Selected(three, Balancing(outliers=OUTLIERS))
+        selected = Selected(three, LoadBalancing(outliers=OUTLIERS))
         selected.call(three[0], StatusCode.INTERNAL, times=20)
         selected.passes(OUTLIERS.interval)
-        selected.selection.adopt(Balancing(Policy.RANDOM, outliers=OUTLIERS))
+        selected.selection.configure(LoadBalancing(Policy.RANDOM, outliers=OUTLIERS))
         assert selected.shares(50).keys() == {"1", "2"}

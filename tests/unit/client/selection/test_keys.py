@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from grpc.aio import Metadata
 
-from backendpool.api.load_balancing import Balancing, Policy
+from backendpool.api.load_balancing import LoadBalancing, Policy
 from backendpool.client.options import Options
+from backendpool.client.subchannel import Connection
 from tests.unit.client.selection.selected import Selected, backends
 
-HASHED = Balancing(Policy.CONSISTENT_HASH, hash_header="User")
+HASHED = LoadBalancing(Policy.CONSISTENT_HASH, hash_header="User")
 
 
 @pytest.mark.parametrize(
@@ -47,10 +48,12 @@ async def test_calls_of_one_key_go_to_one_backend() -> None:
     async with backends("", "", "") as three:
         selected = Selected(three, HASHED)
         (owner,) = selected.shares(20, b"ada")
-        rest = tuple(backend for backend in three if backend.endpoint.pod_uid != owner)
-        selected.selection.replace(rest, three)
+        (owning,) = (backend for backend in three if backend.endpoint.pod_uid == owner)
+        owning.connection = Connection.FAILED
+        selected.selection.replace(three)
         (heir,) = selected.shares(20, b"ada")
         assert heir != owner
-        selected.selection.replace(three, three)
+        owning.connection = Connection.CONNECTED
+        selected.selection.replace(three)
         assert selected.shares(20, b"ada") == {owner: 20}
         assert selected.shares(200).keys() == {"0", "1", "2"}

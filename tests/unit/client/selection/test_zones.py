@@ -6,26 +6,29 @@ from dataclasses import replace
 
 from grpc import StatusCode
 
-from backendpool.api.load_balancing import Balancing, Preference
+from backendpool.api.load_balancing import LoadBalancing, Preference
 from backendpool.client.options import Options
+from backendpool.client.subchannel import Connection
 from tests.unit.client.selection.selected import OUTLIERS, Selected, backends, near
 
 
 async def test_own_zone_comes_first_and_spills_over() -> None:
     """A zone with enough of the pool keeps all its calls; one with too little of it keeps what it can take."""
     async with backends("a", "a", "b", "b") as four:
-        selected = Selected(four, Balancing(prefer=Preference.ZONE), Options(zone="a"))
+        selected = Selected(four, LoadBalancing(prefer=Preference.ZONE), Options(zone="a"))
         assert selected.shares(20) == {"0": 10, "1": 10}
-        selected.selection.replace(four[1:], four)
+        four[0].connection = Connection.FAILED
+        selected.selection.replace(four)
         assert near(selected.shares(3000), {"1": 0.7, "2": 0.15, "3": 0.15})
-        selected.selection.replace(four[2:], four)
+        four[1].connection = Connection.FAILED
+        selected.selection.replace(four)
         assert selected.shares(20) == {"2": 10, "3": 10}
 
 
 async def test_ejected_ones_count_as_gone_from_their_zone() -> None:
     """So calls spill over to where they succeed."""
     async with backends("a", "a", "b", "b") as four:
-        balancing = Balancing(prefer=Preference.ZONE, outliers=replace(OUTLIERS, max_ejection_percent=50))
+        balancing = LoadBalancing(prefer=Preference.ZONE, outliers=replace(OUTLIERS, max_ejection_percent=50))
         selected = Selected(four, balancing, Options(zone="a"))
         selected.call(four[0], StatusCode.INTERNAL, times=20)
         selected.passes(OUTLIERS.interval)
@@ -35,4 +38,4 @@ async def test_ejected_ones_count_as_gone_from_their_zone() -> None:
 async def test_zones_are_nothing_to_a_client_that_is_in_none() -> None:
     """It calls all, whatever the pool's author prefers."""
     async with backends("a", "b") as two:
-        assert Selected(two, Balancing(prefer=Preference.ZONE)).shares(20) == {"0": 10, "1": 10}
+        assert Selected(two, LoadBalancing(prefer=Preference.ZONE)).shares(20) == {"0": 10, "1": 10}

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from backendpool.api.load_balancing import Balancing, Policy
+from backendpool.api.load_balancing import LoadBalancing, Policy
 from backendpool.lookaside.xds.names import TYPES
 from backendpool.lookaside.xds.snapshot import SnapshotCache
 from tests.unit.lookaside.views import snapshot_cache
@@ -35,7 +35,7 @@ class Convergence(RuleBasedStateMachine):
 
     @rule(addresses=ADDRESSES, policy=st.sampled_from(Policy))
     def change(self, addresses: set[str], policy: Policy) -> None:
-        self.now = snapshot_cache(*addresses, balancing=Balancing(policy))
+        self.now = snapshot_cache(*addresses, balancing=LoadBalancing(policy))
 
     @rule(type_url=st.sampled_from(TYPES), names=NAMES)
     def want(self, type_url: str, names: frozenset[str]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from backendpool.api.load_balancing import Balancing, Policy
+from backendpool.api.load_balancing import LoadBalancing, Policy
 from backendpool.lookaside.xds.stream_state import Ack
 from tests.unit.lookaside.views import NAME, snapshot_cache
 from tests.unit.lookaside.xds.ads_clients import CLUSTER, ENDPOINTS, LISTENER, DeltaClient, Response
 
 ONE = snapshot_cache("10.0.0.1")
 TWO = snapshot_cache("10.0.0.1", "10.0.0.2")
-OTHER_POLICY = snapshot_cache("10.0.0.1", balancing=Balancing(Policy.LEAST_REQUEST))
+OTHER_POLICY = snapshot_cache("10.0.0.1", balancing=LoadBalancing(Policy.LEAST_REQUEST))
 
 
 def test_only_what_is_lacking_is_sent() -> None:

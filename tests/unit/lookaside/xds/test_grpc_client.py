@@ -14,8 +14,8 @@ from grpc.aio import AioRpcError
 
 from backendpool.api.endpoints import Endpoint
 from backendpool.k8s.client import Api
+from greet.gateway import modes
 from greet.gateway.greeter import Greeter
-from greet.gateway.modes import xds
 from greet.settings import GatewaySettings
 from tests.fakes.api_server import ApiServer
 from tests.fakes.pools import document
@@ -36,7 +36,7 @@ async def calling(port: int, monkeypatch: pytest.MonkeyPatch, zone: str = "") ->
     config = {"xds_servers": [server], "node": {"id": "test", "locality": {"zone": zone}}}
     monkeypatch.delenv("GRPC_XDS_BOOTSTRAP", raising=False)
     monkeypatch.setenv("GRPC_XDS_BOOTSTRAP_CONFIG", json.dumps(config))
-    async with xds.connected(GatewaySettings(service="greetserver", namespace="default")) as greeter:
+    async with modes.xds(GatewaySettings(service="greetserver", namespace="default")) as greeter:
         yield greeter
 
 

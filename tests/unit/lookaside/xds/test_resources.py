@@ -14,14 +14,14 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.load_balancing_policies.wrr_locality.v3.wrr_locality_pb2 import WrrLocality
 
 from backendpool.api.load_balancing import (
-    Balancing,
     FailurePercentage,
+    LoadBalancing,
     OutlierDetection,
     Policy,
     Preference,
     SuccessRate,
 )
-from backendpool.api.pool_view import PoolView
+from backendpool.api.pool import PoolView
 from backendpool.lookaside.xds.resources import cluster, listener, load_assignment, route_configuration
 from tests.unit.lookaside.views import NAME, draining, endpoint, view, zoned
 
@@ -68,7 +68,7 @@ def test_listener_leads_to_the_routes() -> None:
 
 def test_every_call_goes_to_the_cluster() -> None:
     """Whatever authority and method."""
-    routes = route_configuration("greetserver", NAME, Balancing())
+    routes = route_configuration("greetserver", NAME, LoadBalancing())
     (host,) = routes.virtual_hosts
     assert (routes.name, list(host.domains)) == ("greetserver", ["*"])
     (route,) = host.routes
@@ -78,14 +78,14 @@ def test_every_call_goes_to_the_cluster() -> None:
 
 def test_calls_are_hashed_by_the_header() -> None:
     """ConsistentHash chooses by the metadata key that the pool's author names."""
-    routes = route_configuration(NAME, NAME, Balancing(Policy.CONSISTENT_HASH, hash_header="x-user"))
+    routes = route_configuration(NAME, NAME, LoadBalancing(Policy.CONSISTENT_HASH, hash_header="x-user"))
     (hash_policy,) = routes.virtual_hosts[0].routes[0].route.hash_policy
     assert hash_policy.header.header_name == "x-user"
 
 
 def test_cluster_has_its_endpoints_by_ads() -> None:
     """Under its own name, without limits, and over HTTP/2, which Envoy has to be told."""
-    found = cluster("greetserver", Balancing())
+    found = cluster("greetserver", LoadBalancing())
     assert (found.name, found.type) == ("greetserver", Cluster.EDS)
     assert found.eds_cluster_config.service_name == "greetserver"
     assert found.eds_cluster_config.eds_config.HasField("ads")
@@ -106,13 +106,13 @@ def test_cluster_has_its_endpoints_by_ads() -> None:
 )
 def test_policy_is_first_of_those_to_try(policy: Policy, names: list[str]) -> None:
     """A client that does not have it takes turns."""
-    assert list(policies(cluster(NAME, Balancing(policy)).load_balancing_policy)) == names
+    assert list(policies(cluster(NAME, LoadBalancing(policy)).load_balancing_policy)) == names
 
 
 def test_outliers_are_found_as_the_author_says() -> None:
     """Every number, in the units of xDS."""
     outliers = OutlierDetection(1, 2, 3, 4, SuccessRate(5, 6, 7, 8), FailurePercentage(9, 10, 11, 12))
-    found = cluster(NAME, Balancing(outliers=outliers)).outlier_detection
+    found = cluster(NAME, LoadBalancing(outliers=outliers)).outlier_detection
     assert (found.interval.seconds, found.base_ejection_time.seconds, found.max_ejection_time.seconds) == (1, 2, 3)
     assert found.max_ejection_percent.value == 4
     assert (found.success_rate_stdev_factor.value, found.enforcing_success_rate.value) == (5, 6)
@@ -123,7 +123,7 @@ def test_outliers_are_found_as_the_author_says() -> None:
 
 def test_what_the_author_does_not_ask_for_ejects_nobody() -> None:
     """Envoy's own defaults would."""
-    found = cluster(NAME, Balancing(outliers=OutlierDetection(success_rate=SuccessRate()))).outlier_detection
+    found = cluster(NAME, LoadBalancing(outliers=OutlierDetection(success_rate=SuccessRate()))).outlier_detection
     assert found.enforcing_success_rate.value == 100
     for field in ("consecutive_5xx", "consecutive_gateway_failure", "failure_percentage"):
         name = f"enforcing_{field}"
@@ -176,5 +176,5 @@ def test_client_of_no_zone_of_the_pool_has_all_alike(zone: str) -> None:
 
 def test_zone_of_draining_endpoints_is_none_to_prefer() -> None:
     """It takes no calls: priorities begin with one that does, and have no gap."""
-    of = view(draining("10.0.0.1", "a"), endpoint("10.0.0.2", "b"), balancing=Balancing(prefer=Preference.ZONE))
+    of = view(draining("10.0.0.1", "a"), endpoint("10.0.0.2", "b"), balancing=LoadBalancing(prefer=Preference.ZONE))
     assert tiers(of, "a") == [(0, "a", 0, {"10.0.0.1": DRAINING}), (0, "b", 1, {"10.0.0.2": HEALTHY})]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from google.protobuf.message import DecodeError
 
-from backendpool.api.load_balancing import Balancing, Policy, Preference
+from backendpool.api.load_balancing import LoadBalancing, Policy, Preference
 from backendpool.lookaside.xds.snapshot import SnapshotCache
 from backendpool.lookaside.xds.stream_state import Ack, SotwStream
 from tests.unit.lookaside.views import NAME, POOL, snapshot_cache, zoned
@@ -13,7 +13,7 @@ from tests.unit.lookaside.xds.ads_clients import CLUSTER, ENDPOINTS, LISTENER, R
 
 ONE = snapshot_cache("10.0.0.1")
 TWO = snapshot_cache("10.0.0.1", "10.0.0.2")
-OTHER_POLICY = snapshot_cache("10.0.0.1", balancing=Balancing(Policy.LEAST_REQUEST))
+OTHER_POLICY = snapshot_cache("10.0.0.1", balancing=LoadBalancing(Policy.LEAST_REQUEST))
 
 
 def subscribed(now: SnapshotCache = ONE) -> SotwClient:

@@ -1,4 +1,4 @@
-"""Any of them."""
+"""The random policy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Random(Generic[T]):
-    """Any of them, each as likely as the others, whatever was picked before."""
+    """Picks each item with the same probability."""
 
     __slots__ = ("_items", "_random")
 
@@ -24,7 +24,7 @@ class Random(Generic[T]):
         self._items = items
 
     def refresh(self) -> None:
-        """Nothing here goes by weights."""
+        """Do nothing: weights are not used."""
 
     def pick(self, avoid: Collection[T] = (), key: bytes | None = None) -> T:
         return self._random.choice(preferred(self._items, avoid))

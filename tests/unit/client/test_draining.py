@@ -66,10 +66,10 @@ async def under_way(channel: PoolChannel, pod: Pod) -> asyncio.Task[bytes]:
 
 async def test_call_within_the_grace_is_answered(held: Pod, pool: FakePool) -> None:
     """A backend that left finishes what it has."""
-    async with connect(pool, drain=30) as channel:
+    async with connect(pool, drain_timeout=30) as channel:
         task = await under_way(channel, held)
         pool.set([])
-        await pool.tried_by(channel)
+        await pool.wait_until_connected(channel)
         assert held.held is not None
         held.held.set()
         assert await task == b"held"
@@ -77,8 +77,8 @@ async def test_call_within_the_grace_is_answered(held: Pod, pool: FakePool) -> N
 
 async def test_call_cut_by_the_end_of_the_grace_is_unavailable(held: Pod, pool: FakePool) -> None:
     """Nobody has cancelled it: it is an error like others, and says what has happened."""
-    async with connect(pool, drain=0.05) as channel:
-        await pool.tried_by(channel)
+    async with connect(pool, drain_timeout=0.05) as channel:
+        await pool.wait_until_connected(channel)
         task = await under_way(channel, held)
         pool.set([])
         with pytest.raises(AioRpcError) as raised:
@@ -90,8 +90,8 @@ async def test_call_cut_by_the_end_of_the_grace_is_unavailable(held: Pod, pool: 
 
 async def test_call_that_was_cut_says_so_by_all_that_it_tells(held: Pod, pool: FakePool) -> None:
     """Its code, its details, its callbacks; it does not look cancelled."""
-    async with connect(pool, drain=0.05) as channel:
-        await pool.tried_by(channel)
+    async with connect(pool, drain_timeout=0.05) as channel:
+        await pool.wait_until_connected(channel)
         who: Any = channel.unary_unary(METHOD)
         call = who(b"", timeout=30)
         told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -106,7 +106,7 @@ async def test_call_that_was_cut_says_so_by_all_that_it_tells(held: Pod, pool: F
 
 async def test_idempotent_call_cut_by_the_end_of_the_grace_is_repeated(held: Pod, pool: FakePool) -> None:
     """By a backend that is there."""
-    async with pods("other") as (other,), connect(pool, drain=0.05, idempotent=True) as channel:
+    async with pods("other") as (other,), connect(pool, drain_timeout=0.05, idempotent=True) as channel:
         task = await under_way(channel, held)
         pool.set([other.endpoint])
         assert await task == b"other"
@@ -117,7 +117,7 @@ async def test_idempotent_call_cut_by_the_end_of_the_grace_is_repeated(held: Pod
 async def test_stream_cut_by_the_end_of_the_grace_is_unavailable(form: str, by_reading: bool) -> None:
     """Also one that has begun to answer, which is not repeated."""
     servers = Endless(form)
-    async with FakePool(servers, count=1) as pool, connect(pool, drain=0.05, idempotent=True) as channel:
+    async with FakePool(servers, count=1) as pool, connect(pool, drain_timeout=0.05, idempotent=True) as channel:
         call: Any = getattr(channel, form)(METHOD)(b"" if form == "unary_stream" else iter([b""]))
         next_answer = call.read if by_reading else aiter(call).__anext__
         assert await next_answer() == b"one"
@@ -130,10 +130,10 @@ async def test_stream_cut_by_the_end_of_the_grace_is_unavailable(form: str, by_r
 
 async def test_call_that_its_caller_cancelled_is_cancelled(held: Pod, pool: FakePool) -> None:
     """Also one on a backend that has left."""
-    async with connect(pool, drain=30) as channel:
+    async with connect(pool, drain_timeout=30) as channel:
         task = await under_way(channel, held)
         pool.set([])
-        await pool.tried_by(channel)
+        await pool.wait_until_connected(channel)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -141,13 +141,13 @@ async def test_call_that_its_caller_cancelled_is_cancelled(held: Pod, pool: Fake
 
 async def test_stream_that_its_caller_cancelled_is_cancelled() -> None:
     """Also where it goes on from a backend that has left."""
-    async with FakePool(Endless("unary_stream"), count=1) as pool, connect(pool, drain=30) as channel:
+    async with FakePool(Endless("unary_stream"), count=1) as pool, connect(pool, drain_timeout=30) as channel:
         begin: Any = channel.unary_stream(METHOD)
         call = begin(b"")
         answers = aiter(call)
         await anext(answers)
         pool.set([])
-        await pool.tried_by(channel)
+        await pool.wait_until_connected(channel)
         waiting = asyncio.ensure_future(answers.__anext__())
         await asyncio.sleep(0)
         waiting.cancel()
@@ -160,15 +160,15 @@ async def test_counts_outlive_backends(pool: FakePool, held: Pod) -> None:
     """What was sent to backends that are gone, while they leave and after, stays in the totals."""
     assert held.held is not None
     held.held.set()
-    async with pods("b") as (b,), connect(pool, drain=0) as channel:
+    async with pods("b") as (b,), connect(pool, drain_timeout=0) as channel:
         who: Any = channel.unary_unary(METHOD)
         for _ in range(3):
             await who(b"", timeout=5)
         pool.set([b.endpoint])
-        await pool.tried_by(channel)
-        assert channel.status().picked == 3
+        await pool.wait_until_connected(channel)
+        assert channel.status().calls_started == 3
         await who(b"", timeout=5)
         status = channel.status()
-        assert (status.picked, status.failed) == (4, 0)
-        assert [backend.picked for backend in status.backends] == [1]
-    assert channel.status().picked == 4
+        assert (status.calls_started, status.calls_failed) == (4, 0)
+        assert [backend.calls_started for backend in status.backends] == [1]
+    assert channel.status().calls_started == 4

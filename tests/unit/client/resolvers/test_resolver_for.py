@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from backendpool.api.endpoints import EndpointSet
-from backendpool.api.pool_view import PoolView
-from backendpool.client.resolvers import source_for
-from backendpool.client.resolvers.file import FileSource
-from backendpool.client.resolvers.iterator import IteratorSource
-from backendpool.client.resolvers.lookaside import LookasideSource
-from backendpool.client.resolvers.pool import PoolSource
+from backendpool.api.pool import PoolView
+from backendpool.client.resolvers import resolver_for
+from backendpool.client.resolvers.file import FileResolver
+from backendpool.client.resolvers.iterator import IteratorResolver
+from backendpool.client.resolvers.lookaside import LookasideResolver
+from backendpool.client.resolvers.pool import PoolResolver
 from backendpool.errors import SettingsError, TargetError
 from tests.unit.k8s.scripted import ScriptedServer
 
@@ -25,9 +25,9 @@ HEAVY = ("kubernetes", "kopf", "aiohttp", "yaml")
 
 IMPORTS = """
 import sys, backendpool.client
-from backendpool.client.resolvers import source_for
+from backendpool.client.resolvers import resolver_for
 for target in ("lookaside://localhost/ns/who", "file:///pool.json"):
-    source_for(target, print)
+    resolver_for(target, print)
 print([name for name in {heavy} if name in sys.modules])
 """
 
@@ -48,7 +48,7 @@ async def main():
     async with connect("pool:///ns/who") as channel:
         at_once = [name for name in {heavy} if name in sys.modules]
         while channel.status().problem is None:
-            await channel.change()
+            await channel.wait_for_change()
     print(at_once, in_loop)
 
 asyncio.run(main())
@@ -57,9 +57,9 @@ asyncio.run(main())
 IN_BASE_INSTALL = """
 import sys
 sys.modules.update(dict.fromkeys({heavy}))
-from backendpool.client.resolvers import source_for
+from backendpool.client.resolvers import resolver_for
 try:
-    source_for("{target}", print)
+    resolver_for("{target}", print)
 except Exception as error:
     print(type(error).__name__, error)
 """
@@ -84,13 +84,13 @@ def printed(program: str, **env: str) -> str:
 async def test_target_names_its_source() -> None:
     """By its scheme; an iterator stands for itself."""
     async with (
-        source_for("lookaside://localhost/ns/who", ignore) as lookaside,
-        source_for("file:///pool.yaml", ignore) as file,
-        source_for(nothing(), ignore) as iterator,
+        resolver_for("lookaside://localhost/ns/who", ignore) as lookaside,
+        resolver_for("file:///pool.yaml", ignore) as file,
+        resolver_for(nothing(), ignore) as iterator,
     ):
-        assert isinstance(lookaside, LookasideSource)
-        assert isinstance(file, FileSource)
-        assert isinstance(iterator, IteratorSource)
+        assert isinstance(lookaside, LookasideResolver)
+        assert isinstance(file, FileResolver)
+        assert isinstance(iterator, IteratorResolver)
 
 
 @pytest.mark.parametrize(("target", "namespace"), [("pool:///shop/who", "shop"), ("pool:///who", "default")])
@@ -103,8 +103,8 @@ async def test_pool_is_followed_out_of_the_cluster(
     async with server.serving():
         path = server.kubeconfig(tmp_path, {"token": "mine"})
         monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", path)
-        async with source_for(target, ignore) as source:
-            assert isinstance(source, PoolSource)
+        async with resolver_for(target, ignore) as source:
+            assert isinstance(source, PoolResolver)
             following = asyncio.create_task(source.run())
             async with asyncio.timeout(5):
                 while not server.requests:
@@ -118,7 +118,7 @@ async def test_no_cluster_is_said_as_it_is_entered(tmp_path: Path, monkeypatch: 
     """With what to do."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "absent"))
-    source = source_for("pool:///who", ignore)
+    source = resolver_for("pool:///who", ignore)
     with pytest.raises(SettingsError, match="run in a pod with a service account, or set KUBECONFIG"):
         async with source:
             pass
@@ -127,7 +127,7 @@ async def test_no_cluster_is_said_as_it_is_entered(tmp_path: Path, monkeypatch: 
 def test_wrong_target_is_refused_at_once() -> None:
     """Before anything is entered or awaited."""
     with pytest.raises(TargetError):
-        source_for("greetserver", ignore)
+        resolver_for("greetserver", ignore)
 
 
 def test_light_sources_import_nothing_heavy() -> None:

@@ -6,18 +6,18 @@ from random import Random
 
 import pytest
 
-from backendpool.client.spreading import AT_ONCE, delays
+from backendpool.client.subchannel import AT_ONCE, connect_stagger
 
 
 @pytest.mark.parametrize("count", [0, 1, AT_ONCE])
 def test_few_are_connected_to_at_once(count: int) -> None:
     """A pool of usual size waits for nothing."""
-    assert delays(count) == [0.0] * count
+    assert connect_stagger(count) == [0.0] * count
 
 
 def test_many_are_spread() -> None:
     """Some at once, and the others evenly over as long as they are many."""
-    found = sorted(delays(110, Random(1)))
+    found = sorted(connect_stagger(110, Random(1)))
     assert found[:AT_ONCE] == [0.0] * AT_ONCE
     later = found[AT_ONCE:]
     assert later[0] > 0.0
@@ -27,12 +27,12 @@ def test_many_are_spread() -> None:
 
 def test_no_wait_is_long() -> None:
     """However large the pool is, it is connected to within seconds."""
-    assert 2.5 < max(delays(10_000, Random(1))) <= 3.0
+    assert 2.5 < max(connect_stagger(10_000, Random(1))) <= 3.0
 
 
 def test_whose_turn_it_is_differs() -> None:
     """Two clients that hear of the same pool begin with others of it."""
-    one, other = (delays(50, Random(seed)) for seed in (1, 2))
+    one, other = (connect_stagger(50, Random(seed)) for seed in (1, 2))
     assert [place for place, delay in enumerate(one) if not delay] != [
         place for place, delay in enumerate(other) if not delay
     ]

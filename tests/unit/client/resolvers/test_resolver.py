@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from backendpool.api.pool_view import PoolView
-from backendpool.client.resolvers.resolver import Knowledge
+from backendpool.api.pool import PoolView
+from backendpool.client.resolvers.resolver import FreshnessTracker
 from tests.fakes.wall_clock import HOUR, WallClock
 from tests.unit.client.resolvers.following import pool_at
 
@@ -15,28 +15,28 @@ ONE, TWO = pool_at("192.0.2.1"), pool_at("192.0.2.2")
 def test_only_what_differs_is_told() -> None:
     """A pool that comes back as it was before last is told again."""
     told: list[PoolView | None] = []
-    known = Knowledge(told.append)
+    known = FreshnessTracker(told.append)
     for view in (ONE, ONE, TWO, TWO, ONE):
-        known.learn(view)
+        known.update(view)
     assert told == [ONE, TWO, ONE]
 
 
 def test_absence_is_told_once_and_only_at_the_start() -> None:
     """Knowledge that is old beats none."""
     told: list[PoolView | None] = []
-    known = Knowledge(told.append)
-    known.miss()
-    known.miss()
+    known = FreshnessTracker(told.append)
+    known.not_found()
+    known.not_found()
     assert math.isinf(known.age()), "nothing is known"
-    known.learn(ONE)
-    known.miss()
+    known.update(ONE)
+    known.not_found()
     assert told == [None, ONE]
 
 
 def test_age_is_that_of_the_teller_and_the_time_since(wall_clock: WallClock) -> None:
     """By a clock that nobody sets."""
-    known = Knowledge(lambda view: None)
-    known.learn(ONE, age=HOUR)
+    known = FreshnessTracker(lambda view: None)
+    known.update(ONE, age=HOUR)
     wall_clock.move(-3 * HOUR)
     assert HOUR <= known.age() < 2 * HOUR
     known.confirm()

@@ -1,1 +1,0 @@
-"""The ways to a backend, from the problem to the solution; each module holds one."""
