@@ -23,7 +23,7 @@ from backendpool.client import BackendStatus, Endpoint, EndpointSet, EndpointSta
 from backendpool.client.channels import CHANNEL_OPTIONS, Connection
 from backendpool.client.resolvers.document import parse_view
 from backendpool.client.resolvers.lookaside import LookasideTiming
-from backendpool.client.retry import IDEMPOTENT, Budget
+from backendpool.client.retry import IDEMPOTENT, RetryThrottle
 from backendpool.client.spreading import AT_ONCE, delays
 from backendpool.client.target import FileTarget, LookasideTarget, PoolTarget, parse_target
 from backendpool.testing import FakePool
@@ -44,12 +44,12 @@ SHOWN_BY = {
     "a pod leaves the list": ("client/test_retiring.py", "test_call_cut_by_the_end_of_the_grace_is_unavailable"),
     "a pod is killed": ("client/test_connect.py", "test_killed_backend_costs_no_idempotent_call"),
     "a connection is lost before a call leaves by it": (
-        "client/test_attempts.py",
+        "client/test_pool_call.py",
         "test_call_that_never_left_goes_elsewhere",
     ),
     "a connection gets old (GOAWAY)": ("client/test_connect.py", "test_old_connections_cost_no_call"),
     "a backend answers nobody (node frozen or cut off)": (
-        "client/test_silence.py",
+        "client/test_stall.py",
         "test_silent_backend_is_left_and_may_still_answer",
     ),
     "a node is cut off, and data is unacknowledged for 5 s": ("../e2e/test_faults_nodes.py", "test_node_is_lost"),
@@ -60,7 +60,7 @@ SHOWN_BY = {
     ),
     "one backend fails fast": ("client/selection/test_ejection.py", "test_backend_that_fails_is_ejected_and_returns"),
     "one backend is slow": ("client/selection/test_weights.py", "test_least_request_avoids_a_busy_backend"),
-    "the deadline of a call is over": ("client/test_silence.py", "test_deadline_is_no_reason_to_repeat"),
+    "the deadline of a call is over": ("client/test_stall.py", "test_deadline_is_no_reason_to_repeat"),
     "the pool is empty, `emptyPolicy: Fail`": (
         "client/test_channel.py",
         "test_wait_for_ready_waits_for_the_first_endpoint",
@@ -181,8 +181,8 @@ def test_numbers_are_those_of_the_code() -> None:
     assert f"up to {IDEMPOTENT.max_attempts} attempts in all" in text
     backoffs = [IDEMPOTENT.backoff(retries, lambda low, high: 1.0) for retries in range(IDEMPOTENT.max_attempts - 1)]
     assert backoffs == [0.01, 0.02]
-    assert inspect.signature(Budget).parameters["maximum"].default == 1000.0
-    assert inspect.signature(Budget).parameters["ratio"].default == 0.1
+    assert inspect.signature(RetryThrottle).parameters["max_tokens"].default == 1000.0
+    assert inspect.signature(RetryThrottle).parameters["token_ratio"].default == 0.1
     assert (options["grpc.keepalive_time_ms"], options["grpc.keepalive_timeout_ms"]) == (5 * 60_000, 5_000)
     assert options["grpc.initial_reconnect_backoff_ms"] == 200
     assert options["grpc.max_reconnect_backoff_ms"] == 5_000

@@ -14,7 +14,7 @@ from grpc import StatusCode
 from backendpool.api.endpoints import Endpoint
 from backendpool.client.channels import CHANNEL_OPTIONS, Backend, Connection
 from backendpool.client.retiring import Retiring
-from backendpool.client.silence import patience
+from backendpool.client.stall_timer import stall_timeout
 from backendpool.proto.lookaside.lookaside_pb2 import Request, Response
 from backendpool.proto.lookaside.lookaside_pb2_grpc import LookasideStub
 from greet.gateway.greeter import Greeter, LookupFailed
@@ -81,8 +81,8 @@ class _Lookaside:
             channel, left = self._channel, deadline - clock()
             asked = asyncio.create_task(self._answer(self._resolve(self._question, timeout=left)))
             try:
-                await asyncio.wait([asked], timeout=patience(left))
-                if not asked.done() and self._silent() >= patience(left):
+                await asyncio.wait([asked], timeout=stall_timeout(left))
+                if not asked.done() and self._silent() >= stall_timeout(left):
                     await self._leave(channel)
                 await asyncio.wait([asked])
             finally:

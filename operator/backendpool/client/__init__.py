@@ -14,16 +14,17 @@
     channels   one backend and its one connection
 
     channel      a grpc.aio.Channel over a balancer: what stubs are given
-    interception, multicallables, method
-                 a callable: its interceptors, its form, and grpc.aio's own callable on each backend
-    calls, call_forms
-                 a call, as grpc.aio has them
-    attempt, attempts, ended, requests, outcome
-                 grpc.aio's own call to one backend, and another in its place where it may be repeated
-    retry, service_config
-                 whether it may
+    calls        the multicallables and calls of gRPC's four forms
+    pool_call    one call over the pool: an attempt, and another where retry says so
+    retry        the retry state machine (gRFC A6): pure
+    stall_timer  fires for calls that have waited too long
+    method       grpc.aio's own multicallable on each backend
+    interceptors, intercepted_call
+                 interceptors around a call, and around each attempt
+    outcome      how a call ended
+    service_config
+                 retry settings in gRPC's own format
     dispatcher   what all calls of a channel share
-    silence      calls that have waited for long
 
     status, metrics
                  what is seen of it: by programs, by Prometheus
@@ -44,6 +45,7 @@ from backendpool.client.channel import PoolChannel
 from backendpool.client.connect import connect
 from backendpool.client.options import HashKey
 from backendpool.client.policies.slow_start import SlowStart
+from backendpool.client.pool_call import PoolCall
 from backendpool.client.status import BackendStatus, Status
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "HashKey",
     "OutlierDetection",
     "Policy",
+    "PoolCall",
     "PoolChannel",
     "PoolView",
     "Preference",

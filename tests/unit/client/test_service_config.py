@@ -43,14 +43,14 @@ def test_most_specific_entry() -> None:
 def test_nothing_configured() -> None:
     """What has no entry has no policy."""
     parsed = parse_service_config("{}")
-    assert (parsed.policy("/a.B/C"), parsed.budget) == (None, None)
+    assert (parsed.policy("/a.B/C"), parsed.throttle) == (None, None)
 
 
 def test_throttling() -> None:
-    """A budget is as large as the config has it."""
-    budget = parse_service_config(config(retryThrottling={"maxTokens": 2, "tokenRatio": 0.1})).budget
-    assert budget is not None
-    assert not budget.failed()
+    """A throttle is as large as the config has it."""
+    throttle = parse_service_config(config(retryThrottling={"maxTokens": 2, "tokenRatio": 0.1})).throttle
+    assert throttle is not None
+    assert not throttle.record_failure()
 
 
 @pytest.mark.parametrize(

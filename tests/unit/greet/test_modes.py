@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import grpc.aio
 import pytest
 
-from backendpool.client import silence
+from backendpool.client import stall_timer
 from backendpool.proto.lookaside.lookaside_pb2 import Request, Response
 from backendpool.proto.lookaside.lookaside_pb2_grpc import LookasideServicer, add_LookasideServicer_to_server
 from greet.gateway.greeter import Greeter, LookupFailed
@@ -130,7 +130,7 @@ async def test_silent_lookaside_is_left_for_another_connection(monkeypatch: pyte
     """Where nobody answers, a new connection is made, which may lead to another, or to the same ``more`` times; all who
     wait ask again there.
     """
-    monkeypatch.setattr(silence, "_LEAST_PATIENCE", 0.1)
+    monkeypatch.setattr(stall_timer, "_MIN_STALL_TIMEOUT", 0.1)
     async with greet_servers(*HOSTS) as port, looking("who", port) as (servicer, greeter):
         await greeter.greet(REQUEST, 5)
         servicer.freeze(more)

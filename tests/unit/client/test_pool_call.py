@@ -1,4 +1,4 @@
-"""Calls that are made again, by another backend or by the same one, and those that must not be."""
+"""Calls over real servers that are retried, on another backend or the same one, and calls that must not be."""
 
 import asyncio
 import json
@@ -12,6 +12,7 @@ from grpc.aio import AioRpcError
 
 from backendpool.client.channel import PoolChannel
 from backendpool.client.outcome import now
+from backendpool.client.pool_call import ReplayableRequests
 from tests.unit.client.pods import (
     METHOD,
     FailingPod,
@@ -165,7 +166,7 @@ async def test_cancelled_between_attempts(failing: FailingPod) -> None:
     async with balancing(failing.endpoint) as balancer, asyncio.timeout(10):
         call = unary(PoolChannel(balancer, service_config=slow))(b"")
         waiting = asyncio.ensure_future(call.code())
-        while call.time_remaining() is not None or call._call is not None:
+        while call.time_remaining() is not None or call._attempt is not None:
             await asyncio.sleep(0.001)
         assert (call.done(), call.cancel(), call.done()) == (False, True, True)
         assert await waiting is StatusCode.CANCELLED
@@ -204,3 +205,42 @@ async def test_streams_are_not_repeated_once_requests_were_read_on() -> None:
         channel: Any = PoolChannel(balancer, idempotent=True)
         assert await channel.stream_unary(METHOD)(iter([b"x", b"y"])).code() is StatusCode.UNAVAILABLE
     assert got == [[b"x", b"y"]]
+
+
+async def test_first_request_is_given_again() -> None:
+    """As long as only the first was asked for, a second reader has all."""
+    requests = ReplayableRequests([1, 2, 3])
+    assert await anext(aiter(requests)) == 1
+    assert not requests.spent
+    assert [request async for request in requests] == [1, 2, 3]
+
+
+async def test_spent_with_the_second() -> None:
+    """Whoever asks for more than one has spent it."""
+    requests = ReplayableRequests([1, 2])
+    reader = aiter(requests)
+    await anext(reader)
+    await anext(reader)
+    assert requests.spent
+
+
+async def test_two_readers_wait_for_one_request() -> None:
+    """A reader that was given up may still wait for the first request, which comes once for both."""
+    came = asyncio.Event()
+
+    async def source() -> AsyncIterator[int]:
+        await came.wait()
+        yield 1
+
+    requests = ReplayableRequests(source())
+    readers = [asyncio.ensure_future(anext(aiter(requests))) for _ in range(2)]
+    await asyncio.sleep(0)
+    came.set()
+    assert await asyncio.gather(*readers) == [1, 1]
+
+
+async def test_none_at_all() -> None:
+    """A stream of no requests is one for the second reader too."""
+    requests: ReplayableRequests[int] = ReplayableRequests(())
+    for _ in range(2):
+        assert [request async for request in requests] == []
