@@ -27,6 +27,8 @@ from backendpool.client.retry import IDEMPOTENT, RetryThrottle
 from backendpool.client.spreading import AT_ONCE, delays
 from backendpool.client.target import FileTarget, LookasideTarget, PoolTarget, parse_target
 from backendpool.testing import FakePool
+from greet.greet_pb2 import GreetingRequest, GreetingResponse
+from greet.greet_pb2_grpc import GreetServiceServicer, GreetServiceStub, add_GreetServiceServicer_to_server
 from tests.docs.markdown import CLIENT, REPOSITORY, block, commands, section, table
 from tests.unit.greet.servers import greet_servers
 
@@ -50,7 +52,7 @@ SHOWN_BY = {
     "a connection gets old (GOAWAY)": ("client/test_connect.py", "test_old_connections_cost_no_call"),
     "a backend answers nobody (node frozen or cut off)": (
         "client/test_stall.py",
-        "test_silent_backend_is_left_and_may_still_answer",
+        "test_unresponsive_backend_is_reconnected_and_may_still_answer",
     ),
     "a node is cut off, and data is unacknowledged for 5 s": ("../e2e/test_faults_nodes.py", "test_node_is_lost"),
     "a backend refuses connections": ("client/test_balancer.py", "test_backend_that_cannot_be_connected_to_is_skipped"),
@@ -60,7 +62,7 @@ SHOWN_BY = {
     ),
     "one backend fails fast": ("client/selection/test_ejection.py", "test_backend_that_fails_is_ejected_and_returns"),
     "one backend is slow": ("client/selection/test_weights.py", "test_least_request_avoids_a_busy_backend"),
-    "the deadline of a call is over": ("client/test_stall.py", "test_deadline_is_no_reason_to_repeat"),
+    "the deadline of a call is over": ("client/test_stall.py", "test_deadline_exceeded_is_not_retried"),
     "the pool is empty, `emptyPolicy: Fail`": (
         "client/test_channel.py",
         "test_wait_for_ready_waits_for_the_first_endpoint",
@@ -231,6 +233,26 @@ def test_what_happens_is_shown() -> None:
     assert [row["what"] for row in rows] == list(SHOWN_BY)
     for file, name in SHOWN_BY.values():
         assert f"def {name}(" in (REPOSITORY / "tests" / "unit" / file).read_text(), name
+
+
+async def test_stalled_call_is_hedged() -> None:
+    """The example returns the response of another backend if the first one answers nobody."""
+    called = 0
+
+    class Greeter(GreetServiceServicer):
+        async def Greet(self, request: GreetingRequest, context: Any) -> GreetingResponse:  # noqa: N802
+            nonlocal called
+            called += 1
+            if called == 1:
+                await asyncio.Event().wait()
+            return GreetingResponse(Result=f"answer {called}")
+
+    greet = run(block(section(CLIENT, "Hedging"), "python"))["greet"]
+    server = FakePool(lambda server: add_GreetServiceServicer_to_server(Greeter(), server), count=2)
+    async with server as pool, connect(pool) as channel:
+        await pool.tried_by(channel)
+        answer = await greet(GreetServiceStub(channel), GreetingRequest(), timeout=2.0)
+        assert (answer.Result, called) == ("answer 2", 2)
 
 
 async def test_tracing_is_shown() -> None:

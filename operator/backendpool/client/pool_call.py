@@ -74,6 +74,8 @@ class PoolCall:
     Isolated from the forms' own methods (:mod:`calls`). Must be created in a running event loop.
     """
 
+    _attempt: Attempt | None
+
     # Class attributes are the values of most calls, which therefore need not set them.
     _on_stall: Callable[[PoolCall], object] | None = None
     _picking: asyncio.Task[None] | None = None
@@ -86,7 +88,6 @@ class PoolCall:
         self._request = request
         self._options = options
         self._wait_for_ready = wait_for_ready
-        self._attempt: Attempt | None = None
         time = monotonic()
         deadline = None if timeout is None else time + timeout
         self._state: CallState[Backend] = CallState(method.policy, method.throttle, deadline)
@@ -224,7 +225,8 @@ class PoolCall:
     def _commit(self) -> None:
         if not self._state.committed:
             self._state.response_started(monotonic())
-            self._stop_stall_timer()
+            if self._stall_bucket is not None:
+                self._stop_stall_timer()
 
     def _retries(self, attempt: Attempt, error: AioRpcError) -> bool:
         """Whether another attempt replaces ``attempt``, which has failed with ``error``."""
