@@ -47,7 +47,7 @@ SHOWN_BY = {
     "a pod is killed": ("client/test_connect.py", "test_killed_backend_costs_no_idempotent_call"),
     "a connection is lost before a call leaves by it": (
         "client/test_pool_call.py",
-        "test_call_that_never_left_goes_elsewhere",
+        "test_transparent_retry_goes_to_another_backend",
     ),
     "a connection gets old (GOAWAY)": ("client/test_connect.py", "test_old_connections_cost_no_call"),
     "a backend answers nobody (node frozen or cut off)": (

@@ -15,7 +15,7 @@
 
     channel      a grpc.aio.Channel over a balancer: what stubs are given
     calls        the multicallables and calls of gRPC's four forms
-    pool_call    one call over the pool: an attempt, and another where retry says so
+    pool_call    one call over the pool: one attempt after the other, as retry decides
     retry        the retry state machine (gRFC A6): pure
     stall_timer  fires for calls that have waited too long
     method       grpc.aio's own multicallable on each backend

@@ -28,10 +28,10 @@ class _UnaryResponse(PoolCall, Generic[Response]):
         try:
             response: Response = yield from attempt.__await__()
         except AioRpcError as error:
-            if not self._retries(attempt, error):
+            if not self._retry(attempt, error):
                 raise
         except asyncio.CancelledError:
-            if not self._outlives(attempt):
+            if not self._survives_removal(attempt):
                 self.cancel()
                 raise
         else:

@@ -69,9 +69,9 @@ class ReplayableRequests(Generic[T]):
 
 
 class PoolCall:
-    """A call over a pool, of any form: everything that grpc.aio's calls have, and :meth:`on_stall`.
+    """A call over a pool: what grpc.aio's calls of all forms have in common, and :meth:`on_stall`.
 
-    Isolated from the forms' own methods (:mod:`calls`). Must be created in a running event loop.
+    Calls on a channel that was given ``interceptors`` are grpc.aio's own, and no instances of this class.
     """
 
     _attempt: Attempt | None
@@ -121,7 +121,7 @@ class PoolCall:
 
     def done(self) -> bool:
         attempt = self._attempt
-        return attempt is not None and bool(attempt.done()) and not self._retries_ended(attempt)
+        return attempt is not None and bool(attempt.done()) and not self._retry_if_failed(attempt)
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         if self._attempt is not None:
@@ -193,22 +193,22 @@ class PoolCall:
             try:
                 result = await operation(attempt)
             except AioRpcError as error:
-                if not self._retries(attempt, error):
+                if not self._retry(attempt, error):
                     raise
             except asyncio.CancelledError:
-                if not self._outlives(attempt):
+                if not self._survives_removal(attempt):
                     raise
             else:
                 self._commit()
                 return result
 
     async def _perform_committed(self, operation: Awaitable[T]) -> T:
-        """As :meth:`_perform`, for a call that is committed."""
+        """Wait for ``operation`` on the attempt of a committed call; cancelling the wait cancels the call."""
         attempt = self._attempt
         try:
             return await operation
         except asyncio.CancelledError:
-            if not self._outlives(attempt):
+            if not self._survives_removal(attempt):
                 self.cancel()
                 raise
         raise BACKEND_REMOVED.error()
@@ -228,8 +228,8 @@ class PoolCall:
             if self._stall_bucket is not None:
                 self._stop_stall_timer()
 
-    def _retries(self, attempt: Attempt, error: AioRpcError) -> bool:
-        """Whether another attempt replaces ``attempt``, which has failed with ``error``."""
+    def _retry(self, attempt: Attempt, error: AioRpcError) -> bool:
+        """Retry ``attempt``, which has failed with ``error``, if that is allowed; returns whether it is."""
         if self._attempt is not attempt:
             return True  # replaced for another waiter
         state, request, dispatcher = self._state, self._request, self._method.dispatcher
@@ -242,21 +242,21 @@ class PoolCall:
         self._pick_again(retry, attempt)
         return True
 
-    def _retries_ended(self, attempt: Attempt) -> bool:
-        """As :meth:`_retries`, for an attempt that is done, whether it has failed or not."""
+    def _retry_if_failed(self, attempt: Attempt) -> bool:
+        """As :meth:`_retry`, for an attempt that is done, with whatever outcome."""
         error = None if self._state.committed else error_of(attempt)
-        return error is not None and self._retries(attempt, error)
+        return error is not None and self._retry(attempt, error)
 
-    def _outlives(self, attempt: Attempt) -> bool:
-        """Whether the call goes on, or fails, after a CancelledError of ``attempt``.
+    def _survives_removal(self, attempt: Attempt) -> bool:
+        """Handle a CancelledError of ``attempt``; returns False if the call was cancelled.
 
-        grpc.aio raises that where gRPC has ended a call because its backend was removed. Nobody has cancelled the
-        waiting task then, so it must not look cancelled.
+        grpc.aio raises it too if the backend was removed and its drain timeout is over. The call is retried or fails
+        with UNAVAILABLE then: the waiting task was not cancelled, and must not look as if it was.
         """
         task = asyncio.current_task()
         if not self._was_removed(attempt) or (task is not None and task.cancelling()):
             return False
-        if not self._retries(attempt, BACKEND_REMOVED.error()):
+        if not self._retry(attempt, BACKEND_REMOVED.error()):
             self._attempt = BACKEND_REMOVED
         return True
 
@@ -319,7 +319,7 @@ class PoolCall:
             self.add_done_callback(callback)
 
     def _attempt_ended(self, callback: Callable[[Any], None], attempt: Attempt) -> None:
-        if attempt is self._attempt and not self._retries_ended(attempt):
+        if attempt is self._attempt and not self._retry_if_failed(attempt):
             callback(self)
         else:
             self.add_done_callback(callback)

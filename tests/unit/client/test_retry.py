@@ -47,14 +47,14 @@ def refused(address: str) -> str:
         (failure(f"upstream: {refused(TARGET)}"), False),
     ],
 )
-def test_only_the_own_address_proves(error: AioRpcError, proven: bool) -> None:
+def test_only_its_own_address_proves_that_a_call_was_not_sent(error: AioRpcError, proven: bool) -> None:
     """A call was never sent if its own backend could not be connected to; another address may come from a server."""
     assert never_sent(error, TARGET) is proven
 
 
 @given(st.integers(0, 50), st.floats(0.8, 1.2))
 def test_backoff_grows_up_to_a_bound(retries: int, jitter: float) -> None:
-    """Backoffs grow by the multiplier, up to the most, each within the jitter."""
+    """Backoffs grow by the multiplier up to the maximum, with jitter."""
     assert POLICY.backoff(retries, lambda low, high: jitter) == pytest.approx(min(0.1 * 2**retries, 1.0) * jitter)
 
 
@@ -73,14 +73,14 @@ def test_only_codes_of_the_policy() -> None:
 
 
 @pytest.mark.parametrize(("asked", "seconds"), [("250", 0.25), ("0", 0.0), ("-1", None), ("soon", None)])
-def test_server_says_when(asked: str, seconds: float | None) -> None:
-    """A server may ask for a pause of its own, or for no retry."""
+def test_pushback(asked: str, seconds: float | None) -> None:
+    """Pushback sets the pause, or forbids the retry."""
     error = failure(trailing=Metadata(("grpc-retry-pushback-ms", asked)))
     assert backoff(POLICY, RetryThrottle(), error, 1) == seconds
 
 
 def test_throttle_ends_retries() -> None:
-    """At half of its tokens nothing is retried, until calls have succeeded again."""
+    """At half of the tokens nothing is retried until calls have succeeded again."""
     throttle = RetryThrottle(4, 0.5)
     assert [throttle.record_failure() for _ in range(3)] == [True, False, False]
     for _ in range(4):
