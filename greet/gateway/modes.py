@@ -7,14 +7,13 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
 import grpc.aio
 from grpc import StatusCode
 from grpc.aio import AioRpcError, UnaryUnaryCall
 
-from backendpool.client import PoolChannel, connect
-from backendpool.client.call_forms import UnaryUnaryCall as PoolCall
+from backendpool.client import PoolCall, PoolChannel, connect
 from backendpool.errors import NoBackendError
 from greet.gateway.greeter import ChannelGreeter, Greeter, answer_of
 from greet.gateway.lookaside import Connections, Lookaside, LookasideGreeter
@@ -146,10 +145,10 @@ class BalancedGreeter:
 
     async def _greet(self, request: GreetingRequest, timeout: float, tries: int) -> GreetingResponse:
         call = self._stub.Greet(request, timeout=timeout)
-        if tries == 1:
+        if tries == 1 or not isinstance(call, PoolCall):
             return await self._answer(call)
         hedge = _Hedge(partial(self._greet, request, tries=tries - 1))
-        cast("PoolCall[GreetingRequest, GreetingResponse]", call).on_silence(hedge.begin)
+        call.on_stall(hedge.begin)
         try:
             return await self._answer(call)
         except (AioRpcError, NoBackendError):
@@ -182,7 +181,7 @@ class _Hedge:
         self._again = again
         self.task: asyncio.Task[GreetingResponse] | None = None
 
-    def begin(self, call: Call) -> None:
+    def begin(self, call: PoolCall) -> None:
         """Start the second call, with the time that ``call`` has left; its answer cancels ``call``."""
         self.task = asyncio.create_task(self._instead(call))
         self.task.add_done_callback(
@@ -193,7 +192,7 @@ class _Hedge:
         if self.task is not None:
             self.task.cancel()
 
-    async def _instead(self, call: Call) -> GreetingResponse:
+    async def _instead(self, call: PoolCall) -> GreetingResponse:
         answer = await self._again(call.time_remaining() or 0.0)
         call.cancel()
         return answer

@@ -22,10 +22,12 @@ import yaml
 from backendpool.client import BackendStatus, Endpoint, EndpointSet, EndpointState, PoolChannel, Status, connect
 from backendpool.client.resolvers.document import parse_view
 from backendpool.client.resolvers.lookaside import LookasideTiming
-from backendpool.client.retry import IDEMPOTENT, Budget
+from backendpool.client.retry import IDEMPOTENT, RetryThrottle
 from backendpool.client.subchannel import AT_ONCE, CHANNEL_OPTIONS, Connection, connect_stagger
 from backendpool.client.target import FileTarget, LookasideTarget, PoolTarget, parse_target
 from backendpool.testing import FakePool
+from greet.greet_pb2 import GreetingRequest, GreetingResponse
+from greet.greet_pb2_grpc import GreetServiceServicer, GreetServiceStub, add_GreetServiceServicer_to_server
 from tests.docs.markdown import CLIENT, REPOSITORY, block, commands, section, table
 from tests.unit.greet.servers import greet_servers
 
@@ -43,13 +45,13 @@ SHOWN_BY = {
     "a pod leaves the list": ("client/test_draining.py", "test_call_cut_by_the_end_of_the_grace_is_unavailable"),
     "a pod is killed": ("client/test_connect.py", "test_killed_backend_costs_no_idempotent_call"),
     "a connection is lost before a call leaves by it": (
-        "client/test_attempts.py",
-        "test_call_that_never_left_goes_elsewhere",
+        "client/test_pool_call.py",
+        "test_transparent_retry_goes_to_another_backend",
     ),
     "a connection gets old (GOAWAY)": ("client/test_connect.py", "test_old_connections_cost_no_call"),
     "a backend answers nobody (node frozen or cut off)": (
-        "client/test_silence.py",
-        "test_silent_backend_is_left_and_may_still_answer",
+        "client/test_stall.py",
+        "test_unresponsive_backend_is_reconnected_and_may_still_answer",
     ),
     "a node is cut off, and data is unacknowledged for 5 s": ("../e2e/test_faults_nodes.py", "test_node_is_lost"),
     "a backend refuses connections": ("client/test_balancer.py", "test_backend_that_cannot_be_connected_to_is_skipped"),
@@ -59,7 +61,7 @@ SHOWN_BY = {
     ),
     "one backend fails fast": ("client/selection/test_ejection.py", "test_backend_that_fails_is_ejected_and_returns"),
     "one backend is slow": ("client/selection/test_weights.py", "test_least_request_avoids_a_busy_backend"),
-    "the deadline of a call is over": ("client/test_silence.py", "test_deadline_is_no_reason_to_repeat"),
+    "the deadline of a call is over": ("client/test_stall.py", "test_deadline_exceeded_is_not_retried"),
     "the pool is empty, `emptyPolicy: Fail`": (
         "client/test_channel.py",
         "test_wait_for_ready_waits_for_the_first_endpoint",
@@ -180,8 +182,8 @@ def test_numbers_are_those_of_the_code() -> None:
     assert f"up to {IDEMPOTENT.max_attempts} attempts in all" in text
     backoffs = [IDEMPOTENT.backoff(retries, lambda low, high: 1.0) for retries in range(IDEMPOTENT.max_attempts - 1)]
     assert backoffs == [0.01, 0.02]
-    assert inspect.signature(Budget).parameters["maximum"].default == 1000.0
-    assert inspect.signature(Budget).parameters["ratio"].default == 0.1
+    assert inspect.signature(RetryThrottle).parameters["max_tokens"].default == 1000.0
+    assert inspect.signature(RetryThrottle).parameters["token_ratio"].default == 0.1
     assert (options["grpc.keepalive_time_ms"], options["grpc.keepalive_timeout_ms"]) == (5 * 60_000, 5_000)
     assert options["grpc.initial_reconnect_backoff_ms"] == 200
     assert options["grpc.max_reconnect_backoff_ms"] == 5_000
@@ -230,6 +232,26 @@ def test_what_happens_is_shown() -> None:
     assert [row["what"] for row in rows] == list(SHOWN_BY)
     for file, name in SHOWN_BY.values():
         assert f"def {name}(" in (REPOSITORY / "tests" / "unit" / file).read_text(), name
+
+
+async def test_stalled_call_is_hedged() -> None:
+    """The example returns the response of another backend if the first one answers nobody."""
+    called = 0
+
+    class Greeter(GreetServiceServicer):
+        async def Greet(self, request: GreetingRequest, context: Any) -> GreetingResponse:  # noqa: N802
+            nonlocal called
+            called += 1
+            if called == 1:
+                await asyncio.Event().wait()
+            return GreetingResponse(Result=f"answer {called}")
+
+    greet = run(block(section(CLIENT, "Hedging"), "python"))["greet"]
+    server = FakePool(lambda server: add_GreetServiceServicer_to_server(Greeter(), server), count=2)
+    async with server as pool, connect(pool) as channel:
+        await pool.wait_until_connected(channel)
+        answer = await greet(GreetServiceStub(channel), GreetingRequest(), timeout=2.0)
+        assert (answer.Result, called) == ("answer 2", 2)
 
 
 async def test_tracing_is_shown() -> None:

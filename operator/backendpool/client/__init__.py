@@ -18,16 +18,17 @@
 
     From a stub to a call:
 
-    interception, multicallables, method
-                 a method: its interceptors, its form, and grpc.aio's callable on each backend
-    calls, call_forms
-                 a call, with the interface of grpc.aio
-    attempt, attempts, ended, requests, outcome
-                 the attempts of a call, each a call of grpc.aio to one backend
-    retry, service_config
-                 whether an attempt is retried
+    calls        the multicallables and calls of gRPC's four forms
+    pool_call    one call over the pool: one attempt after the other, as retry decides
+    retry        the retry state machine (gRFC A6): pure
+    stall_timer  fires for calls that have waited too long
+    method       grpc.aio's own multicallable on each backend
+    interceptors, intercepted_call
+                 interceptors around a call, and around each attempt
+    outcome      how a call ended
+    service_config
+                 retry settings in gRPC's own format
     dispatcher   what all calls of a channel share
-    silence      stalled calls
 
     status       a snapshot for programs
     metrics      Prometheus metrics
@@ -49,6 +50,7 @@ from backendpool.client.channel import PoolChannel
 from backendpool.client.connect import connect
 from backendpool.client.options import HashKey
 from backendpool.client.policies.slow_start import SlowStart
+from backendpool.client.pool_call import PoolCall
 from backendpool.client.status import BackendStatus, Status
 from backendpool.client.subchannel import CHANNEL_OPTIONS, Connection
 from backendpool.errors import (
@@ -76,6 +78,7 @@ __all__ = [
     "NoBackendError",
     "OutlierDetection",
     "Policy",
+    "PoolCall",
     "PoolChannel",
     "PoolView",
     "Preference",

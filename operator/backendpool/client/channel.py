@@ -13,24 +13,17 @@ from grpc import ChannelConnectivity
 from grpc.aio import ClientInterceptor
 
 from backendpool.client.balancer import Balancer
+from backendpool.client.calls import MULTICALLABLES
 from backendpool.client.dispatcher import CLOSED, Dispatcher
-from backendpool.client.interception import intercepting
+from backendpool.client.interceptors import intercepted_channel
 from backendpool.client.method import Form, Method
-from backendpool.client.multicallables import StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from backendpool.client.resolvers.resolver import ResolverTask
-from backendpool.client.retry import IDEMPOTENT, Budget, RetryPolicy
+from backendpool.client.retry import IDEMPOTENT, RetryPolicy, RetryThrottle
 from backendpool.client.service_config import ServiceConfig, parse_service_config
 from backendpool.client.status import Status
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-
-_FORMS: dict[Form, Callable[[Method], Any]] = {
-    "unary_unary": UnaryUnary,
-    "unary_stream": UnaryStream,
-    "stream_unary": StreamUnary,
-    "stream_stream": StreamStream,
-}
 
 
 class PoolChannel(grpc.aio.Channel):
@@ -55,7 +48,7 @@ class PoolChannel(grpc.aio.Channel):
         service_config: str | None = None,
     ) -> None:
         self._config = parse_service_config(service_config) if service_config is not None else ServiceConfig()
-        self._budget = self._config.budget or Budget()
+        self._throttle = self._config.throttle or RetryThrottle()
         self._idempotent = idempotent
         self._interceptors = interceptors
         self._intercepting: weakref.WeakSet[grpc.aio.Channel] = weakref.WeakSet()
@@ -163,13 +156,13 @@ class PoolChannel(grpc.aio.Channel):
     ) -> Any:
         def make(name: str) -> Any:
             policy = self._policy(name)
-            return _FORMS[form](
-                Method(self._dispatcher, form, name, serializer, deserializer, bool(registered), policy, self._budget)
+            return MULTICALLABLES[form](
+                Method(self._dispatcher, form, name, serializer, deserializer, bool(registered), policy, self._throttle)
             )
 
         if not self._interceptors:
             return make(method)
-        channel = intercepting(self._interceptors, make)
+        channel = intercepted_channel(self._interceptors, make)
         self._intercepting.add(channel)
         return getattr(channel, form)(method, serializer, deserializer)
 

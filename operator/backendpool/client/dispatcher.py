@@ -1,4 +1,4 @@
-"""What all calls of a channel share: the backends, the calls that wait for one, and the end."""
+"""What all calls of a channel share: the balancer, the stall timer, and closing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, NoReturn, Protocol
 import grpc.aio
 
 from backendpool.client.balancer import Balancer
-from backendpool.client.silence import Silence
+from backendpool.client.stall_timer import StallTimer
 from backendpool.client.subchannel import Subchannel
 
 CLOSED: Final = "Channel is closed."
@@ -17,41 +17,42 @@ CLOSED: Final = "Channel is closed."
 
 
 class Waiting(Protocol):
-    """A call that no backend has."""
+    """A call that is not sent yet."""
 
-    async def wait(self) -> None:
-        """Until a backend has it, or it has ended."""
+    async def wait_until_sent(self) -> None:
+        """Wait until it was sent or has ended."""
 
     def cancel(self) -> bool: ...
 
 
 class Dispatcher:
-    """Hands the backends of ``balancer`` to calls, until it is closed.
+    """Gives the backends of ``balancer`` to calls, until it is closed. Must be created in a running event loop.
 
-    ``pick_now`` is the balancer's own, for a call that has to go through one more function costs more for it than for
-    the pick; it raises :class:`grpc.aio.UsageError` once this is closed.
+    ``pick_now`` is the balancer's own, since a wrapper would cost a call more than the pick; once this is closed, it
+    raises :class:`grpc.aio.UsageError`. ``waiting`` are the calls that are not sent yet.
     """
 
     def __init__(self, balancer: Balancer) -> None:
         self.balancer = balancer
         self.pick_now: Callable[..., Subchannel | None] = balancer.pick_now
         self.waiting: set[Waiting] = set()
-        self.silence = Silence()
+        self.stall_timer = StallTimer(asyncio.get_running_loop().call_later)
         self.closed = False
 
     async def close(self, grace: float | None) -> None:
-        """Take no new calls; those under way, and those that wait, have ``grace`` seconds more."""
+        """Accept no new calls; those in flight and those that wait may end within ``grace`` seconds."""
         if self.closed:
             return
-        self.closed, self.pick_now = True, _refuse
+        self.closed, self.pick_now = True, _raise_closed
         clock = asyncio.get_running_loop().time
         end = clock() + (grace or 0.0)
         if grace and self.waiting:
-            await asyncio.wait([asyncio.ensure_future(call.wait()) for call in self.waiting], timeout=grace)
+            sent = [asyncio.ensure_future(call.wait_until_sent()) for call in self.waiting]
+            await asyncio.wait(sent, timeout=grace)
         for call in tuple(self.waiting):
             call.cancel()
         await self.balancer.aclose(max(0.0, end - clock()))
 
 
-def _refuse(*_: object) -> NoReturn:
+def _raise_closed(*_: object) -> NoReturn:
     raise grpc.aio.UsageError(CLOSED)

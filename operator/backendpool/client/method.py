@@ -7,20 +7,19 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from grpc import CallCredentials, Compression
-from grpc.aio import AioRpcError, Metadata
+from grpc.aio import Metadata
 
 from backendpool.client.dispatcher import Dispatcher
-from backendpool.client.intercepted import InterceptedCall
-from backendpool.client.intercepted_method import InterceptedMethod, take_interceptors
-from backendpool.client.retry import Again, Budget, RetryPolicy, never_left, pause
-from backendpool.client.subchannel import Subchannel, target_uri
+from backendpool.client.intercepted_call import InterceptedCall, InterceptedMethod, take_interceptors
+from backendpool.client.retry import RetryPolicy, RetryThrottle
+from backendpool.client.subchannel import Subchannel
 
 Form = Literal["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
 
-Metadatum = tuple[str, str | bytes]
+CallMetadata = Metadata | Sequence[tuple[str, str | bytes]]
 
-Options = tuple[Metadata | Sequence[Metadatum] | None, CallCredentials | None, Compression | None]
-"""What a call is made with besides its request and its time: metadata, credentials, compression."""
+Options = tuple[CallMetadata | None, CallCredentials | None, Compression | None]
+"""What each attempt at a call is given besides its request and its timeout: metadata, credentials, compression."""
 
 _SPARE: Final = 16
 
@@ -28,19 +27,19 @@ _SPARE: Final = 16
 class Method:
     """The method ``name`` (``/package.Service/Method``), called in ``form``.
 
-    ``policy`` is for calls that may have left, None where these are not to be retried.
+    ``policy`` is for calls that may have been sent, None if these are not retried.
     """
 
     __slots__ = (
         "_deserializer",
-        "_natives",
+        "_multicallables",
         "_registered",
         "_serializer",
-        "budget",
         "dispatcher",
         "form",
         "name",
         "policy",
+        "throttle",
     )
 
     def __init__(
@@ -52,54 +51,48 @@ class Method:
         deserializer: Callable[[bytes], Any] | None,
         registered: bool,
         policy: RetryPolicy | None,
-        budget: Budget,
+        throttle: RetryThrottle,
     ) -> None:
         self.dispatcher = dispatcher
         self.form: Form = form
         self.name = name
         self.policy = policy
-        self.budget = budget
+        self.throttle = throttle
         self._serializer = serializer
         self._deserializer = deserializer
         self._registered = registered
-        self._natives: dict[Subchannel, Any] = {}
+        self._multicallables: dict[Subchannel, Any] = {}
 
     def start(self, backend: Subchannel, request: Any, timeout: float | None, options: Options) -> Any:
         """Call ``backend``; returns grpc.aio's own call, unless the channel of the backend has interceptors."""
-        native = self._natives.get(backend)
-        if native is None:
-            native = self._bind(backend)
+        multicallable = self._multicallables.get(backend)
+        if multicallable is None:
+            multicallable = self._bind(backend)
         metadata, credentials, compression = options
-        # Waiting for ready is waiting for a backend: not for this one, while there are others.
-        call = native(request, timeout=timeout, metadata=metadata, credentials=credentials, compression=compression)
+        # wait_for_ready means waiting for any backend, so it is not passed on to the channel of this one.
+        call = multicallable(
+            request, timeout=timeout, metadata=metadata, credentials=credentials, compression=compression
+        )
         # An intercepted call counts itself when it is sent.
         if backend.observer is not None and not isinstance(call, InterceptedCall):
             backend.track(call)
         return call
 
-    def again(self, error: AioRpcError, backend: Subchannel, attempts: int) -> Again | None:
-        """Whether the call that failed with ``error`` on ``backend`` is to be sent again."""
-        if self.dispatcher.closed:
-            return None
-        if never_left(error, target_uri(backend.endpoint)):
-            return Again(0.0, elsewhere=True)
-        seconds = pause(self.policy, self.budget, error, attempts) if self.policy is not None else None
-        return Again(seconds) if seconds is not None else None
-
     def _bind(self, backend: Subchannel) -> Any:
-        """Make the callable for ``backend``, once: it is half the cost of a call."""
+        """Make the multicallable for ``backend``, once: it is half the cost of a call."""
         current = self.dispatcher.balancer.subchannels
-        if len(self._natives) > 2 * len(current) + _SPARE:
-            self._natives = {one: self._natives[one] for one in current if one in self._natives}
-        native = self._callable(backend, self.name)
-        interceptors = take_interceptors(native)
+        if len(self._multicallables) > 2 * len(current) + _SPARE:
+            kept = self._multicallables
+            self._multicallables = {one: kept[one] for one in current if one in kept}
+        multicallable = self._multicallable(backend, self.name)
+        interceptors = take_interceptors(multicallable)
         if interceptors:
-            bind, waiting = partial(self._callable, backend), self.dispatcher.waiting
+            bind, waiting = partial(self._multicallable, backend), self.dispatcher.waiting
             intercepted = InterceptedMethod(backend, self.form, self.name, interceptors, bind, waiting)
-            native = partial(InterceptedCall, intercepted)
-        self._natives[backend] = native
-        return native
+            multicallable = partial(InterceptedCall, intercepted)
+        self._multicallables[backend] = multicallable
+        return multicallable
 
-    def _callable(self, backend: Subchannel, name: str) -> Any:
+    def _multicallable(self, backend: Subchannel, name: str) -> Any:
         make = getattr(backend.channel, self.form)
         return make(name, self._serializer, self._deserializer, _registered_method=self._registered)

@@ -1,6 +1,6 @@
-"""The retries that a gRPC service config asks for (gRFC A6; the format is that of grpc's ``service_config.proto``).
+"""Retry settings of a gRPC service config (gRFC A6), in the JSON form of gRPC's ``service_config.proto``.
 
-Of the rest nothing is read: backends and their policy are the pool's matter.
+Everything else in it is ignored: load balancing is configured by the pool.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from typing import Any, Final
 
 from grpc import StatusCode
 
-from backendpool.client.retry import Budget, RetryPolicy
+from backendpool.client.retry import RetryPolicy, RetryThrottle
 from backendpool.errors import SettingsError
 
-MOST_ATTEMPTS: Final = 5
-"""More are taken for as many (gRFC A6)."""
+MAX_ATTEMPTS: Final = 5
+"""Higher values of ``maxAttempts`` count as this (gRFC A6)."""
 
 _CODES: Final = {name: code for code in StatusCode for name in (code.name, code.value[0])}
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
-    """``policies`` by ``/package.Service/Method``, ``/package.Service/`` for a whole service, and ``/`` for all else.
+    """``policies`` by ``/package.Service/Method``, ``/package.Service/`` for a whole service, and ``/`` for all others.
 
-    ``budget`` is None where the config sets none.
+    ``throttle`` is None if the config has no ``retryThrottling``.
     """
 
     policies: Mapping[str, RetryPolicy | None] = field(default_factory=dict)
-    budget: Budget | None = None
+    throttle: RetryThrottle | None = None
 
     def policy(self, method: str) -> RetryPolicy | None:
         """The policy of the most specific entry for ``method`` (``/package.Service/Method``)."""
@@ -40,7 +40,7 @@ class ServiceConfig:
 
 
 def parse_service_config(text: str) -> ServiceConfig:
-    """Read a service config in JSON; raises :class:`SettingsError` with the field where it is not one."""
+    """Parse a service config; raises :class:`SettingsError` that names the invalid field."""
     try:
         config = json.loads(text)
         policies = {
@@ -49,7 +49,7 @@ def parse_service_config(text: str) -> ServiceConfig:
             for name in _names(entry)
         }
         throttling = config.get("retryThrottling")
-        return ServiceConfig(policies, _budget(throttling) if throttling is not None else None)
+        return ServiceConfig(policies, _throttle(throttling) if throttling is not None else None)
     except KeyError as error:
         raise SettingsError(f"service config: {error.args[0]} is missing, or not one that there is") from error
     except (ValueError, TypeError, AttributeError) as error:
@@ -67,7 +67,7 @@ def _names(entry: Mapping[str, Any]) -> Iterator[str]:
 def _policy(fields: Mapping[str, Any]) -> RetryPolicy:
     attempts = int(fields["maxAttempts"])
     policy = RetryPolicy(
-        max_attempts=min(attempts, MOST_ATTEMPTS),
+        max_attempts=min(attempts, MAX_ATTEMPTS),
         initial_backoff=_seconds(fields["initialBackoff"]),
         max_backoff=_seconds(fields["maxBackoff"]),
         multiplier=float(fields["backoffMultiplier"]),
@@ -79,14 +79,14 @@ def _policy(fields: Mapping[str, Any]) -> RetryPolicy:
 
 
 def _seconds(duration: str) -> float:
-    """A duration as protobuf's JSON has it: ``0.5s``."""
+    """Parse a duration in protobuf's JSON form, ``0.5s``."""
     if not duration.endswith("s"):
         raise ValueError(f"{duration} is no duration: write it as 0.5s")
     return float(duration[:-1])
 
 
-def _budget(fields: Mapping[str, Any]) -> Budget:
+def _throttle(fields: Mapping[str, Any]) -> RetryThrottle:
     maximum, ratio = float(fields["maxTokens"]), float(fields["tokenRatio"])
     if not 0 < maximum <= 1000 or ratio <= 0:
         raise ValueError("retryThrottling takes maxTokens from 1 to 1000 and a tokenRatio above 0")
-    return Budget(maximum, ratio)
+    return RetryThrottle(maximum, ratio)

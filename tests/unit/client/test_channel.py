@@ -49,7 +49,7 @@ async def test_callables_of_backends_that_left_are_let_go() -> None:
             a.name = str(number)
             balancer.update(view([a.endpoint]))
             assert await call(b"", timeout=5) == a.name.encode()
-        assert len(call._method._natives) < 25
+        assert len(call._method._multicallables) < 25
 
 
 async def test_generated_stub() -> None:

@@ -1,4 +1,4 @@
-"""gRPC's service config, as far as it is about retries."""
+"""Retry settings of a gRPC service config."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ def config(*entries: Any, **rest: Any) -> str:
 
 
 def test_most_specific_entry() -> None:
-    """A method's own entry goes before its service's, and that before the one for all; it may take retries away."""
+    """The entry of a method precedes that of its service, and that the default; an entry may disable retries."""
     parsed = parse_service_config(
         config(
             {"name": [{"service": "a.B", "method": "C"}]},
@@ -41,16 +41,16 @@ def test_most_specific_entry() -> None:
 
 
 def test_nothing_configured() -> None:
-    """What has no entry has no policy."""
+    """A method without an entry has no policy."""
     parsed = parse_service_config("{}")
-    assert (parsed.policy("/a.B/C"), parsed.budget) == (None, None)
+    assert (parsed.policy("/a.B/C"), parsed.throttle) == (None, None)
 
 
 def test_throttling() -> None:
-    """A budget is as large as the config has it."""
-    budget = parse_service_config(config(retryThrottling={"maxTokens": 2, "tokenRatio": 0.1})).budget
-    assert budget is not None
-    assert not budget.failed()
+    """``retryThrottling`` sets the tokens of the throttle."""
+    throttle = parse_service_config(config(retryThrottling={"maxTokens": 2, "tokenRatio": 0.1})).throttle
+    assert throttle is not None
+    assert not throttle.record_failure()
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_throttling() -> None:
         (config(retryThrottling={"maxTokens": 0, "tokenRatio": 1}), "maxTokens"),
     ],
 )
-def test_mistakes_are_told(text: str, told: str) -> None:
-    """What is no service config is refused, with what is wrong."""
+def test_mistakes_are_reported(text: str, told: str) -> None:
+    """An invalid service config raises an error that names the mistake."""
     with pytest.raises(SettingsError, match=told):
         parse_service_config(text)

@@ -1,4 +1,4 @@
-"""The second call for one whose backend is silent: which of the two counts, and what becomes of the other."""
+"""The hedge for a call that stalls: which of the two answers is used, and that the other call is cancelled."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 from prometheus_client import CollectorRegistry
 
-from backendpool.client import PoolChannel
+from backendpool.client import PoolCall, PoolChannel
 from greet.gateway.metrics import GatewayMetrics
 from greet.gateway.modes import BalancedGreeter
 from greet.greet_pb2 import GreetingResponse
 from tests.unit.greet.servers import REQUEST
 
 
-class Call:
-    """A call that a test answers, and whose backend it has fall silent."""
+class Call(PoolCall):
+    """A call that a test answers, and that it lets stall."""
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
         self.answer: asyncio.Future[GreetingResponse] = asyncio.get_running_loop().create_future()
-        self.silent: Callable[[Any], object] = lambda _: None
+        self.stalled: Callable[[PoolCall], object] = lambda _: None
 
-    def on_silence(self, callback: Callable[[Any], object]) -> None:
-        self.silent = callback
+    def on_stall(self, callback: Callable[[PoolCall], object]) -> None:
+        self.stalled = callback
 
     def __await__(self) -> Generator[Any, None, GreetingResponse]:
         return self.answer.__await__()
@@ -52,8 +52,8 @@ class Channel:
 
         return call
 
-    async def silent(self, number: int) -> None:
-        self.calls[number].silent(self.calls[number])
+    async def stall(self, number: int) -> None:
+        self.calls[number].stalled(self.calls[number])
         await asyncio.sleep(0)
 
 
@@ -87,7 +87,7 @@ async def test_call_that_is_heard_is_the_only_one(channel: Channel) -> None:
 
 async def test_second_answer_counts_and_ends_the_first_call(channel: Channel) -> None:
     task = await greeting(channel)
-    await channel.silent(0)
+    await channel.stall(0)
     assert [call.timeout for call in channel.calls] == [8.0, 4.0]
     channel.calls[1].answer.set_result(by("second"))
     assert await task == by("second")
@@ -96,7 +96,7 @@ async def test_second_answer_counts_and_ends_the_first_call(channel: Channel) ->
 
 async def test_first_answer_counts_and_ends_the_second_call(channel: Channel) -> None:
     task = await greeting(channel)
-    await channel.silent(0)
+    await channel.stall(0)
     channel.calls[0].answer.set_result(by("first"))
     assert await task == by("first")
     await asyncio.sleep(0)
@@ -105,7 +105,7 @@ async def test_first_answer_counts_and_ends_the_second_call(channel: Channel) ->
 
 async def test_first_failure_leaves_it_to_the_second_call(channel: Channel) -> None:
     task = await greeting(channel)
-    await channel.silent(0)
+    await channel.stall(0)
     channel.calls[0].answer.set_exception(error(StatusCode.UNAVAILABLE))
     await asyncio.sleep(0)
     channel.calls[1].answer.set_result(by("second"))
@@ -114,7 +114,7 @@ async def test_first_failure_leaves_it_to_the_second_call(channel: Channel) -> N
 
 async def test_second_failure_leaves_it_to_the_first_call(channel: Channel, caplog: pytest.LogCaptureFixture) -> None:
     task = await greeting(channel)
-    await channel.silent(0)
+    await channel.stall(0)
     channel.calls[1].answer.set_exception(error(StatusCode.UNAVAILABLE))
     await asyncio.sleep(0)
     channel.calls[0].answer.set_result(by("first"))
@@ -125,7 +125,7 @@ async def test_second_failure_leaves_it_to_the_first_call(channel: Channel, capl
 async def test_three_backends_are_tried_at_most(channel: Channel) -> None:
     task = await greeting(channel)
     for number in range(3):
-        await channel.silent(number)
+        await channel.stall(number)
     assert [call.timeout for call in channel.calls] == [8.0, 4.0, 2.0]
     channel.calls[2].answer.set_result(by("third"))
     assert await task == by("third")
@@ -134,7 +134,7 @@ async def test_three_backends_are_tried_at_most(channel: Channel) -> None:
 
 async def test_who_goes_away_ends_all_calls(channel: Channel) -> None:
     task = await greeting(channel)
-    await channel.silent(0)
+    await channel.stall(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

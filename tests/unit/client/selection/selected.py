@@ -15,8 +15,8 @@ from grpc.aio import Metadata
 
 from backendpool.api.endpoints import Endpoint
 from backendpool.api.load_balancing import FailurePercentage, LoadBalancing, OutlierDetection
-from backendpool.client.ended import EndedCall
 from backendpool.client.options import DEFAULT, Options
+from backendpool.client.outcome import FinishedCall
 from backendpool.client.policies.load_report import TRAILER
 from backendpool.client.selection import PERIOD, Selection
 from backendpool.client.subchannel import Connection, Subchannel
@@ -37,7 +37,7 @@ class Clock:
         return self.now
 
 
-class Call(EndedCall):
+class Call(FinishedCall):
     """A call that has ended, with a trailer if it is given one."""
 
     __slots__ = ("_trailer",)

@@ -1,4 +1,4 @@
-"""Calls that are made again, by another backend or by the same one, and those that must not be."""
+"""Calls over real servers that are retried, on another backend or the same one, and calls that must not be."""
 
 import asyncio
 import json
@@ -12,6 +12,7 @@ from grpc.aio import AioRpcError
 
 from backendpool.client.channel import PoolChannel
 from backendpool.client.outcome import now
+from backendpool.client.pool_call import ReplayableRequests
 from tests.unit.client.pods import (
     METHOD,
     FailingPod,
@@ -39,16 +40,16 @@ def retries(**policy: Any) -> str:
 
 
 @pytest.mark.parametrize("wait_for_ready", [False, True])
-async def test_call_that_never_left_goes_elsewhere(wait_for_ready: bool) -> None:
-    """A call that meets a lost connection is answered by another backend, whatever may be repeated."""
+async def test_transparent_retry_goes_to_another_backend(wait_for_ready: bool) -> None:
+    """A call that meets a lost connection is answered by another backend, without any retry policy."""
     async with pods("a") as (a,), dead_endpoint() as dead, balancing(a.endpoint, dead) as balancer:
         connected(balancer, dead.port)
         call = unary(PoolChannel(balancer))
         assert [await call(b"", wait_for_ready=wait_for_ready, timeout=10) for _ in range(4)] == [b"a"] * 4
 
 
-async def test_streams_that_never_left_go_elsewhere() -> None:
-    """So it is with streams, whose first request is not lost."""
+async def test_transparent_retry_of_a_stream() -> None:
+    """The first request of a stream is sent again, whether it comes from an iterator or is written."""
     mirror: Any = grpc.stream_stream_rpc_method_handler(_mirror)
     async with serving(mirror) as endpoint, dead_endpoint() as dead, balancing(endpoint, dead) as balancer:
         connected(balancer, dead.port)
@@ -68,8 +69,8 @@ async def _mirror(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator
         yield request
 
 
-async def test_callbacks_hear_of_the_last_attempt() -> None:
-    """Whoever waits for no response but for the end of a call hears of the end, and not of an attempt's."""
+async def test_done_callbacks_run_after_the_last_attempt() -> None:
+    """A done callback runs once the call has ended, not when an attempt has."""
     async with pods("a") as (a,), dead_endpoint() as dead, balancing(a.endpoint, dead) as balancer:
         connected(balancer, dead.port)
         for _ in range(2):
@@ -80,8 +81,8 @@ async def test_callbacks_hear_of_the_last_attempt() -> None:
             assert now(call.code()) is StatusCode.OK
 
 
-async def test_polling_hears_of_the_last_attempt() -> None:
-    """Whoever asks now and then whether a call is done hears of the end as well."""
+async def test_done_after_the_last_attempt() -> None:
+    """Polling ``done()`` retries a failed attempt, and returns True once the call has ended."""
     async with pods("a") as (a,), dead_endpoint() as dead, balancing(a.endpoint, dead) as balancer:
         connected(balancer, dead.port)
         for _ in range(2):
@@ -92,8 +93,8 @@ async def test_polling_hears_of_the_last_attempt() -> None:
             assert now(call.code()) is StatusCode.OK
 
 
-async def test_never_left_and_nowhere_to_go() -> None:
-    """Where no other backend is left, the error is that of the connection."""
+async def test_no_other_backend_for_a_transparent_retry() -> None:
+    """The call fails with the error of the connection if there is no other backend."""
     async with dead_endpoint() as dead, balancing(dead) as balancer:
         connected(balancer, dead.port)
         with pytest.raises(AioRpcError) as raised:
@@ -102,8 +103,8 @@ async def test_never_left_and_nowhere_to_go() -> None:
         assert "Connection refused" in (raised.value.details() or "")
 
 
-async def test_call_that_may_have_left_is_not_repeated(failing: FailingPod) -> None:
-    """What a server has seen is not sent again unasked."""
+async def test_call_that_may_have_been_sent_is_not_retried(failing: FailingPod) -> None:
+    """A call that a server has seen is not retried without a retry policy."""
     async with balancing(failing.endpoint) as balancer:
         assert await unary(PoolChannel(balancer))(b"").code() is StatusCode.UNAVAILABLE
         assert failing.calls == 1
@@ -111,8 +112,10 @@ async def test_call_that_may_have_left_is_not_repeated(failing: FailingPod) -> N
 
 @pytest.mark.parametrize("idempotent", [True, {METHOD}])
 @pytest.mark.parametrize("code", [StatusCode.UNAVAILABLE, StatusCode.CANCELLED])
-async def test_idempotent_call_goes_elsewhere(failing: FailingPod, idempotent: Any, code: StatusCode) -> None:
-    """What may be carried out twice is sent to a backend that has not failed it."""
+async def test_idempotent_call_is_retried_on_another_backend(
+    failing: FailingPod, idempotent: Any, code: StatusCode
+) -> None:
+    """An idempotent call is retried on a backend that has not failed it."""
     failing.failures, failing.code = 100, code
     async with pods("a") as (a,), balancing(a.endpoint, failing.endpoint) as balancer:
         call = unary(PoolChannel(balancer, idempotent=idempotent))
@@ -121,14 +124,14 @@ async def test_idempotent_call_goes_elsewhere(failing: FailingPod, idempotent: A
 
 
 async def test_only_methods_named_idempotent(failing: FailingPod) -> None:
-    """Where methods are named, the others are not repeated."""
+    """If idempotent methods are named, the others are not retried."""
     async with balancing(failing.endpoint) as balancer:
         call = unary(PoolChannel(balancer, idempotent={"/test.Who/Else"}))
         assert await call(b"").code() is StatusCode.UNAVAILABLE
 
 
 async def test_service_config_sets_attempts(failing: FailingPod) -> None:
-    """A retryPolicy is followed, up to its attempts; the last error stands."""
+    """A retryPolicy bounds the attempts, and the call fails with the last error."""
     failing.failures = 100
     async with balancing(failing.endpoint) as balancer:
         call = unary(PoolChannel(balancer, service_config=retries()))
@@ -138,8 +141,8 @@ async def test_service_config_sets_attempts(failing: FailingPod) -> None:
         assert await call(b"") == b"failing"
 
 
-async def test_budget_is_the_channels(failing: FailingPod) -> None:
-    """Where too many calls have failed, by whatever callable, none is repeated."""
+async def test_throttle_is_shared_by_the_channel(failing: FailingPod) -> None:
+    """After too many failures of any multicallable, no call is retried."""
     failing.failures = 100
     config = json.loads(retries()) | {"retryThrottling": {"maxTokens": 8, "tokenRatio": 0.1}}
     async with balancing(failing.endpoint) as balancer:
@@ -150,8 +153,8 @@ async def test_budget_is_the_channels(failing: FailingPod) -> None:
     assert failing.calls == 3 + 1 + 1
 
 
-async def test_no_retry_that_would_come_too_late(failing: FailingPod) -> None:
-    """A deadline is for the call and all its attempts: where it ends before the backoff, the error is told at once."""
+async def test_no_retry_after_the_deadline(failing: FailingPod) -> None:
+    """A call fails at once if its deadline would be over before the backoff."""
     slow = retries(initialBackoff="60s", maxBackoff="60s")
     async with balancing(failing.endpoint) as balancer, asyncio.timeout(10):
         call = unary(PoolChannel(balancer, service_config=slow))
@@ -160,20 +163,20 @@ async def test_no_retry_that_would_come_too_late(failing: FailingPod) -> None:
 
 
 async def test_cancelled_between_attempts(failing: FailingPod) -> None:
-    """A call that waits for its next attempt is cancelled like any other, and not sent again."""
+    """A call that waits for its next attempt can be cancelled, and is not retried."""
     slow = retries(initialBackoff="60s", maxBackoff="60s")
     async with balancing(failing.endpoint) as balancer, asyncio.timeout(10):
         call = unary(PoolChannel(balancer, service_config=slow))(b"")
         waiting = asyncio.ensure_future(call.code())
-        while call.time_remaining() is not None or call._call is not None:
+        while call.time_remaining() is not None or call._attempt is not None:
             await asyncio.sleep(0.001)
         assert (call.done(), call.cancel(), call.done()) == (False, True, True)
         assert await waiting is StatusCode.CANCELLED
         assert failing.calls == 1
 
 
-async def test_started_streams_are_not_repeated() -> None:
-    """What has begun to answer is not asked again, though it may be carried out twice."""
+async def test_committed_stream_is_not_retried() -> None:
+    """A stream is not retried after its first response, even if it is idempotent."""
     begun = 0
 
     async def one_and_fail(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> AsyncIterator[bytes]:
@@ -191,8 +194,8 @@ async def test_started_streams_are_not_repeated() -> None:
     assert begun == 1
 
 
-async def test_streams_are_not_repeated_once_requests_were_read_on() -> None:
-    """A stream of which more than the first request was taken is not repeated, for requests are had only once."""
+async def test_stream_whose_requests_are_spent_is_not_retried() -> None:
+    """A stream is not retried once more than its first request was taken, since the others cannot be sent again."""
     got: list[list[bytes]] = []
 
     async def read_and_fail(stream: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
@@ -204,3 +207,42 @@ async def test_streams_are_not_repeated_once_requests_were_read_on() -> None:
         channel: Any = PoolChannel(balancer, idempotent=True)
         assert await channel.stream_unary(METHOD)(iter([b"x", b"y"])).code() is StatusCode.UNAVAILABLE
     assert got == [[b"x", b"y"]]
+
+
+async def test_first_request_is_replayed() -> None:
+    """A second reader gets all requests if the first one took only one."""
+    requests = ReplayableRequests([1, 2, 3])
+    assert await anext(aiter(requests)) == 1
+    assert not requests.spent
+    assert [request async for request in requests] == [1, 2, 3]
+
+
+async def test_spent_with_the_second_request() -> None:
+    """Taking the second request spends the stream."""
+    requests = ReplayableRequests([1, 2])
+    reader = aiter(requests)
+    await anext(reader)
+    await anext(reader)
+    assert requests.spent
+
+
+async def test_two_readers_wait_for_one_request() -> None:
+    """The reader of a failed attempt may still wait for the first request, and shares it with the next one."""
+    came = asyncio.Event()
+
+    async def source() -> AsyncIterator[int]:
+        await came.wait()
+        yield 1
+
+    requests = ReplayableRequests(source())
+    readers = [asyncio.ensure_future(anext(aiter(requests))) for _ in range(2)]
+    await asyncio.sleep(0)
+    came.set()
+    assert await asyncio.gather(*readers) == [1, 1]
+
+
+async def test_no_requests() -> None:
+    """An empty stream is empty for the second reader too."""
+    requests: ReplayableRequests[int] = ReplayableRequests(())
+    for _ in range(2):
+        assert [request async for request in requests] == []

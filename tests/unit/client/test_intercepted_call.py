@@ -1,4 +1,4 @@
-"""Interceptors on the channels of backends, where a pool does more than grpc.aio or has no counterpart there."""
+"""Interceptors on the channels of backends, in behaviour that grpc.aio does not have."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def test_cancelled_before_it_is_sent(gate: Gate) -> None:
         assert not a.called.is_set()
 
 
-async def test_interceptor_that_ignores_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_interceptor_that_ignores_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
     """An interceptor that ignores its cancellation cannot send the call."""
     entered, ended = asyncio.Event(), asyncio.Event()
 
@@ -125,7 +125,7 @@ async def _response(call: Any) -> bytes:
 
 
 async def test_backend_that_leaves_before_a_call_is_sent(gate: Gate) -> None:
-    """The call was not sent, and goes to another backend, though it may not be carried out twice."""
+    """The call was not sent, so it is retried on another backend without any retry policy."""
     async with pods("a", "b") as (a, b):
         pool = listing(a)
         async with connect(pool, drain_timeout=0) as channel:
@@ -140,8 +140,8 @@ async def test_backend_that_leaves_before_a_call_is_sent(gate: Gate) -> None:
             assert await call == b"b"
 
 
-async def test_backend_that_leaves_and_no_other(gate: Gate) -> None:
-    """Where there is no other backend, the error says that the call was not sent."""
+async def test_backend_that_leaves_without_another(gate: Gate) -> None:
+    """If there is no other backend, the error says that the call was not sent."""
     async with pods("a") as (a,):
         pool = listing(a)
         async with connect(pool, drain_timeout=0) as channel:
@@ -165,7 +165,7 @@ def listing(*listed: Pod) -> FakePool:
 
 
 async def test_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls are under way from when they are sent until they end; each attempt, and each that failed, is counted."""
+    """Attempts are in flight from when they are sent until they end; all of them and those that failed are counted."""
 
     async def wait(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
         call = await continuation(details, request)
@@ -202,15 +202,15 @@ async def test_own_error_is_not_retried(monkeypatch: pytest.MonkeyPatch) -> None
         channel = PoolChannel(balancer, idempotent=True)
         with pytest.raises(ValueError, match="not today"):
             await unary(channel)(b"", timeout=2)
-        await asyncio.sleep(1.2)  # half of its time: the backend is not taken for a silent one
+        await asyncio.sleep(1.2)  # half of its timeout: the backend does not count as unresponsive
         status = channel.status()
         assert (seen, status.calls_started, status.calls_failed) == (1, 1, 0)
         assert [backend.connections for backend in status.backends] == [1, 1]
 
 
 @pytest.mark.parametrize("before", [True, False])
-async def test_slow_interceptor_is_no_silence(monkeypatch: pytest.MonkeyPatch, before: bool) -> None:
-    """A backend is not left for the time that an interceptor takes, before a call is sent or after it has ended."""
+async def test_slow_interceptor_is_no_stall(monkeypatch: pytest.MonkeyPatch, before: bool) -> None:
+    """A backend is not reconnected if an interceptor takes long, before a call is sent or after it has ended."""
 
     async def take_time(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
         if before:
@@ -227,8 +227,8 @@ async def test_slow_interceptor_is_no_silence(monkeypatch: pytest.MonkeyPatch, b
         assert [backend.connections for backend in channel.status().backends] == [1]
 
 
-async def test_metadata_does_not_add_up(monkeypatch: pytest.MonkeyPatch, failing: FailingPod) -> None:
-    """What an interceptor adds to the metadata of an attempt is not in those of the next one."""
+async def test_metadata_does_not_accumulate(monkeypatch: pytest.MonkeyPatch, failing: FailingPod) -> None:
+    """Metadata that an interceptor adds to an attempt is not in the next one."""
     seen: list[int] = []
 
     async def tag(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
@@ -269,7 +269,7 @@ async def test_responses_without_a_call(monkeypatch: pytest.MonkeyPatch, form: s
 
 
 async def test_trailing_metadata_of_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are those of the call that an interceptor waited for, and returned the response of."""
+    """An interceptor that returns a response keeps the trailing metadata of the call that it has sent."""
 
     async def respond(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
         return await (await continuation(details, request))
@@ -291,8 +291,8 @@ def _handlers(answer: Any) -> Any:
     return grpc.method_handlers_generic_handler("test.Who", {"Are": handler})
 
 
-async def test_requests_that_never_left_are_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request that is written, and the end of requests, go elsewhere with a call that was not sent."""
+async def test_written_requests_are_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A written request and the end of requests are retried with a call that was not sent."""
 
     async def wait(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
         call = await continuation(details, request)
@@ -318,8 +318,8 @@ async def test_requests_that_never_left_are_written_again(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("ended", [False, True])
-async def test_write_that_is_in_vain(monkeypatch: pytest.MonkeyPatch, ended: bool) -> None:
-    """A request that cannot be sent raises how the call ended, and so does the end of requests."""
+async def test_write_to_a_call_that_fails(monkeypatch: pytest.MonkeyPatch, ended: bool) -> None:
+    """Writing a request that cannot be sent raises the error of the call, and so does the end of requests."""
     add_interceptors(monkeypatch, of_each_form(passed))
     async with silent_endpoint() as silent:
         balancer = Balancer("ns/who")
@@ -333,7 +333,7 @@ async def test_write_that_is_in_vain(monkeypatch: pytest.MonkeyPatch, ended: boo
 
 
 async def test_connection_of_a_stream_that_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wait for the connection ends with the call."""
+    """Waiting for the connection ends with the call."""
     add_interceptors(monkeypatch, of_each_form(_sleeping_afterwards))
     async with dead_endpoint() as dead, balancing(dead) as balancer:
         connected(balancer, dead.port)
