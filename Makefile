@@ -60,7 +60,7 @@ contracts: venv  ## Who may import whom
 	@echo "==> import contracts"
 	@$(BIN)/lint-imports --no-cache | grep -E 'KEPT|BROKEN|Contracts:|->' ; exit $${PIPESTATUS[0]}
 
-# One test: make unit T='tests/unit/controller/test_workqueue.py -k backoff', make e2e T='tests/e2e/test_pool.py -k drift'
+# One test: make unit T='tests/unit/controller/test_workqueue.py -k backoff', make e2e T='tests/e2e/pool/test_pool.py -k drift'
 .PHONY: unit
 unit: venv  ## Unit tests; T= selects
 	@echo "==> unit tests"

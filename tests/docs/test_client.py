@@ -52,7 +52,7 @@ SHOWN_BY = {
         "client/test_silence.py",
         "test_silent_backend_is_left_and_may_still_answer",
     ),
-    "a node is cut off, and data is unacknowledged for 5 s": ("../e2e/test_faults_nodes.py", "test_node_is_lost"),
+    "a node is cut off, and data is unacknowledged for 5 s": ("../e2e/faults/test_nodes.py", "test_node_is_lost"),
     "a backend refuses connections": ("client/test_balancer.py", "test_backend_that_cannot_be_connected_to_is_skipped"),
     "all backends refuse connections": (
         "client/test_balancer.py",

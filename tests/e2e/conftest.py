@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import clients, failures
-from tests.e2e.namespaces import own_namespace
+from tests.e2e.support import failures, xds_clients
+from tests.e2e.support.namespaces import own_namespace
 from tools.cluster import Cluster, ClusterError, deploy, find, using
 from tools.cluster.kubectl import Kubectl
 
@@ -84,8 +84,8 @@ def operator(cluster: Cluster, kubectl: Kubectl) -> Kubectl:
 @pytest.fixture(scope="session")
 def go_client(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The image of an xDS client in Go."""
-    with one_at_a_time(clients.__file__):
-        return clients.go(cluster, tmp_path_factory.mktemp("go"))
+    with one_at_a_time(xds_clients.__file__):
+        return xds_clients.go(cluster, tmp_path_factory.mktemp("go"))
 
 
 @pytest.fixture

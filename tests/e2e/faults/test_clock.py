@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.faults import clock, programs
-from tests.e2e.faults.converged import Watched, watching
-from tests.e2e.faults.patched import patched_operator
-from tests.e2e.faults.stage import operators
-from tests.e2e.namespaces import own_namespace
+from tests.e2e.support.faults import clock, workloads
+from tests.e2e.support.faults.convergence import Watched, watching
+from tests.e2e.support.faults.monitored_pool import operators
+from tests.e2e.support.faults.operator_patch import patched_operator
+from tests.e2e.support.namespaces import own_namespace
 from tools.cluster import Cluster, deploy
 from tools.cluster.kubectl import Kubectl
 from tools.demo import pools
@@ -41,9 +41,9 @@ def watched(cluster: Cluster, operator: Kubectl) -> Iterator[Watched]:
             clock.config(namespace),
             pools.backends(namespace, SERVERS),
             pools.pool(namespace, lookaside={"replicas": 0}, readers=[{"serviceAccount": "greet-gateway"}]),
-            *programs.gateway(namespace, clock.settable("gateway")),
-            *programs.lookaside(namespace, clock.settable("lookaside")),
-            *programs.asking_gateway(namespace, "lookaside"),
+            *workloads.gateway(namespace, clock.settable("gateway")),
+            *workloads.lookaside(namespace, clock.settable("lookaside")),
+            *workloads.asking_gateway(namespace, "lookaside"),
         )
         with (
             patched_operator(operator, clock.settable("operator"), clock.config(deploy.OPERATOR_NAMESPACE)),

@@ -1,7 +1,7 @@
 """The cluster's own servers stopped and killed, and its objects deleted, under load.
 
 Each test ends with the check of all faults: status, lookasides and gateways are what the pods are
-(faults/converged.py), and, unless its first sentence says otherwise, no call by the pool failed.
+(support/faults/convergence.py), and, unless its first sentence says otherwise, no call by the pool failed.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.faults import nodes, processes
-from tests.e2e.faults.converged import Watched
-from tests.e2e.faults.stage import SERVERS, operators, servers, staged
+from tests.e2e.support.faults import nodes, processes
+from tests.e2e.support.faults.convergence import Watched
+from tests.e2e.support.faults.monitored_pool import SERVERS, operators, servers, staged
 from tools.cluster import Cluster, deploy
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 import yaml
 
-from tests.e2e import clients
+from tests.e2e.support import xds_clients
 from tools.cluster import Cluster, deploy
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools, stages, traffic
@@ -21,7 +21,7 @@ ENVOY = "http://greet-envoy:8080/greet"
 @pytest.fixture
 def envoy(cluster: Cluster, operator: Kubectl, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Envoy before the pool of the stage of xDS, as examples/envoy has it; their namespace."""
-    image = clients.envoy(cluster, tmp_path_factory.mktemp("envoy"))
+    image = xds_clients.envoy(cluster, tmp_path_factory.mktemp("envoy"))
     stages.settled(cluster, "5-xds", namespace)
     example = _example(operator, image).replace(deploy.STAGES["5-xds"], namespace)
     operator("apply", "--server-side", "--filename=-", input=example)
@@ -33,7 +33,7 @@ def envoy(cluster: Cluster, operator: Kubectl, namespace: str, tmp_path_factory:
 def test_go_and_envoy_follow_the_pool(operator: Kubectl, envoy: str, go_client: str) -> None:
     """3-6-3 and a rolling restart at 50 calls a second by each: none fails, and each pod has its share."""
     with (
-        clients.load_by_go(operator, envoy, go_client, rate=50) as by_go,
+        xds_clients.load_by_go(operator, envoy, go_client, rate=50) as by_go,
         traffic.load(operator, envoy, url=ENVOY, rate=50) as by_envoy,
     ):
         pools.come_and_go(operator, envoy)
@@ -41,7 +41,7 @@ def test_go_and_envoy_follow_the_pool(operator: Kubectl, envoy: str, go_client: 
     for summary in summaries:
         assert summary.failed == 0, summary.errors
         assert len(summary.pods) == 9
-    with clients.load_by_go(operator, envoy, go_client, rate=50, calls=400) as load:
+    with xds_clients.load_by_go(operator, envoy, go_client, rate=50, calls=400) as load:
         assert load.summary().failed == 0
         # The first calls go to whichever pod is connected first.
         _even(sum((interval.pods for interval in load.intervals(0)[3:]), Counter()))

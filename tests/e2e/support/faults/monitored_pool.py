@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from tests.e2e.faults import nodes
-from tests.e2e.faults.converged import Watched, watching
-from tests.e2e.faults.programs import asking_gateway, gateway
-from tests.e2e.namespaces import own_namespace
+from tests.e2e.support.faults import nodes
+from tests.e2e.support.faults.convergence import Watched, watching
+from tests.e2e.support.faults.workloads import asking_gateway, gateway
+from tests.e2e.support.namespaces import own_namespace
 from tools.cluster import Cluster, deploy
 from tools.cluster.kubectl import Kubectl
 from tools.demo import pools

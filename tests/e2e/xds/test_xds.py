@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.namespaces import own_namespace
+from tests.e2e.support.namespaces import own_namespace
 from tools.cluster import Cluster
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools, stages, traffic

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.faults.programs import Pod, config_map
+from tests.e2e.support.faults.workloads import Pod, config_map
 from tools.cluster import ClusterError, packages, settings
 from tools.cluster.console import Console
 from tools.cluster.kubectl import Kubectl, eventually

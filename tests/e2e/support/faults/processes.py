@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.e2e.faults.nodes import control_plane
+from tests.e2e.support.faults.nodes import control_plane
 from tools.cluster import Cluster
 from tools.cluster.kubectl import eventually
 

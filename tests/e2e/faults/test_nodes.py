@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from tests.e2e.faults import nodes
-from tests.e2e.faults.converged import Watched
-from tests.e2e.faults.stage import operators, servers, staged, victim
+from tests.e2e.support.faults import nodes
+from tests.e2e.support.faults.convergence import Watched
+from tests.e2e.support.faults.monitored_pool import operators, servers, staged, victim
 from tools.cluster import Cluster
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.faults import nodes, processes
-from tests.e2e.namespaces import own_namespace
+from tests.e2e.support.faults import nodes, processes
+from tests.e2e.support.namespaces import own_namespace
 from tools.cluster import Cluster
 from tools.cluster import image as image_of
 from tools.cluster.kubectl import Kubectl, eventually

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.e2e.faults.programs import Pod
+from tests.e2e.support.faults.workloads import Pod
 from tools.cluster import deploy
 from tools.cluster.kubectl import Kubectl
 

@@ -1,8 +1,8 @@
-"""The way to the API server broken in each way that it breaks, for all that depend on it, while pods are replaced.
+"""Every failure of the connection to the API server, for every component that depends on it, while pods are replaced.
 
-Operators, lookaside and gateway see the API server through the fault proxy (faults/between.py), and each of them meets
-each fault. Each ends with the same check: status, lookaside and gateways are what the pods are, soon, and no call by
-the pool failed.
+Operators, lookaside and gateway reach the API server through the fault proxy (support/faults/fault_proxy.py), and each
+of them meets each fault. Each test ends with the same check: status, lookaside and gateways converge to the pods, and
+no call through the pool failed.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from datetime import datetime
 
 import pytest
 
-from tests.e2e.faults.between import FaultProxy, all_behind
-from tests.e2e.faults.converged import Watched, watching
-from tests.e2e.faults.stage import operators
-from tests.e2e.namespaces import own_namespace
+from tests.e2e.support.faults.convergence import Watched, watching
+from tests.e2e.support.faults.fault_proxy import FaultProxy, all_behind
+from tests.e2e.support.faults.monitored_pool import operators
+from tests.e2e.support.namespaces import own_namespace
 from tools.cluster import deploy
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.faults.stage import operators
+from tests.e2e.support.faults.monitored_pool import operators
 from tools.cluster.deploy import OPERATOR_NAMESPACE
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools

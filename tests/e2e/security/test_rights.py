@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.rights import READ, Right, rights
+from tests.e2e.support.permissions import READ, Right, rights
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools
 

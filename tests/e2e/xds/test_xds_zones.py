@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.gateways import gateway, url
+from tests.e2e.support.gateways import gateway, url
 from tools.cluster import deploy
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools, traffic

@@ -16,8 +16,8 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from tests.e2e.namespaces import own_namespace
-from tests.e2e.rights import flat, rights
+from tests.e2e.support.namespaces import own_namespace
+from tests.e2e.support.permissions import flat, rights
 from tools.cluster import deploy
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import clients
-from tests.e2e.gateways import NAME, gateway, url
+from tests.e2e.support import xds_clients
+from tests.e2e.support.gateways import NAME, gateway, url
 from tests.fakes.certificates import Authority
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools, traffic
@@ -96,7 +96,7 @@ def test_calls_by_a_lookaside_that_knows_its_clients(
     eventually("the gateway is reached", lambda: traffic.answering(operator, namespace))
     with (
         traffic.load(operator, namespace, rate=20) as load,
-        clients.load_by_go(operator, namespace, go_client, secrets={FOLDER: CLIENT}, rate=20) as load_in_go,
+        xds_clients.load_by_go(operator, namespace, go_client, secrets={FOLDER: CLIENT}, rate=20) as load_in_go,
     ):
         before = _certificates(operator, namespace)
         operator.apply(of_server(authority, namespace))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.faults.processes import kill_pod
+from tests.e2e.support.faults.processes import kill_pod
 from tools.cluster import Cluster
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools, stages, traffic

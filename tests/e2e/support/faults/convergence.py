@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tests.e2e.faults.lookasides import Lookasides
+from tests.e2e.support.faults.lookasides import Lookasides
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools, traffic
 from tools.demo.traffic import Load

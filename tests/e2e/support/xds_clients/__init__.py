@@ -12,7 +12,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from tests.e2e.mounts import mount
+from tests.e2e.support.mounts import mount
 from tools.cluster import Cluster, load_client
 from tools.cluster.deploy import REPOSITORY
 from tools.cluster.kubectl import Kubectl

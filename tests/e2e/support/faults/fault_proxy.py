@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.e2e.faults import programs
-from tests.e2e.faults.patched import patched_operator
+from tests.e2e.support.faults import workloads
+from tests.e2e.support.faults.operator_patch import patched_operator
 from tools.cluster import deploy
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools
@@ -75,7 +75,7 @@ class FaultProxy:
         self.kubectl("create", f"--raw={self._url(what)}", "--filename=-", input=json.dumps(body))
 
     def _url(self, what: str) -> str:
-        return f"/api/v1/namespaces/{self.namespace}/services/fault-proxy:{programs.CONTROL}/proxy/{what}"
+        return f"/api/v1/namespaces/{self.namespace}/services/fault-proxy:{workloads.CONTROL}/proxy/{what}"
 
 
 def _missing(rule: Rule, processes: Sequence[str], agents: Iterable[str]) -> list[str]:
@@ -95,16 +95,16 @@ def all_behind(kubectl: Kubectl, namespace: str) -> Iterator[FaultProxy]:
     """
     # All at once: whoever is up before the proxy tries on.
     kubectl.apply(
-        *programs.proxy(namespace),
+        *workloads.proxy(namespace),
         pools.backends(namespace),
         pools.pool(namespace, lookaside={"replicas": 0}, readers=[{"serviceAccount": "greet-gateway"}]),
-        programs.kubeconfig(namespace, namespace),
-        *programs.gateway(namespace, programs.behind("gateway")),
-        *programs.lookaside(namespace, programs.behind("lookaside")),
-        *programs.asking_gateway(namespace, "lookaside"),
+        workloads.kubeconfig(namespace, namespace),
+        *workloads.gateway(namespace, workloads.behind("gateway")),
+        *workloads.lookaside(namespace, workloads.behind("lookaside")),
+        *workloads.asking_gateway(namespace, "lookaside"),
     )
-    config = programs.kubeconfig(deploy.OPERATOR_NAMESPACE, namespace)
-    with patched_operator(kubectl, programs.behind("operator"), config):
+    config = workloads.kubeconfig(deploy.OPERATOR_NAMESPACE, namespace)
+    with patched_operator(kubectl, workloads.behind("operator"), config):
         ours = ("fault-proxy", "greet-gateway", "lookaside", "asking-gateway", "greetserver")
         kubectl.rollout(namespace, *(f"deployment/{name}" for name in ours))
         pools.wait_ready(kubectl, namespace)

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tests.e2e.mounts import mount
+from tests.e2e.support.mounts import mount
 from tools.cluster import deploy, image
 
 NAME = "greet-gateway"

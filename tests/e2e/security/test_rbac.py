@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from tests.e2e.rights import READ, Right, rights
+from tests.e2e.support.permissions import READ, Right, rights
 from tools.cluster import Cluster, deploy
 from tools.cluster.kubectl import Kubectl
 from tools.demo import pools

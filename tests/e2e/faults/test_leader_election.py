@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from tests.e2e import audit
-from tests.e2e.namespaces import own_namespace
+from tests.e2e.support import audit_log
+from tests.e2e.support.namespaces import own_namespace
 from tools.cluster import Cluster, deploy
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools
@@ -93,7 +93,7 @@ def test_dead_leader_is_succeeded_within_the_lease(cluster: Cluster, operator: K
     listed, renewing = lists(operator, other), time.time() - LEASE_SECONDS
     killed = signal(cluster, operator, "KILL")
     assert successor(operator, old, timeout=LEASE_SECONDS + 15) == other
-    renewed = max(w.received for w in audit.lease_writes(cluster, renewing) if w.instance.startswith(f"{old}_"))
+    renewed = max(w.received for w in audit_log.lease_writes(cluster, renewing) if w.instance.startswith(f"{old}_"))
     took = _first_by(cluster, other, killed).answered - renewed
     print(f"{took:.2f} s from the last renewal to the next leader")
     assert LEASE_SECONDS <= took < LEASE_SECONDS + SLACK
@@ -113,7 +113,7 @@ def test_paused_leader_never_writes_again(cluster: Cluster, operator: Kubectl, s
     finally:
         resumed = _signal(cluster, node, process, "CONT")
     one_more(operator, shop)
-    written = audit.operator_writes(cluster, resumed)
+    written = audit_log.operator_writes(cluster, resumed)
     assert {write.instance.partition("_")[0] for write in written} == {other}
     assert leader(operator) == other
 
@@ -121,7 +121,7 @@ def test_paused_leader_never_writes_again(cluster: Cluster, operator: Kubectl, s
 @pytest.mark.usefixtures("shop")
 def test_there_were_never_two_writers(cluster: Cluster, begun: float) -> None:
     """Whatever it wrote in the time of these tests, a writer was done before another began, and never began again."""
-    writes = audit.operator_writes(cluster, begun)
+    writes = audit_log.operator_writes(cluster, begun)
     assert {"grpcbackendpools", "services", "events"} <= {write.resource for write in writes}
     done: dict[str, float] = {}
     for write in writes:
@@ -161,9 +161,9 @@ def _signal(cluster: Cluster, node: str, process: str, name: str) -> float:
     return float(cluster.docker("exec", node, "sh", "-c", f"date +%s.%N && kill -{name} {process}"))
 
 
-def _first_by(cluster: Cluster, pod: str, since: float) -> audit.Write:
+def _first_by(cluster: Cluster, pod: str, since: float) -> audit_log.Write:
     """The write by which a pod's operator took the Lease."""
-    return next(write for write in audit.lease_writes(cluster, since) if write.instance.startswith(f"{pod}_"))
+    return next(write for write in audit_log.lease_writes(cluster, since) if write.instance.startswith(f"{pod}_"))
 
 
 def _process(cluster: Cluster, kubectl: Kubectl) -> tuple[str, str]:

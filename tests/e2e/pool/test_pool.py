@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import audit
-from tests.e2e.namespaces import own_namespace
+from tests.e2e.support import audit_log
+from tests.e2e.support.namespaces import own_namespace
 from tools.cluster import Cluster, deploy
 from tools.cluster.kubectl import Kubectl, columns, eventually
 from tools.demo import pools
@@ -107,7 +107,7 @@ def test_pool_goes_with_its_namespace(cluster: Cluster, operator: Kubectl, names
         operator.apply(pools.backends(namespace, 1))
         pools.wait_for_count(operator, namespace, 1)
         operator("wait", "--for=delete", f"namespace/{gone}", "--timeout=90s")
-    writes = [write for write in audit.operator_writes(cluster, deleted) if write.namespace == gone]
+    writes = [write for write in audit_log.operator_writes(cluster, deleted) if write.namespace == gone]
     assert not [write for write in writes if write.code == 201], writes
 
 
@@ -235,13 +235,13 @@ def test_restarted_operator_loses_nothing_and_writes_nothing(cluster: Cluster, o
 
 def _is_led_anew(cluster: Cluster, since: float) -> bool:
     """Whether a process that began after ``since`` has the Lease, and the time for a first round behind it."""
-    writes = audit.lease_writes(cluster)
+    writes = audit_log.lease_writes(cluster)
     former = {write.instance for write in writes if write.received < since}
     return sum(write.instance not in former for write in writes) > 1
 
 
-def _writes(cluster: Cluster, namespace: str, since: float) -> list[audit.Write]:
-    return [write for write in audit.operator_writes(cluster, since) if write.namespace == namespace]
+def _writes(cluster: Cluster, namespace: str, since: float) -> list[audit_log.Write]:
+    return [write for write in audit_log.operator_writes(cluster, since) if write.namespace == namespace]
 
 
 def _operator_pods(kubectl: Kubectl) -> list[dict[str, Any]]:
