@@ -82,7 +82,7 @@ faults: venv  ## What takes minutes: a node lost, the API server away for long, 
 
 .PHONY: bench
 bench: venv  ## What 10, 100 and 1,000 pools cost, on the cluster
-	@$(BIN)/python -m bench.scale
+	@$(BIN)/python -m bench.operator
 
 .PHONY: bench-lookaside
 bench-lookaside: venv  ## What the lookaside's streams cost, beside go-control-plane (needs Go)
@@ -94,7 +94,7 @@ bench-client: venv  ## What a call over a pool costs its client, beside a bare c
 
 .PHONY: bench-start
 bench-start: venv  ## What a lookaside and a client cost to start, beside their libraries alone (no cluster)
-	@$(BIN)/python -m bench.start
+	@$(BIN)/python -m bench.startup
 
 .PHONY: cluster-up cluster-down cluster-status
 cluster-up: venv  ## A kind cluster of our own, with the project's images (CLUSTER=context:NAME: one of yours)

@@ -16,7 +16,7 @@ import pytest
 from tools.cluster import deploy
 from tools.cluster.kubectl import Kubectl
 
-SMALLEST = ("bench.scale", "--pools=2,4", "--endpoints=5", "--changes=4", "--flap-seconds=1", "--wide=1100")
+SMALLEST = ("bench.operator", "--pools=2,4", "--endpoints=5", "--changes=4", "--flap-seconds=1", "--large-pool=1100")
 
 # The deployed operator is away while it runs, for minutes.
 pytestmark = [

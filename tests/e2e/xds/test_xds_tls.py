@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.support import xds_clients
 from tests.e2e.support.gateways import NAME, gateway, url
-from tests.fakes.certificates import Authority
+from tools.certificates import Authority
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools, traffic
 

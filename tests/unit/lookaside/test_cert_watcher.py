@@ -20,8 +20,8 @@ from backendpool.lookaside.server import Ports, serving
 from backendpool.proto.lookaside.lookaside_pb2_grpc import LookasideStub
 from backendpool.proto.v1.endpoints_pb2 import WatchRequest
 from backendpool.proto.v1.endpoints_pb2_grpc import EndpointsStub
-from tests.fakes.certificates import Authority, write
 from tests.unit.lookaside.peers import ROUND_ROBIN, SETTINGS, http
+from tools.certificates import Authority, write
 
 NAME = "greetserver-lookaside.default.svc"
 OPTIONS = [("grpc.ssl_target_name_override", NAME), ("grpc.use_local_subchannel_pool", 1)]
