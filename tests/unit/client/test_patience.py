@@ -9,7 +9,7 @@ from weakref import ref
 import pytest
 
 from backendpool.client.silence import Silence
-from tests.fakes.timers import Timers
+from tests.fakes.clock import FakeClock
 
 
 @dataclass(eq=False)
@@ -20,25 +20,25 @@ class Call:
         self.told += 1
 
 
-class CountedTimers(Timers):
+class CountingClock(FakeClock):
     made = 0
 
-    def later(self, seconds: float, callback: Callable[[], None]) -> None:
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         self.made += 1
-        super().later(seconds, callback)
+        super().call_later(seconds, callback)
 
 
 @pytest.fixture
-def timers() -> CountedTimers:
-    return CountedTimers()
+def timers() -> CountingClock:
+    return CountingClock()
 
 
 @pytest.fixture
-def silence(timers: CountedTimers) -> Silence:
-    return Silence(timers.later)
+def silence(timers: CountingClock) -> Silence:
+    return Silence(timers.call_later)
 
 
-def test_call_is_told_once_its_time_is_over_and_soon_after(silence: Silence, timers: CountedTimers) -> None:
+def test_call_is_told_once_its_time_is_over_and_soon_after(silence: Silence, timers: CountingClock) -> None:
     call = Call()
     silence.watch(call, 7.03, 1.0)
     timers.advance(0.999)
@@ -49,7 +49,7 @@ def test_call_is_told_once_its_time_is_over_and_soon_after(silence: Silence, tim
     assert call.told == 1
 
 
-def test_calls_that_are_due_together_share_a_timer(silence: Silence, timers: CountedTimers) -> None:
+def test_calls_that_are_due_together_share_a_timer(silence: Silence, timers: CountingClock) -> None:
     calls = [Call() for _ in range(100)]
     for number, call in enumerate(calls):
         silence.watch(call, number * 0.0001, 1.005)
@@ -58,7 +58,7 @@ def test_calls_that_are_due_together_share_a_timer(silence: Silence, timers: Cou
     assert [call.told for call in calls] == [1] * 100
 
 
-def test_call_that_was_heard_is_not_told(silence: Silence, timers: CountedTimers) -> None:
+def test_call_that_was_heard_is_not_told(silence: Silence, timers: CountingClock) -> None:
     heard, silent = Call(), Call()
     watched = silence.watch(heard, 0.0, 1.0)
     silence.watch(silent, 0.0, 1.0)
@@ -67,7 +67,7 @@ def test_call_that_was_heard_is_not_told(silence: Silence, timers: CountedTimers
     assert (heard.told, silent.told) == (0, 1)
 
 
-def test_call_that_was_dropped_is_not_kept(silence: Silence, timers: CountedTimers) -> None:
+def test_call_that_was_dropped_is_not_kept(silence: Silence, timers: CountingClock) -> None:
     call = Call()
     silence.watch(call, 0.0, 1.0)
     dropped = ref(call)
@@ -76,7 +76,7 @@ def test_call_that_was_dropped_is_not_kept(silence: Silence, timers: CountedTime
     timers.advance(2.0)
 
 
-def test_one_that_is_told_may_remove_another(silence: Silence, timers: CountedTimers) -> None:
+def test_one_that_is_told_may_remove_another(silence: Silence, timers: CountingClock) -> None:
     class Last(Call):
         def suspect(self) -> None:
             super().suspect()

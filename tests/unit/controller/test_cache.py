@@ -14,8 +14,8 @@ from backendpool.api.endpoint_slices import SETTLE_SECONDS
 from backendpool.api.endpoints import Endpoint, Slice, union
 from backendpool.api.pool import Pool, PoolKey, parse_pool
 from backendpool.controller.cache import Cache, Live
+from tests.fakes.clock import FakeClock
 from tests.fakes.pools import document
-from tests.fakes.timers import Timers
 
 KEY = ("default", "greetserver")
 OTHER = ("default", "other")
@@ -26,8 +26,8 @@ class Watched:
 
     def __init__(self) -> None:
         self._changed: list[PoolKey] = []
-        self.timers = Timers()
-        self.cache = Cache(self._changed.append, self.timers.later)
+        self.clock = FakeClock()
+        self.cache = Cache(self._changed.append, self.clock.call_later)
 
     def changed(self) -> set[PoolKey]:
         keys = set(self._changed)
@@ -234,7 +234,7 @@ def test_endpoint_that_moves_is_no_news(watched: Watched) -> None:
     watched.cache.put_slice(with_it, without_it)
     assert endpoint in union(watched.cache.slices(KEY)).endpoints
     watched.cache.put_slice(two, replace(two, endpoints=(endpoint,)))
-    watched.timers.advance(SETTLE_SECONDS)
+    watched.clock.advance(SETTLE_SECONDS)
     assert watched.changed() == set()
     assert endpoint in union(watched.cache.slices(KEY)).endpoints
 
@@ -246,7 +246,7 @@ def test_endpoint_that_is_gone_is_told_a_moment_later(watched: Watched) -> None:
     watched.changed()
     watched.cache.put_slice(one, None)
     assert watched.changed() == set()
-    watched.timers.advance(SETTLE_SECONDS)
+    watched.clock.advance(SETTLE_SECONDS)
     assert (watched.changed(), watched.cache.slices(KEY), watched.shelves()) == ({KEY}, (), 0)
 
 

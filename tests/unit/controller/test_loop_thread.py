@@ -9,24 +9,17 @@ import time
 import pytest
 
 from backendpool.controller.loop_thread import Aside
-from tests.unit.k8s.scripted import until
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fakes.clock import FakeClock
+from tests.fakes.until import until
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def aside(clock: Clock) -> Aside:
+def aside(clock: FakeClock) -> Aside:
     return Aside(clock)
 
 
@@ -44,7 +37,7 @@ async def test_work_has_a_loop_of_its_own(aside: Aside) -> None:
         await aside.run(broken())
 
 
-async def test_loop_that_turns_gives_signs_of_life(aside: Aside, clock: Clock) -> None:
+async def test_loop_that_turns_gives_signs_of_life(aside: Aside, clock: FakeClock) -> None:
     """Whatever its work waits for, and for however long."""
     end = threading.Event()
 
@@ -64,7 +57,7 @@ async def test_loop_that_turns_gives_signs_of_life(aside: Aside, clock: Clock) -
         await running
 
 
-async def test_loop_that_hangs_is_silent(aside: Aside, clock: Clock) -> None:
+async def test_loop_that_hangs_is_silent(aside: Aside, clock: FakeClock) -> None:
     """From when it was first asked, until it turns again."""
     hangs, end = threading.Event(), threading.Event()
 
@@ -87,7 +80,7 @@ async def test_loop_that_hangs_is_silent(aside: Aside, clock: Clock) -> None:
     await running
 
 
-async def test_nothing_is_awaited_of_what_does_not_run(aside: Aside, clock: Clock) -> None:
+async def test_nothing_is_awaited_of_what_does_not_run(aside: Aside, clock: FakeClock) -> None:
     """Before the first work, between two, and of work that ended before it could answer."""
     assert aside.silent() == 0
     asked = threading.Event()

@@ -12,7 +12,8 @@ import aiohttp
 from backendpool.controller.manager import until_told
 from backendpool.k8s.resources import CHILD_RESOURCES, DEPLOYMENTS
 from tests.fakes.api_server import ApiServer
-from tests.unit.controller.operators import applied, process, until
+from tests.fakes.until import until
+from tests.unit.controller.operators import applied, process
 
 
 async def test_sigterm_ends_it_cleanly_and_soon(server: ApiServer, tmp_path: Path) -> None:
@@ -30,9 +31,7 @@ async def test_sigterm_ends_it_cleanly_and_soon(server: ApiServer, tmp_path: Pat
         assert not await is_ready()
         server.held[DEPLOYMENTS.path()].set()
         await until(lambda: applied(server))
-        async with asyncio.timeout(10):
-            while not await is_ready():
-                await asyncio.sleep(0.05)
+        await until(is_ready)
         operator.send_signal(signal.SIGTERM)
         async with asyncio.timeout(3):
             _, log = await operator.communicate()

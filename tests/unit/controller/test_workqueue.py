@@ -10,6 +10,7 @@ import pytest
 
 from backendpool.controller.workqueue import WorkQueue, WorkTiming
 from backendpool.errors import TooManyRequests, Unreachable
+from tests.fakes.until import until
 
 TIMING = WorkTiming(spacing=0.05, longest_spacing=0.2, backoff=0.02, longest_backoff=0.1)
 
@@ -37,12 +38,6 @@ async def running(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 async def test_first_change_runs_at_once() -> None:

@@ -10,7 +10,7 @@ from backendpool.errors import ClusterError
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import Change, Reflector, ReflectorTiming
 from backendpool.k8s.resources import ENDPOINT_SLICES, Resource
-from tests.unit.k8s.scripted import until
+from tests.fakes.until import until
 
 A, B, C = ("ns", "a"), ("ns", "b"), ("ns", "c")
 

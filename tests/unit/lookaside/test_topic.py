@@ -11,6 +11,7 @@ import grpc.aio
 import pytest
 
 from backendpool.lookaside.topic import Broadcast
+from tests.fakes.until import until
 
 LARGE = b"x" * 1_000_000
 CALL = "/test.Telling/Tell"
@@ -98,9 +99,7 @@ async def test_stream_that_goes_follows_no_more() -> None:
         async with stream(address) as call:
             await until_told(call, b"first")
             call.cancel()
-        async with asyncio.timeout(5):
-            while len(broadcast):
-                await asyncio.sleep(0.01)
+        await until(lambda: not len(broadcast))
 
 
 async def test_disbanded_streams_end_spread_out_and_in_good_order() -> None:
@@ -120,7 +119,6 @@ async def test_disbanded_streams_end_spread_out_and_in_good_order() -> None:
     async with telling(broadcast) as address, asyncio.TaskGroup() as group:
         for _ in range(20):
             group.create_task(follow(address))
-        while len(told) < 20:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(told) >= 20)
         broadcast.disband(0.5)
     assert max(ends) - min(ends) > 0.1

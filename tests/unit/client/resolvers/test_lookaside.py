@@ -23,6 +23,7 @@ from backendpool.lookaside.server import serving
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet
 from tests.fakes.api_server import ApiServer
 from tests.fakes.pools import document
+from tests.fakes.until import until
 from tests.unit.client.instrumentation import Instrumentation
 from tests.unit.client.resolvers.following import following, pool_at
 from tests.unit.client.resolvers.lookasides import (
@@ -38,7 +39,6 @@ from tests.unit.client.resolvers.lookasides import (
     tells,
     whole,
 )
-from tests.unit.k8s.scripted import until
 from tests.unit.lookaside.peers import SETTINGS
 from tests.unit.lookaside.slices import endpoint_slice
 from tools.certificates import Authority, write

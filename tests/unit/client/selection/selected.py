@@ -20,21 +20,11 @@ from backendpool.client.ended import EndedCall
 from backendpool.client.options import DEFAULT, Options
 from backendpool.client.policies.load_report import TRAILER
 from backendpool.client.selection import PERIOD, Selection
+from tests.fakes.clock import FakeClock
 
 OUTLIERS = OutlierDetection(
     interval=10, base_ejection=30, failure_percentage=FailurePercentage(threshold=50, minimum_hosts=3, request_volume=5)
 )
-
-
-class Clock:
-    """It stands still until a test turns it."""
-
-    def __init__(self) -> None:
-        # Backends note when they were connected to by the machine's own.
-        self.now = time.monotonic()
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Call(EndedCall):
@@ -82,7 +72,8 @@ class Selected:
     """A selection over all of ``backends``, by a clock of the test's."""
 
     def __init__(self, backends: tuple[Backend, ...], balancing: Balancing, options: Options = DEFAULT) -> None:
-        self.clock = Clock()
+        # Subchannels take the time of their connection from the real clock.
+        self.clock = FakeClock(time.monotonic())
         self.selection = Selection("ns/who", options, self.clock)
         self.selection.adopt(balancing)
         self.selection.replace(backends, backends)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,9 @@ from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import ReflectorTiming
 from backendpool.k8s.resources import POOLS
 from tests.fakes.api_server import ApiServer
+from tests.fakes.clock import FakeClock
 from tests.fakes.pools import document
-from tests.fakes.timers import Timers
+from tests.fakes.until import until
 from tools.fault_proxy.rules import Rule
 
 QUICK = ReflectorTiming(stall=30, settled=0.1, backoff=0.02, longest_backoff=0.1)
@@ -33,7 +32,7 @@ class World:
 
     def __init__(self, server: ApiServer, api: Api, control: str, timing: SweepTiming, token_file: Path) -> None:
         self.failures: Counter[str] = Counter()
-        self.cache = Cache(lambda _: None, Timers().later)
+        self.cache = Cache(lambda _: None, FakeClock().call_later)
         self.watch = PoolWatch(self.cache, (), "test", api, self._failed, timing)
         self.requests = api.requests
         self.server = server
@@ -68,9 +67,3 @@ def pool(name: str) -> dict[str, Any]:
     made = document(name)
     made["metadata"]["uid"] = name
     return {"apiVersion": API_VERSION, "kind": KIND, **made}
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
