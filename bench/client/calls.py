@@ -27,7 +27,7 @@ Call = Callable[[grpc.aio.Channel], Callable[[], Any]]
 
 _AT_ONCE = 10
 _REQUEST = b"0123456789abcdef"
-_TIMEOUT = 5.0
+_TIMEOUT = 60.0
 
 
 async def by_size(port: int, backends: int, call: Call, rounds: int, calls: int) -> Mapping[str, Cost]:

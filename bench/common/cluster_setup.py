@@ -46,7 +46,7 @@ def _deployed(kubectl: Kubectl) -> int:
 
 def _prepare(kubectl: Kubectl, namespaces: Collection[str]) -> None:
     kubectl("apply", "--server-side", "--force-conflicts", f"--kustomize={REPOSITORY / 'crds'}")
-    kubectl("wait", "--for=condition=Established", _CRD, "--timeout=30s")
+    kubectl("wait", "--for=condition=Established", _CRD, "--timeout=180s")
     _scale(kubectl, 0)
     for name in namespaces:
         kubectl("create", "namespace", name)
@@ -72,4 +72,6 @@ def _scale(kubectl: Kubectl, replicas: int) -> None:
         return
     kubectl("scale", _OPERATOR, here, f"--replicas={replicas}")
     if not replicas:
-        kubectl("wait", "--for=delete", "pod", here, "--selector=app.kubernetes.io/component=operator", "--timeout=60s")
+        kubectl(
+            "wait", "--for=delete", "pod", here, "--selector=app.kubernetes.io/component=operator", "--timeout=180s"
+        )

@@ -16,7 +16,7 @@ from typing import Any, Self
 from tools.cluster import ClusterError
 
 _SOURCES = Path(__file__).parent / "go"
-_LONGEST_WAIT = 60.0
+_LONGEST_WAIT = 300.0
 
 
 @cache

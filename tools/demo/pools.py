@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from tools.cluster import image
-from tools.cluster.kubectl import Kubectl, eventually
+from tools.cluster.kubectl import PATIENCE, Kubectl, eventually
 
 PORT = 50051
 LABELS = {"run": "greetserver"}
@@ -126,12 +126,13 @@ def _pods(kubectl: Kubectl, namespace: str) -> list[dict[str, Any]]:
     return kubectl.reader.pods(namespace, ",".join(f"{k}={v}" for k, v in LABELS.items()))
 
 
-def wait_ready(kubectl: Kubectl, namespace: str, name: str = "greetserver", timeout: int = 120) -> None:
-    """As a user would: kubectl wait."""
-    kubectl("wait", "--for=condition=Ready", f"gbp/{name}", f"--namespace={namespace}", f"--timeout={timeout}s")
+def wait_ready(kubectl: Kubectl, namespace: str, name: str = "greetserver", timeout: float = PATIENCE) -> None:
+    """Wait for the condition Ready with ``kubectl wait``, as a user would."""
+    which = (f"gbp/{name}", f"--namespace={namespace}", f"--timeout={timeout:g}s")
+    kubectl("wait", "--for=condition=Ready", *which, timeout=timeout + 30)
 
 
-def wait_for_count(kubectl: Kubectl, namespace: str, count: int, timeout: float = 120) -> None:
+def wait_for_count(kubectl: Kubectl, namespace: str, count: int, timeout: float = PATIENCE) -> None:
     """Until the status lists exactly the pods that are ready, ``count`` of them, and none draining."""
 
     def settled() -> bool:
@@ -182,4 +183,4 @@ def wait_for_pods(kubectl: Kubectl, namespace: str, count: int) -> None:
         assert len(there) == len(ready) == count, f"{len(there)} pods are there, {len(ready)} of them ready"
         return True
 
-    eventually(f"{count} pods in {namespace}", settled, timeout=120)
+    eventually(f"{count} pods in {namespace}", settled)

@@ -55,7 +55,7 @@ class Load:
     _ending: Sequence[str]
     """The command that ends it, in its pod."""
 
-    def summary(self, timeout: float = 180) -> Summary:
+    def summary(self, timeout: float = 600) -> Summary:
         """What came of all calls, when they are over.
 
         The pod's log is read at the end and not followed: a stream would break with the API server.
@@ -111,7 +111,7 @@ def load(
 
     Without ``calls`` or ``seconds`` it goes on until :meth:`Load.stop`, or the end of the context.
     """
-    generator = pod(namespace, ["load", f"--url={url}", *flags({"wait": 30, **settings})])
+    generator = pod(namespace, ["load", f"--url={url}", *flags({"wait": 120, **settings})])
     generator["spec"]["automountServiceAccountToken"] = reader
     with by(kubectl, generator) as running:
         yield running

@@ -140,7 +140,7 @@ def test_refusal_that_lasts_is_told_by_the_pool(proxy: FaultProxy, watched: Watc
     condition, refused, allowed = REFUSED[kind]
     mark = watched.mark()
     with proxy.breaking(Rule(Action.REFUSE, status=403, path=f"{kind}$", agent="operator")):
-        eventually("the condition", lambda: _says(watched, condition, refused), timeout=30)
+        eventually("the condition", lambda: _says(watched, condition, refused))
         told = pools.condition(pools.read(watched.kubectl, watched.namespace), condition)["message"]
         assert "403" in told
         replace_one(watched)

@@ -80,7 +80,7 @@ def test_leader_asked_to_stop_hands_over(cluster: Cluster, operator: Kubectl, sh
     """SIGTERM gives the Lease back, and the standby leads within a second of the signal."""
     old, other = leader(operator), standby(operator)
     signalled = signal(cluster, operator, "TERM")
-    assert successor(operator, old, timeout=10) == other
+    assert successor(operator, old, timeout=60) == other
     took = _first_by(cluster, other, signalled).answered - signalled
     print(f"{took:.2f} s from SIGTERM to the next leader")
     assert took < 1
@@ -92,7 +92,7 @@ def test_dead_leader_is_succeeded_within_the_lease(cluster: Cluster, operator: K
     old, other, before = leader(operator), standby(operator), pools.read(operator, shop)["status"]
     listed, renewing = lists(operator, other), time.time() - LEASE_SECONDS
     killed = signal(cluster, operator, "KILL")
-    assert successor(operator, old, timeout=LEASE_SECONDS + 15) == other
+    assert successor(operator, old, timeout=LEASE_SECONDS + 60) == other
     renewed = max(w.received for w in audit_log.lease_writes(cluster, renewing) if w.instance.startswith(f"{old}_"))
     took = _first_by(cluster, other, killed).answered - renewed
     print(f"{took:.2f} s from the last renewal to the next leader")
@@ -108,7 +108,7 @@ def test_paused_leader_never_writes_again(cluster: Cluster, operator: Kubectl, s
     node, process = _process(cluster, operator)
     _signal(cluster, node, process, "STOP")
     try:
-        assert successor(operator, old, timeout=LEASE_SECONDS + 15) == other
+        assert successor(operator, old, timeout=LEASE_SECONDS + 60) == other
         one_more(operator, shop)
     finally:
         resumed = _signal(cluster, node, process, "CONT")

@@ -30,7 +30,7 @@ def test_thirty_pools_start_at_once(operator: Kubectl, namespace: str) -> None:
         assert sum(available) == POOLS * REPLICAS, f"{sum(available)} of {POOLS * REPLICAS} are available"
         return True
 
-    eventually("all lookasides are available", all_available, timeout=400, every=2)
+    eventually("all lookasides are available", all_available, timeout=900, every=2)
     print(f"{POOLS * REPLICAS} lookaside pods are available after {time.monotonic() - begun:.0f} s")
     assert _restarts(operator.reader.pods(namespace, pools.LOOKASIDES)) == {}
 

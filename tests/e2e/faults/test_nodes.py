@@ -74,7 +74,7 @@ def _ask_on(watched: Watched, node: str) -> None:
         return False
 
     with nodes.cordoned(kubectl, node):
-        eventually("the lookaside of the node is asked", asks, timeout=180)
+        eventually("the lookaside of the node is asked", asks, timeout=300)
 
 
 def _listed_on(watched: Watched, node: str) -> list[str]:

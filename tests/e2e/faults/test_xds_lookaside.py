@@ -25,7 +25,7 @@ def xds_stage(cluster: Cluster, operator: Kubectl) -> Iterator[str]:
     # One that had lost its lookaside in another test comes back by gRPC's own pauses, of up to two minutes.
     operator("rollout", "restart", "deployment/greet-gateway", f"--namespace={namespace}")
     operator.rollout(namespace, "deployment/greet-gateway")
-    eventually("every pod answers", lambda: traffic.answering(operator, namespace) == 3, timeout=90, every=1)
+    eventually("every pod answers", lambda: traffic.answering(operator, namespace) == 3, every=1)
     yield namespace
     pools.scale(operator, namespace, 3)
 
@@ -38,7 +38,7 @@ def test_rollout_of_the_lookaside_fails_no_call(operator: Kubectl, xds_stage: st
         time.sleep(5)  # those that went take as long to end
         pools.scale(operator, xds_stage, 4)
         pools.wait_for_count(operator, xds_stage, 4)
-        eventually("the fourth is called", lambda: len(load.called()) == 4, timeout=30, every=1)
+        eventually("the fourth is called", lambda: len(load.called()) == 4, every=1)
         summary = load.stop()
     assert summary.failed == 0, summary.errors
 
@@ -56,7 +56,7 @@ def test_killed_lookaside_is_left_at_once(cluster: Cluster, operator: Kubectl, x
         pools.scale(operator, xds_stage, 4)
         pools.wait_for_count(operator, xds_stage, 4)
         (new,) = pools.ready_pods_by_name(operator, xds_stage).keys() - before
-        eventually("the new pod is called", lambda: new in load.called(), timeout=30)
+        eventually("the new pod is called", lambda: new in load.called())
         ready = pools.ready_at(operator, xds_stage)[new]
         summary = load.stop()
     assert summary.failed == 0, summary.errors
@@ -68,13 +68,13 @@ def test_lookaside_away_changes_nothing(operator: Kubectl, xds_stage: str) -> No
     """With no replica for a minute calls go on with the last list; when they are back, so are changes."""
     with traffic.load(operator, xds_stage, rate=50) as load:
         operator("patch", "gbp/greetserver", f"--namespace={xds_stage}", "--type=merge", "--patch", _replicas(0))
-        eventually("no lookaside", lambda: not _lookasides(operator, xds_stage), timeout=60)
+        eventually("no lookaside", lambda: not _lookasides(operator, xds_stage))
         time.sleep(60)
         operator("patch", "gbp/greetserver", f"--namespace={xds_stage}", "--type=merge", "--patch", _replicas(2))
         pools.wait_ready(operator, xds_stage)
         pools.scale(operator, xds_stage, 4)
         pools.wait_for_count(operator, xds_stage, 4)
-        eventually("the fourth is called", lambda: traffic.answering(operator, xds_stage) == 4, timeout=150, every=2)
+        eventually("the fourth is called", lambda: traffic.answering(operator, xds_stage) == 4, timeout=300, every=2)
         summary = load.stop()
     assert summary.failed == 0, summary.errors
 

@@ -48,7 +48,7 @@ def test_pods_meet_the_restricted_standard(operator: Kubectl, namespace: str, fo
 def test_lookaside_meets_the_restricted_standard(operator: Kubectl, namespace: str) -> None:
     """It runs where the standard is enforced; a pod that asks for a little more is refused there."""
     operator.apply(pools.pool(namespace))
-    operator("wait", "--for=create", "deployment/greetserver-lookaside", f"--namespace={namespace}", "--timeout=60s")
+    operator("wait", "--for=create", "deployment/greetserver-lookaside", f"--namespace={namespace}", "--timeout=180s")
     operator.rollout(namespace, "deployment/greetserver-lookaside")
     deployment = operator.json("get", "deployment", "greetserver-lookaside", f"--namespace={namespace}")
     pod = pod_of(deployment, namespace)

@@ -118,11 +118,11 @@ def test_confined_operator_lacks_no_right(operator: Kubectl, confined: Confined)
 def _is_kept_as_it_is(kubectl: Kubectl, namespace: str) -> None:
     here = f"--namespace={namespace}"
     kubectl("delete", "service", "greetserver", here)
-    kubectl("wait", "--for=create", "service/greetserver", here, "--timeout=30s")
+    kubectl("wait", "--for=create", "service/greetserver", here, "--timeout=180s")
     events = "--field-selector=reason=DriftRepaired"
     eventually("an event", lambda: kubectl.json("get", "events.v1.events.k8s.io", here, events)["items"])
     kubectl("patch", "gbp", "greetserver", here, "--type=merge", '--patch={"spec":{"lookaside":{"replicas":0}}}')
-    kubectl("wait", "--for=delete", "deployment/greetserver-lookaside", here, "--timeout=30s")
+    kubectl("wait", "--for=delete", "deployment/greetserver-lookaside", here, "--timeout=180s")
 
 
 def test_confined_operator_serves_no_other_namespace(operator: Kubectl, confined: Confined) -> None:

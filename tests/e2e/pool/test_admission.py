@@ -186,7 +186,7 @@ GOOD_SPECS = {
 def crd(kubectl: Kubectl) -> None:
     """The resource definition of this checkout, known to the API server."""
     kubectl("apply", "--server-side", "--force-conflicts", f"--kustomize={REPOSITORY / 'crds'}")
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/grpcbackendpools.backendpool.io")
+    kubectl("wait", "--for=condition=Established", "--timeout=180s", "crd/grpcbackendpools.backendpool.io")
 
 
 @pytest.fixture

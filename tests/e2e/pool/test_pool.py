@@ -106,7 +106,7 @@ def test_pool_goes_with_its_namespace(cluster: Cluster, operator: Kubectl, names
         deleted = time.time()
         operator.apply(pools.backends(namespace, 1))
         pools.wait_for_count(operator, namespace, 1)
-        operator("wait", "--for=delete", f"namespace/{gone}", "--timeout=90s")
+        operator("wait", "--for=delete", f"namespace/{gone}", "--timeout=180s")
     writes = [write for write in audit_log.operator_writes(cluster, deleted) if write.namespace == gone]
     assert not [write for write in writes if write.code == 201], writes
 
@@ -195,7 +195,7 @@ def test_what_is_no_longer_asked_for_is_taken_out(operator: Kubectl, namespace: 
     """A changed spec takes from the children what it has no longer, and leaves what others added to them."""
     operator.apply(pools.pool(namespace, lookaside={"replicas": 1}))
     here, name = f"--namespace={namespace}", "greetserver-lookaside"
-    operator("wait", "--for=create", f"deployment/{name}", here, "--timeout=30s")
+    operator("wait", "--for=create", f"deployment/{name}", here, "--timeout=180s")
     operator("annotate", "deployment", name, here, "example.com/team=a")
     change = '{"spec":{"lookaside":{"port":50056,"resources":{"limits":null}}}}'
     operator("patch", "gbp", "greetserver", here, "--type=merge", f"--patch={change}")

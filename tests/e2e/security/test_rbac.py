@@ -122,4 +122,4 @@ def test_example_has_the_rights_that_its_stage_needs(cluster: Cluster, operator:
 
 def _wait_for_roles(kubectl: Kubectl, namespace: str) -> None:
     for role in ("greetserver-lookaside", "greetserver-reader"):
-        kubectl("wait", "--for=create", f"rolebinding/{role}", f"--namespace={namespace}", "--timeout=60s")
+        kubectl("wait", "--for=create", f"rolebinding/{role}", f"--namespace={namespace}", "--timeout=180s")

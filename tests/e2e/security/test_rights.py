@@ -84,7 +84,7 @@ def await_answer(kubectl: Kubectl, pool: dict[str, Any], words: str) -> None:
         assert words in text, text
         return True
 
-    eventually(f"the answer {words!r}", said, timeout=20)
+    eventually(f"the answer {words!r}", said)
 
 
 @pytest.mark.parametrize(("role", "verbs"), [("view", READ), ("edit", set(VERBS)), ("admin", set(VERBS))])
@@ -146,7 +146,7 @@ def test_pool_acts_in_its_namespace_alone(operator: Kubectl, namespace: str) -> 
     """All that is made stands beside the pool, and grants nothing to an account of another namespace."""
     name = f"p-{uuid4().hex[:8]}"
     operator.apply(pools.pool(namespace, name, readers=[{"serviceAccount": "default"}]))
-    operator("wait", "--for=create", f"rolebinding/{name}-reader", f"--namespace={namespace}", "--timeout=60s")
+    operator("wait", "--for=create", f"rolebinding/{name}-reader", f"--namespace={namespace}", "--timeout=180s")
     made = operator.json("get", CHILDREN, "--all-namespaces", f"--selector=backendpool.io/pool={name}")["items"]
     assert {item["metadata"]["namespace"] for item in made} == {namespace}
     subjects = [subject for item in made for subject in item.get("subjects", ())]
@@ -167,7 +167,7 @@ def test_label_does_not_make_a_service_the_pools(operator: Kubectl, namespace: s
     meta = {"name": "greetserver", "namespace": namespace, "labels": labels}
     spec = {"selector": {"run": "other"}, "ports": [{"name": "grpc", "port": 80}]}
     operator.apply({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec})
-    operator("wait", "--for=create", "endpointslices", f"--namespace={namespace}", "--all", "--timeout=30s")
+    operator("wait", "--for=create", "endpointslices", f"--namespace={namespace}", "--all", "--timeout=180s")
     before = operator.json("get", "service", "greetserver", f"--namespace={namespace}")
     operator.apply(pools.pool(namespace))
     _await_conflict(operator, namespace, "Service greetserver")
@@ -205,8 +205,8 @@ def test_lookaside_stays_within_the_namespaces_quota(operator: Kubectl, namespac
     operator("wait", "--for=jsonpath={.status.hard.pods}=1", "quota/few", f"--namespace={namespace}")
     operator.apply(pools.pool(namespace, lookaside={"replicas": 100}))
     lookaside = ("deployment/greetserver-lookaside", f"--namespace={namespace}")
-    operator("wait", "--for=create", *lookaside, "--timeout=60s")
-    operator("wait", "--for=condition=ReplicaFailure", *lookaside, "--timeout=60s")
+    operator("wait", "--for=create", *lookaside, "--timeout=180s")
+    operator("wait", "--for=condition=ReplicaFailure", *lookaside, "--timeout=180s")
     assert len(operator.json("get", "pods", f"--namespace={namespace}")["items"]) <= 1
 
 

@@ -26,7 +26,7 @@ def keep(item: pytest.Item) -> str:
     try:
         there = kubectl("get", "namespaces", "--output=name", "--request-timeout=10s").stdout.split()
         names = [deploy.OPERATOR_NAMESPACE, *concerned(there, repr(fixtures))]
-        kubectl("cluster-info", "dump", f"--namespaces={','.join(names)}", f"--output-directory={folder}", timeout=60)
+        kubectl("cluster-info", "dump", f"--namespaces={','.join(names)}", f"--output-directory={folder}", timeout=180)
     except (KubectlError, subprocess.TimeoutExpired) as error:
         return f"not everything could be kept: {error}"
     return f"logs and events of {', '.join(names)} are in {folder.relative_to(deploy.REPOSITORY)}/"

@@ -178,11 +178,11 @@ def test_api_server_is_away(cluster: Cluster, operator: Kubectl, pool: str) -> N
             time.sleep(20)
             processes.kill_pod(cluster, killed)
             time.sleep(40)
-        eventually("the API server answers", lambda: not cluster.problems(), timeout=120)
+        eventually("the API server answers", lambda: not cluster.problems(), timeout=300)
         pools.scale(operator, pool, 4)
         pools.wait_for_count(operator, pool, 4)
         for load in loads:
-            eventually("the new pod is called", lambda load=load: len(load.called()) == 4, timeout=90)  # type: ignore[misc]
+            eventually("the new pod is called", lambda load=load: len(load.called()) == 4)  # type: ignore[misc]
         _all_answered(*loads)
     nodes.wait_well(cluster, operator)
 
@@ -198,7 +198,7 @@ def test_lookaside_is_away(operator: Kubectl, pool: str) -> None:
         pools.scale(operator, pool, 4)
         pools.wait_for_count(operator, pool, 4)
         for load in loads:
-            eventually("the new pod is called", lambda load=load: len(load.called()) == 4, timeout=90)  # type: ignore[misc]
+            eventually("the new pod is called", lambda load=load: len(load.called()) == 4)  # type: ignore[misc]
         _all_answered(*loads)
 
 

@@ -105,7 +105,7 @@ def test_gateway_started_before_its_pool(operator: Kubectl, stage: str) -> None:
 
 def _wait_answered(kubectl: Kubectl, namespace: str) -> None:
     """Until the gateway has each of the three pods answer, and no call fails."""
-    eventually("every pod answers", lambda: _all_answered(traffic.calls(kubectl, namespace, 12)), timeout=90, every=1)
+    eventually("every pod answers", lambda: _all_answered(traffic.calls(kubectl, namespace, 12)), every=1)
 
 
 def _all_answered(summary: traffic.Summary) -> traffic.Summary | None:

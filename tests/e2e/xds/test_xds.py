@@ -45,4 +45,4 @@ def test_no_backends_and_back(operator: Kubectl, home: str) -> None:
 
 
 def _wait_answered(kubectl: Kubectl, namespace: str) -> None:
-    eventually("every pod answers", lambda: traffic.answering(kubectl, namespace) == 3, timeout=90, every=1)
+    eventually("every pod answers", lambda: traffic.answering(kubectl, namespace) == 3, every=1)

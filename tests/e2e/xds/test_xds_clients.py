@@ -41,13 +41,24 @@ def test_go_and_envoy_follow_the_pool(operator: Kubectl, envoy: str, go_client: 
     for summary in summaries:
         assert summary.failed == 0, summary.errors
         assert len(summary.pods) == 9
-    with xds_clients.load_by_go(operator, envoy, go_client, rate=50, calls=400) as load:
-        assert load.summary().failed == 0
-        # The first calls go to whichever pod is connected first.
-        _even(sum((interval.pods for interval in load.intervals(0)[3:]), Counter()))
+    with xds_clients.load_by_go(operator, envoy, go_client, rate=50) as load:
+        intervals = eventually("calls to all pods for five intervals", lambda: _connected(load, count=5))
+        assert load.stop().failed == 0
+        _even(sum((interval.pods for interval in intervals), Counter()))
     summary = traffic.calls(operator, envoy, 300, url=ENVOY)
     assert summary.failed == 0, summary.errors
     _even(summary.pods)
+
+
+def _connected(load: traffic.Load, count: int) -> list[traffic.Interval]:
+    """``count`` intervals after the first one in which all pods were called; empty until there are as many.
+
+    Before, calls go to the pods that were connected first.
+    """
+    intervals = load.intervals(0)
+    first = next((n for n, interval in enumerate(intervals, 1) if len(interval.pods) == 3), len(intervals))
+    later = intervals[first : first + count]
+    return later if len(later) == count else []
 
 
 def _even(pods: Mapping[str, int]) -> None:

@@ -55,7 +55,6 @@ def test_secret_that_is_missing_or_broken_is_told(operator: Kubectl, namespace: 
     eventually(
         "the missing Secret is told",
         lambda: f"see that there is a Secret {SECRET} with tls.crt and tls.key" in problem(operator, namespace),
-        timeout=90,
     )
     broken = of_server(authority, namespace)
     broken["data"]["tls.key"] = b64encode(b"no key").decode()
@@ -63,13 +62,13 @@ def test_secret_that_is_missing_or_broken_is_told(operator: Kubectl, namespace: 
     eventually(
         "the broken Secret is told",
         lambda: "tls.crt and tls.key cannot be used" in problem(operator, namespace),
-        timeout=240,
+        timeout=400,
     )
     condition = pools.condition(pools.read(operator, namespace), "LookasideAvailable")
     assert condition["reason"] == "LookasideUnavailable"
     operator.apply(of_server(authority, namespace))
     operator("rollout", "restart", LOOKASIDE, f"--namespace={namespace}")
-    pools.wait_ready(operator, namespace, timeout=240)
+    pools.wait_ready(operator, namespace, timeout=400)
 
 
 def test_calls_by_a_lookaside_that_knows_its_clients(
@@ -82,7 +81,7 @@ def test_calls_by_a_lookaside_that_knows_its_clients(
         pools.backends(namespace),
         pools.pool(namespace, lookaside={"tls": {"secretName": SECRET}}),
     )
-    pools.wait_ready(operator, namespace, timeout=240)
+    pools.wait_ready(operator, namespace, timeout=400)
     xds = {"/etc/xds": "greetserver-xds"}
     env = {"GATEWAY_MODE": "xds", "GRPC_XDS_BOOTSTRAP": "/etc/xds/bootstrap.json"}
     stranger = env | {"GRPC_XDS_BOOTSTRAP": "/etc/xds/bootstrap-without-certificate.json"}
@@ -101,7 +100,7 @@ def test_calls_by_a_lookaside_that_knows_its_clients(
         before = _certificates(operator, namespace)
         operator.apply(of_server(authority, namespace))
         _have_mounts_looked_at(operator, namespace)
-        eventually("the renewed files are mounted", lambda: _certificates(operator, namespace) != before, timeout=180)
+        eventually("the renewed files are mounted", lambda: _certificates(operator, namespace) != before, timeout=400)
         operator.apply(*gateway(namespace, env, name="later", config_maps=xds, secrets={FOLDER: CLIENT}))
         operator.rollout(namespace, "deployment/later")
         eventually("a later client calls all", lambda: traffic.answering(operator, namespace, url=url("later")) == 3)

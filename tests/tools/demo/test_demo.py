@@ -112,7 +112,7 @@ again.exists() and time.sleep(60)
 again.touch()
 """
     with watched(Kubectl((sys.executable, "-c", program)), "{}", "pods") as seen:
-        eventually("all are seen", lambda: len(seen) == 3, timeout=20)
+        eventually("all are seen", lambda: len(seen) == 3)
     assert list(seen) == ["a=False", "a=True", "b=True"]
     assert seen["a=False"] < seen["a=True"]
 

@@ -67,4 +67,4 @@ def put_ahead(kubectl: Kubectl, namespace: str, pod: str, seconds: int) -> None:
         assert abs(ahead - seconds) < 5, f"the clock of {pod} is {ahead:.0f} s ahead"
         return True
 
-    eventually("the clock is set", is_set, timeout=10)
+    eventually("the clock is set", is_set)

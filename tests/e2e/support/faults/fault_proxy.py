@@ -46,7 +46,7 @@ class FaultProxy:
             self._post("cut")
         try:
             yield all_met
-            eventually("every process has met every rule", all_met, timeout=20)
+            eventually("every process has met every rule", all_met, timeout=60)
         finally:
             self._script(())
 

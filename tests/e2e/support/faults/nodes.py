@@ -88,7 +88,7 @@ def wait_well(cluster: Cluster, kubectl: Kubectl) -> None:
         assert not problems, problems
         return True
 
-    eventually("the cluster is well again", well, timeout=180, every=0.5)
+    eventually("the cluster is well again", well, timeout=400, every=0.5)
     address = kubectl.json("get", "service", "kubernetes")["spec"]["clusterIP"]
     for node in workers(cluster):
         assert _reaches(cluster, node, address), f"{node} does not reach the API server"
@@ -103,8 +103,8 @@ def _idle(kubectl: Kubectl) -> list[str]:
 
 
 def _reaches(cluster: Cluster, node: str, address: str) -> bool:
-    """Within 30 s: the API server takes its address out of the Service while it hangs, and puts it in again."""
+    """Retry for 2 min: the API server takes its address out of the Service while it hangs, and puts it in again."""
     url = f"https://[{address}]/readyz" if ":" in address else f"https://{address}/readyz"
-    patience = "--connect-timeout 2 --retry 30 --retry-all-errors --retry-delay 1 --retry-max-time 30"
+    patience = "--connect-timeout 2 --retry 120 --retry-all-errors --retry-delay 1 --retry-max-time 120"
     script = f"curl --insecure --silent --output /dev/null {patience} {url} && echo reached || true"
     return "reached" in cluster.docker("exec", node, "sh", "-c", script)

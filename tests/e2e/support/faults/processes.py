@@ -54,7 +54,7 @@ def away(cluster: Cluster, program: str) -> Iterator[None]:
         yield
     finally:
         cluster.docker("exec", node, "mv", f"/root/{manifest}", f"{_MANIFESTS}/{manifest}")
-        eventually(f"{program} is back", lambda: _process(cluster, program), timeout=90, every=0.5)
+        eventually(f"{program} is back", lambda: _process(cluster, program), timeout=300, every=0.5)
 
 
 def kill(cluster: Cluster, program: str) -> None:
