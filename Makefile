@@ -46,9 +46,10 @@ test: venv  ## Lint, types, import contracts, unit tests, e2e tests on a real cl
 checks: lint types contracts  ## All that only reads the code
 
 .PHONY: lint
-lint: venv  ## ruff
+lint: venv  ## ruff and codespell
 	@echo "==> lint"
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
+	@$(BIN)/codespell
 
 .PHONY: types
 types: venv  ## mypy --strict
