@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.support import failures, xds_clients
-from tests.e2e.support.namespaces import own_namespace
+from tests.e2e.support.namespaces import temporary_namespace
 from tools.cluster import Cluster, ClusterError, deploy, find, using
 from tools.cluster.kubectl import Kubectl
 
 
 @contextmanager
-def one_at_a_time(what: str = __file__) -> Iterator[None]:
+def exclusively(what: str = __file__) -> Iterator[None]:
     """What several processes of a run want to do to the cluster that they share, one of them does after the other.
 
     ``what`` is a file that stands for it.
@@ -50,7 +50,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Before a failed test is torn down, what it was about is kept."""
     report = yield
     if report.failed and report.when != "teardown":
-        with one_at_a_time():
+        with exclusively():
             report.sections.append(("Kept of the cluster", failures.keep(item)))
     return report
 
@@ -74,9 +74,9 @@ def kubectl(cluster: Cluster) -> Kubectl:
 
 
 @pytest.fixture(scope="session")
-def operator(cluster: Cluster, kubectl: Kubectl) -> Kubectl:
+def kubectl_with_operator(cluster: Cluster, kubectl: Kubectl) -> Kubectl:
     """The operator, running in the cluster from the built image and manifests/operator."""
-    with one_at_a_time():
+    with exclusively():
         deploy.operator(cluster)
     return kubectl
 
@@ -84,7 +84,7 @@ def operator(cluster: Cluster, kubectl: Kubectl) -> Kubectl:
 @pytest.fixture(scope="session")
 def go_client(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The image of an xDS client in Go."""
-    with one_at_a_time(xds_clients.__file__):
+    with exclusively(xds_clients.__file__):
         return xds_clients.go(cluster, tmp_path_factory.mktemp("go"))
 
 
@@ -92,7 +92,7 @@ def go_client(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str
 def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own, held to the restricted Pod Security Standard, deleted at its end."""
     words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
-    with own_namespace(kubectl, words[:40].strip("-")) as name:
+    with temporary_namespace(kubectl, words[:40].strip("-")) as name:
         yield name
 
 

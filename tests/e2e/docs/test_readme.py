@@ -33,25 +33,25 @@ POOL = section(README, "A pool")
 
 
 @pytest.fixture(scope="module")
-def stage(operator: Kubectl) -> Iterator[str]:
+def stage(kubectl_with_operator: Kubectl) -> Iterator[str]:
     """A namespace with greet servers, a gateway in pool mode, and the README's pool."""
     namespace = f"e2e-readme-{uuid4().hex[:6]}"
     folder = deploy.REPOSITORY / "manifests" / "greet" / "4-pool"
-    manifests = deploy.manifests(operator, folder).replace(deploy.STAGES["4-pool"], namespace)
+    manifests = deploy.manifests(kubectl_with_operator, folder).replace(deploy.STAGES["4-pool"], namespace)
     objects = [obj for obj in yaml.safe_load_all(manifests) if obj["kind"] not in ("GrpcBackendPool", "Ingress")]
-    operator("apply", "--server-side", "--filename=-", input=yaml.safe_dump_all(objects))
-    operator("apply", f"--namespace={namespace}", "--filename=-", input=block(POOL, "yaml"))
-    operator.rollout(namespace, SERVER, "deployment/greet-gateway")
+    kubectl_with_operator("apply", "--server-side", "--filename=-", input=yaml.safe_dump_all(objects))
+    kubectl_with_operator("apply", f"--namespace={namespace}", "--filename=-", input=block(POOL, "yaml"))
+    kubectl_with_operator.rollout(namespace, SERVER, "deployment/greet-gateway")
     yield namespace
-    operator("delete", "namespace", namespace, "--wait=false")
+    kubectl_with_operator("delete", "namespace", namespace, "--wait=false")
 
 
 @pytest.fixture
-def namespace(operator: Kubectl, stage: str) -> str:
+def namespace(kubectl_with_operator: Kubectl, stage: str) -> str:
     """The same, with three servers that the status lists, whatever a test before did to it."""
-    pools.scale(operator, stage, 3)
-    pools.wait_ready(operator, stage)
-    pools.wait_for_count(operator, stage, 3)
+    pools.scale(kubectl_with_operator, stage, 3)
+    pools.wait_ready(kubectl_with_operator, stage)
+    pools.wait_for_count(kubectl_with_operator, stage, 3)
     return stage
 
 
@@ -82,69 +82,69 @@ def images_of(objects: str) -> tuple[str, str]:
     return container["image"], lookaside
 
 
-def test_install_takes_the_image_that_is_named(operator: Kubectl, manifests: Path) -> None:
+def test_install_takes_the_image_that_is_named(kubectl_with_operator: Kubectl, manifests: Path) -> None:
     """The README's `images` in the kustomization: the API server takes all, operator and lookaside run that image."""
     file = manifests.parent / links(INSTALL)[0]
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | yaml.safe_load(block(INSTALL, "yaml"))))
     apply = shlex.split(of_kubectl(INSTALL)[0].line.replace("manifests/", f"{manifests}/"))[1:]
     # Forced, for somebody may have changed what is installed by other means; nothing is: it is a dry run.
-    answer = operator(*apply, "--dry-run=server", "--force-conflicts", "--output=yaml").stdout
+    answer = kubectl_with_operator(*apply, "--dry-run=server", "--force-conflicts", "--output=yaml").stdout
     objects = yaml.safe_dump_all(yaml.safe_load(answer)["items"])
     assert images_of(objects) == (IMAGE, IMAGE)
 
 
-def test_stage_takes_the_image_that_is_named(operator: Kubectl, manifests: Path) -> None:
+def test_stage_takes_the_image_that_is_named(kubectl_with_operator: Kubectl, manifests: Path) -> None:
     """So it is with the example's: server and gateway run the README's image."""
     stages = section(README, "The stages")
     (file,) = (manifests.parent / link for link in links(stages) if link.endswith("kustomization.yaml"))
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | yaml.safe_load(block(stages, "yaml"))))
     (apply,) = (command.line.split() for command in of_kubectl(stages))
-    objects = yaml.safe_load_all(operator("kustomize", str(manifests.parent / apply[-1])).stdout)
+    objects = yaml.safe_load_all(kubectl_with_operator("kustomize", str(manifests.parent / apply[-1])).stdout)
     pods = [obj["spec"]["template"]["spec"] for obj in objects if obj["kind"] == "Deployment"]
     assert [pod["containers"][0]["image"] for pod in pods] == ["registry.example.com/backendpool/greet:0.1.0"] * 2
 
 
-def test_overlay_takes_the_image_that_is_named(operator: Kubectl, manifests: Path) -> None:
+def test_overlay_takes_the_image_that_is_named(kubectl_with_operator: Kubectl, manifests: Path) -> None:
     """So it is by the overlay that docs/operations.md shows."""
     overlay = manifests.parent / "mine"
     overlay.mkdir()
     (overlay / "kustomization.yaml").write_text(block(section(OPERATIONS, "From an overlay of yours"), "yaml"))
-    assert images_of(operator("kustomize", str(overlay)).stdout) == (IMAGE, IMAGE)
+    assert images_of(kubectl_with_operator("kustomize", str(overlay)).stdout) == (IMAGE, IMAGE)
 
 
-def test_installed_operator_is_rolled_out(operator: Kubectl) -> None:
+def test_installed_operator_is_rolled_out(kubectl_with_operator: Kubectl) -> None:
     """The command that waits for the operator ends well."""
-    assert "successfully rolled out" in typed(operator, of_kubectl(INSTALL)[1], "default")
+    assert "successfully rolled out" in typed(kubectl_with_operator, of_kubectl(INSTALL)[1], "default")
 
 
 @on_one_stage
-def test_pool_is_shown_as_the_readme_shows_it(operator: Kubectl, namespace: str) -> None:
+def test_pool_is_shown_as_the_readme_shows_it(kubectl_with_operator: Kubectl, namespace: str) -> None:
     """`kubectl wait` succeeds, and the table has the README's columns and, but for its age, its row."""
     wait, get = of_kubectl(POOL)
-    typed(operator, wait, namespace)
-    answer = typed(operator, get, namespace)
+    typed(kubectl_with_operator, wait, namespace)
+    answer = typed(kubectl_with_operator, get, namespace)
     assert columns(answer) == columns(get.answer)
     assert [line.split()[:-1] for line in answer.splitlines()[1:]] == [get.answer.splitlines()[1].split()[:-1]]
 
 
 @on_one_stage
-def test_python_example_greets_by_every_pod(operator: Kubectl, namespace: str) -> None:
+def test_python_example_greets_by_every_pod(kubectl_with_operator: Kubectl, namespace: str) -> None:
     """As a pod of a reader's service account it may watch the pool, and its calls reach all three pods."""
     program = block(section(README, "Use it"), "python").replace("/default/", f"/{namespace}/")
     name = f"client-{uuid4().hex[:6]}"
-    operator.apply(_client(operator, namespace, name, program))
+    kubectl_with_operator.apply(_client(kubectl_with_operator, namespace, name, program))
 
     def over() -> bool:
-        return operator.json("get", "pod", name, f"--namespace={namespace}")["status"]["phase"] in (
+        return kubectl_with_operator.json("get", "pod", name, f"--namespace={namespace}")["status"]["phase"] in (
             "Succeeded",
             "Failed",
         )
 
     eventually("the program ended", over)
-    output = operator("logs", name, f"--namespace={namespace}").stdout
+    output = kubectl_with_operator("logs", name, f"--namespace={namespace}").stdout
     answered = Counter(re.findall(r"^Hello, Ada Lovelace from pod: name\((\S+)\)", output, re.MULTILINE))
     assert answered.total() == 6, output
-    assert set(answered) == server_pods(operator, namespace)
+    assert set(answered) == server_pods(kubectl_with_operator, namespace)
 
 
 def _client(kubectl: Kubectl, namespace: str, name: str, program: str) -> dict[str, Any]:
@@ -163,17 +163,17 @@ def _client(kubectl: Kubectl, namespace: str, name: str, program: str) -> dict[s
 
 
 @on_one_stage
-def test_commands_of_the_operations_guide_work(operator: Kubectl, namespace: str) -> None:
+def test_commands_of_the_operations_guide_work(kubectl_with_operator: Kubectl, namespace: str) -> None:
     """Each kubectl command ends well in a namespace that has the README's pool."""
     for command in of_kubectl(OPERATIONS.read_text()):
         if not command.line.startswith("kubectl apply"):
-            typed(operator, command, namespace)
+            typed(kubectl_with_operator, command, namespace)
 
 
 @on_one_stage
-def test_metrics_are_where_the_operations_guide_says(operator: Kubectl, namespace: str) -> None:
+def test_metrics_are_where_the_operations_guide_says(kubectl_with_operator: Kubectl, namespace: str) -> None:
     """Each program answers on the port named there, with metrics and labels that are in its table."""
-    traffic.calls(operator, namespace, 3)
+    traffic.calls(kubectl_with_operator, namespace, 3)
     for program, place, selector, port in (
         ("Operator", deploy.OPERATOR_NAMESPACE, "app.kubernetes.io/component=operator", 9090),
         ("Lookaside", namespace, pools.LOOKASIDES, 9090),
@@ -181,7 +181,7 @@ def test_metrics_are_where_the_operations_guide_says(operator: Kubectl, namespac
     ):
         rows = table(section(OPERATIONS, program), "metric", "type", "labels", "meaning")
         known = {row["metric"]: set(re.findall(r"\w+", row["labels"])) for row in rows}
-        shown = scraped(operator, place, selector, port)
+        shown = scraped(kubectl_with_operator, place, selector, port)
         assert shown, program
         for name, labels in shown.items():
             assert labels <= known[name], f"{program}: {name}"
@@ -201,31 +201,31 @@ def scraped(kubectl: Kubectl, namespace: str, selector: str, port: int) -> dict[
 
 
 @on_one_stage
-def test_calls_under_way_finish_on_pods_that_go(operator: Kubectl, namespace: str) -> None:
+def test_calls_under_way_finish_on_pods_that_go(kubectl_with_operator: Kubectl, namespace: str) -> None:
     """Two of three pods are removed while each has calls that take two seconds: all are answered."""
     here = f"--namespace={namespace}"
-    operator("set", "env", SERVER, "GREET_DELAY_SECONDS=2", here)
+    kubectl_with_operator("set", "env", SERVER, "GREET_DELAY_SECONDS=2", here)
     try:
-        operator.rollout(namespace, SERVER)
-        pools.wait_for_count(operator, namespace, 3)
-        with traffic.load(operator, namespace, rate=20, seconds=10) as load:
+        kubectl_with_operator.rollout(namespace, SERVER)
+        pools.wait_for_count(kubectl_with_operator, namespace, 3)
+        with traffic.load(kubectl_with_operator, namespace, rate=20, seconds=10) as load:
             time.sleep(4)
-            pools.scale(operator, namespace, 1)
+            pools.scale(kubectl_with_operator, namespace, 1)
             summary = load.summary()
     finally:
-        operator("set", "env", SERVER, "GREET_DELAY_SECONDS-", here)
+        kubectl_with_operator("set", "env", SERVER, "GREET_DELAY_SECONDS-", here)
     assert summary.failed == 0, summary.errors
     assert len(summary.pods) == 3, "the pods that went had no call"
     assert summary.latency_ms["p50"] >= 2000
 
 
 @pytest.mark.xdist_group("stages")
-def test_stages_see_new_pods_as_the_table_says(operator: Kubectl, cluster: Cluster) -> None:
+def test_stages_see_new_pods_as_the_table_says(kubectl_with_operator: Kubectl, cluster: Cluster) -> None:
     """A fourth pod answers where the table says yes, and stays idle where it says no."""
     head = ("stage", "`--mode`", "what happens", "sees new pods")
     rows = table(section(README, "The stages"), *head)
     with ThreadPoolExecutor() as several:
-        seen = list(several.map(lambda name: sees_a_fourth_pod(operator, cluster, name), deploy.STAGES))
+        seen = list(several.map(lambda name: sees_a_fourth_pod(kubectl_with_operator, cluster, name), deploy.STAGES))
     assert seen == [row["sees new pods"].startswith("yes") for row in rows]
 
 

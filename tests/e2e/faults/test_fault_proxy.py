@@ -14,10 +14,10 @@ from datetime import datetime
 
 import pytest
 
-from tests.e2e.support.faults.convergence import Watched, watching
-from tests.e2e.support.faults.fault_proxy import FaultProxy, all_behind
+from tests.e2e.support.faults.convergence import MonitoredPool, monitoring
+from tests.e2e.support.faults.fault_proxy import FaultProxy, all_through_proxy
 from tests.e2e.support.faults.monitored_pool import operators
-from tests.e2e.support.namespaces import own_namespace
+from tests.e2e.support.namespaces import temporary_namespace
 from tools.cluster import deploy
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools
@@ -70,142 +70,147 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def proxy(operator: Kubectl) -> Iterator[FaultProxy]:
+def proxy(kubectl_with_operator: Kubectl) -> Iterator[FaultProxy]:
     """The proxy with all behind it, the operator too; all as it was at the end."""
-    with own_namespace(operator, "faults-proxy") as namespace, all_behind(operator, namespace) as proxy:
+    with (
+        temporary_namespace(kubectl_with_operator, "faults-proxy") as namespace,
+        all_through_proxy(kubectl_with_operator, namespace) as proxy,
+    ):
         yield proxy
 
 
 @pytest.fixture(scope="module")
-def watched(proxy: FaultProxy, operator: Kubectl) -> Iterator[Watched]:
+def monitored(proxy: FaultProxy, kubectl_with_operator: Kubectl) -> Iterator[MonitoredPool]:
     """The pool behind the proxy, with calls on it all the time."""
-    with watching(operator, proxy.namespace, "app=lookaside") as watched:
-        watched.converges(within=60)
-        yield watched
+    with monitoring(kubectl_with_operator, proxy.namespace, "app=lookaside") as monitored:
+        monitored.converges(within=60)
+        yield monitored
 
 
-def test_some_that_last_in_turn(proxy: FaultProxy, watched: Watched) -> None:
+def test_some_that_last_in_turn(proxy: FaultProxy, monitored: MonitoredPool) -> None:
     """A pod is replaced while requests meet one fault after another: `make faults` has all, each by itself."""
-    mark = watched.mark()
+    mark = monitored.mark()
     rules = [rule for fault in ("cut", "500", "403", "410") for rule in WHILE[fault]]
     with proxy.breaking(*(replace(rule, count=1) for rule in rules)):
-        replace_one(watched)
-    watched.ends_well(mark, within=ALL)
+        replace_one(monitored)
+    monitored.recovers(mark, within=ALL)
 
 
-def test_all_in_events_places(proxy: FaultProxy, watched: Watched) -> None:
+def test_all_in_events_places(proxy: FaultProxy, monitored: MonitoredPool) -> None:
     """The events that tell of new pods are lost in one way after another, and all know of them all the same."""
-    mark = watched.mark()
+    mark = monitored.mark()
     with proxy.breaking(*(replace(rule, count=1) for rule in ONCE.values()), cut=False) as all_met:
-        replace_one(watched)
-        eventually("an event was lost in each way", lambda: _tell_something(watched) and all_met(), every=0)
-    watched.ends_well(mark, within=ALL)
+        replace_one(monitored)
+        eventually("an event was lost in each way", lambda: _tell_something(monitored) and all_met(), every=0)
+    monitored.recovers(mark, within=ALL)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("fault", WHILE)
-def test_fault_that_lasts(proxy: FaultProxy, watched: Watched, fault: str) -> None:
+def test_fault_that_lasts(proxy: FaultProxy, monitored: MonitoredPool, fault: str) -> None:
     """A pod is replaced while nothing gets through; after that all is right again, and no call failed."""
-    mark = watched.mark()
+    mark = monitored.mark()
     with proxy.breaking(*WHILE[fault]):
-        replace_one(watched)
-    watched.ends_well(mark, within=ALL)
+        replace_one(monitored)
+    monitored.recovers(mark, within=ALL)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("fault", ONCE)
-def test_fault_in_an_events_place(proxy: FaultProxy, watched: Watched, fault: str) -> None:
+def test_fault_in_an_events_place(proxy: FaultProxy, monitored: MonitoredPool, fault: str) -> None:
     """The events that tell of a new pod are lost, to each of the programs, and all know of it all the same."""
-    mark = watched.mark()
+    mark = monitored.mark()
     with proxy.breaking(ONCE[fault], cut=False):
-        replace_one(watched)
-    watched.ends_well(mark, within=ALL)
+        replace_one(monitored)
+    monitored.recovers(mark, within=ALL)
 
 
 @pytest.mark.faults
-def test_watches_fall_silent(proxy: FaultProxy, watched: Watched) -> None:
+def test_watches_fall_silent(proxy: FaultProxy, monitored: MonitoredPool) -> None:
     """Watches that stay open and carry nothing any more, not even bookmarks, are given up for dead and made anew."""
-    mark = watched.mark()
+    mark = monitored.mark()
     # Not at once: the gateway's falls silent when the operators have something to write.
     for agent in ("lookaside|client", "operator"):
         with proxy.breaking(Rule(Action.STALL, EVENTS, path=LISTS, agent=agent), cut=False):
-            replace_one(watched)
-    watched.ends_well(mark, within=SILENCE + ALL)
+            replace_one(monitored)
+    monitored.recovers(mark, within=SILENCE + ALL)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", REFUSED)
-def test_refusal_that_lasts_is_told_by_the_pool(proxy: FaultProxy, watched: Watched, kind: str) -> None:
+def test_refusal_that_lasts_is_told_by_the_pool(proxy: FaultProxy, monitored: MonitoredPool, kind: str) -> None:
     """What the operator may not see is told by condition and by event until it may see it again."""
     condition, refused, allowed = REFUSED[kind]
-    mark = watched.mark()
+    mark = monitored.mark()
     with proxy.breaking(Rule(Action.REFUSE, status=403, path=f"{kind}$", agent="operator")):
-        eventually("the condition", lambda: _says(watched, condition, refused))
-        told = pools.condition(pools.read(watched.kubectl, watched.namespace), condition)["message"]
+        eventually("the condition", lambda: _says(monitored, condition, refused))
+        told = pools.condition(pools.read(monitored.kubectl, monitored.namespace), condition)["message"]
         assert "403" in told
-        replace_one(watched)
-    eventually("the condition is over", lambda: _says(watched, condition, allowed), timeout=ALL)
-    eventually("events of both", lambda: _told(watched, mark.time) >= {refused[1], allowed[1]})
-    watched.ends_well(mark, within=ALL)
+        replace_one(monitored)
+    eventually("the condition is over", lambda: _says(monitored, condition, allowed), timeout=ALL)
+    eventually("events of both", lambda: _told(monitored, mark.time) >= {refused[1], allowed[1]})
+    monitored.recovers(mark, within=ALL)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("status", [401, 403])
-def test_refusal_is_seen_and_said_once(proxy: FaultProxy, watched: Watched, status: int) -> None:
+def test_refusal_is_seen_and_said_once(proxy: FaultProxy, monitored: MonitoredPool, status: int) -> None:
     """A refusal in mid-life is counted, said in one line for each kind, and ends nothing; no call fails."""
-    restarts = operator_restarts(watched.kubectl)
-    _tell_something(watched)
-    eventually("what was refused before is over", lambda: _watches_slices(watched), timeout=ALL)
-    mark = watched.mark()
+    restarts = operator_restarts(monitored.kubectl)
+    _tell_something(monitored)
+    eventually("what was refused before is over", lambda: _watches_slices(monitored), timeout=ALL)
+    mark = monitored.mark()
     with proxy.breaking(Rule(Action.REFUSE, status=status)):
         time.sleep(6)
-    watched.ends_well(mark, within=ALL)
+    monitored.recovers(mark, within=ALL)
     error = {401: "Unauthorized", 403: "Forbidden"}[status]
-    words = f"endpointslices cannot be watched, trying again: {status} {error}"
-    said = [line for log in operator_logs(watched.kubectl, mark.time) for line in log if words in line]
+    words = f"endpointslices cannot be monitored, trying again: {status} {error}"
+    said = [line for log in operator_logs(monitored.kubectl, mark.time) for line in log if words in line]
     assert 1 <= len(said) <= 2, "once for each of the two operators\n" + "\n".join(said)
-    assert any(count(text, f'error="{error}",resource="endpointslices"') for text in operator_metrics(watched.kubectl))
-    assert operator_restarts(watched.kubectl) == restarts
+    assert any(
+        count(text, f'error="{error}",resource="endpointslices"') for text in operator_metrics(monitored.kubectl)
+    )
+    assert operator_restarts(monitored.kubectl) == restarts
 
 
-def _tell_something(watched: Watched) -> bool:
+def _tell_something(monitored: MonitoredPool) -> bool:
     """Have an event on the pool and on its slices."""
     label = f"--overwrite=true faults={time.monotonic()}".split()
     for kind in ("gbp", "endpointslices"):
-        watched.kubectl("label", kind, "--all", *label, f"--namespace={watched.namespace}")
+        monitored.kubectl("label", kind, "--all", *label, f"--namespace={monitored.namespace}")
     return True
 
 
-def _watches_slices(watched: Watched) -> bool:
+def _watches_slices(monitored: MonitoredPool) -> bool:
     """Whether no operator has an outage at hand, in which a refusal of before would not be told once more."""
-    for log in operator_logs(watched.kubectl):
-        told = [line for line in log if "endpointslices cannot be watched" in line or _OVER in line]
+    for log in operator_logs(monitored.kubectl):
+        told = [line for line in log if "endpointslices cannot be monitored" in line or _OVER in line]
         assert not told or _OVER in told[-1], told[-1]
     return True
 
 
-def _says(watched: Watched, kind: str, wanted: tuple[str, str]) -> bool:
+def _says(monitored: MonitoredPool, kind: str, wanted: tuple[str, str]) -> bool:
     """Whether a condition has this status and this reason."""
-    condition = pools.condition(pools.read(watched.kubectl, watched.namespace), kind)
+    condition = pools.condition(pools.read(monitored.kubectl, monitored.namespace), kind)
     assert (condition["status"], condition["reason"]) == wanted, condition
     return True
 
 
-def _told(watched: Watched, since: float) -> set[str]:
+def _told(monitored: MonitoredPool, since: float) -> set[str]:
     """The reasons of the events since a unix time."""
-    here = (f"--namespace={watched.namespace}", "--field-selector=regarding.kind=GrpcBackendPool")
-    events = watched.kubectl.json("get", "events.v1.events.k8s.io", *here)["items"]
+    here = (f"--namespace={monitored.namespace}", "--field-selector=regarding.kind=GrpcBackendPool")
+    events = monitored.kubectl.json("get", "events.v1.events.k8s.io", *here)["items"]
     return {e["reason"] for e in events if datetime.fromisoformat(e["eventTime"]).timestamp() > since}
 
 
-def replace_one(watched: Watched) -> bool:
+def replace_one(monitored: MonitoredPool) -> bool:
     """Delete a pod, and wait until another is ready in its place; true, to go on from."""
-    before = pools.ready_pods_by_name(watched.kubectl, watched.namespace)
+    before = pools.ready_pods_by_name(monitored.kubectl, monitored.namespace)
     gone = min(before)
-    watched.kubectl("delete", "pod", gone, f"--namespace={watched.namespace}", "--wait=false")
+    monitored.kubectl("delete", "pod", gone, f"--namespace={monitored.namespace}", "--wait=false")
 
     def replaced() -> bool:
-        now = pools.ready_pods_by_name(watched.kubectl, watched.namespace)
+        now = pools.ready_pods_by_name(monitored.kubectl, monitored.namespace)
         return gone not in now and len(now) == len(before)
 
     return eventually("another pod is ready", replaced)

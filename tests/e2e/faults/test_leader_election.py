@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from tests.e2e.support import audit_log
-from tests.e2e.support.namespaces import own_namespace
+from tests.e2e.support.namespaces import temporary_namespace
 from tools.cluster import Cluster, deploy
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools
@@ -30,21 +30,21 @@ def begun() -> float:
 
 
 @pytest.fixture(scope="module")
-def home(operator: Kubectl, begun: float) -> Iterator[str]:
+def shared_namespace(kubectl_with_operator: Kubectl, begun: float) -> Iterator[str]:
     """A namespace with two backends and a pool over them, ready."""
-    with own_namespace(operator, "two-replicas") as namespace:
-        operator.apply(pools.backends(namespace, 2), pools.pool(namespace, lookaside={"replicas": 0}))
-        pools.wait_ready(operator, namespace)
-        pools.wait_for_count(operator, namespace, 2)
+    with temporary_namespace(kubectl_with_operator, "two-replicas") as namespace:
+        kubectl_with_operator.apply(pools.backends(namespace, 2), pools.pool(namespace, lookaside={"replicas": 0}))
+        pools.wait_ready(kubectl_with_operator, namespace)
+        pools.wait_for_count(kubectl_with_operator, namespace, 2)
         yield namespace
 
 
 @pytest.fixture
-def shop(operator: Kubectl, home: str) -> Iterator[str]:
+def pool_with_backends(kubectl_with_operator: Kubectl, shared_namespace: str) -> Iterator[str]:
     """That namespace; both operators are up at the beginning and at the end."""
-    operator.rollout(deploy.OPERATOR_NAMESPACE, "deployment/backendpool-operator")
-    yield home
-    operator.rollout(deploy.OPERATOR_NAMESPACE, "deployment/backendpool-operator")
+    kubectl_with_operator.rollout(deploy.OPERATOR_NAMESPACE, "deployment/backendpool-operator")
+    yield shared_namespace
+    kubectl_with_operator.rollout(deploy.OPERATOR_NAMESPACE, "deployment/backendpool-operator")
 
 
 def one_more(kubectl: Kubectl, namespace: str) -> None:
@@ -76,49 +76,59 @@ def successor(kubectl: Kubectl, old: str, timeout: float) -> str:
     return eventually(f"another leader than {old}", another, timeout, 0.1)
 
 
-def test_leader_asked_to_stop_hands_over(cluster: Cluster, operator: Kubectl, shop: str) -> None:
+def test_leader_asked_to_stop_hands_over(
+    cluster: Cluster, kubectl_with_operator: Kubectl, pool_with_backends: str
+) -> None:
     """SIGTERM gives the Lease back, and the standby leads within a second of the signal."""
-    old, other = leader(operator), standby(operator)
-    signalled = signal(cluster, operator, "TERM")
-    assert successor(operator, old, timeout=60) == other
+    old, other = leader(kubectl_with_operator), standby(kubectl_with_operator)
+    signalled = signal(cluster, kubectl_with_operator, "TERM")
+    assert successor(kubectl_with_operator, old, timeout=60) == other
     took = _first_by(cluster, other, signalled).answered - signalled
     print(f"{took:.2f} s from SIGTERM to the next leader")
     assert took < 1
-    one_more(operator, shop)
+    one_more(kubectl_with_operator, pool_with_backends)
 
 
-def test_dead_leader_is_succeeded_within_the_lease(cluster: Cluster, operator: Kubectl, shop: str) -> None:
+def test_dead_leader_is_succeeded_within_the_lease(
+    cluster: Cluster, kubectl_with_operator: Kubectl, pool_with_backends: str
+) -> None:
     """kill -9: the standby takes over when the Lease ends, by what it knows and without a list, and nothing is lost."""
-    old, other, before = leader(operator), standby(operator), pools.read(operator, shop)["status"]
-    listed, renewing = lists(operator, other), time.time() - LEASE_SECONDS
-    killed = signal(cluster, operator, "KILL")
-    assert successor(operator, old, timeout=LEASE_SECONDS + 60) == other
+    old, other, before = (
+        leader(kubectl_with_operator),
+        standby(kubectl_with_operator),
+        pools.read(kubectl_with_operator, pool_with_backends)["status"],
+    )
+    listed, renewing = lists(kubectl_with_operator, other), time.time() - LEASE_SECONDS
+    killed = signal(cluster, kubectl_with_operator, "KILL")
+    assert successor(kubectl_with_operator, old, timeout=LEASE_SECONDS + 60) == other
     renewed = max(w.received for w in audit_log.lease_writes(cluster, renewing) if w.instance.startswith(f"{old}_"))
     took = _first_by(cluster, other, killed).answered - renewed
     print(f"{took:.2f} s from the last renewal to the next leader")
     assert LEASE_SECONDS <= took < LEASE_SECONDS + SLACK
-    assert pools.read(operator, shop)["status"] == before
-    one_more(operator, shop)
-    assert lists(operator, other) == listed
+    assert pools.read(kubectl_with_operator, pool_with_backends)["status"] == before
+    one_more(kubectl_with_operator, pool_with_backends)
+    assert lists(kubectl_with_operator, other) == listed
 
 
-def test_paused_leader_never_writes_again(cluster: Cluster, operator: Kubectl, shop: str) -> None:
+def test_paused_leader_never_writes_again(
+    cluster: Cluster, kubectl_with_operator: Kubectl, pool_with_backends: str
+) -> None:
     """SIGSTOP past the Lease, then SIGCONT: it ends without a write, and the other has written meanwhile."""
-    old, other = leader(operator), standby(operator)
-    node, process = _process(cluster, operator)
+    old, other = leader(kubectl_with_operator), standby(kubectl_with_operator)
+    node, process = _process(cluster, kubectl_with_operator)
     _signal(cluster, node, process, "STOP")
     try:
-        assert successor(operator, old, timeout=LEASE_SECONDS + 60) == other
-        one_more(operator, shop)
+        assert successor(kubectl_with_operator, old, timeout=LEASE_SECONDS + 60) == other
+        one_more(kubectl_with_operator, pool_with_backends)
     finally:
         resumed = _signal(cluster, node, process, "CONT")
-    one_more(operator, shop)
+    one_more(kubectl_with_operator, pool_with_backends)
     written = audit_log.operator_writes(cluster, resumed)
     assert {write.instance.partition("_")[0] for write in written} == {other}
-    assert leader(operator) == other
+    assert leader(kubectl_with_operator) == other
 
 
-@pytest.mark.usefixtures("shop")
+@pytest.mark.usefixtures("pool_with_backends")
 def test_there_were_never_two_writers(cluster: Cluster, begun: float) -> None:
     """Whatever it wrote in the time of these tests, a writer was done before another began, and never began again."""
     writes = audit_log.operator_writes(cluster, begun)
@@ -132,12 +142,12 @@ def test_there_were_never_two_writers(cluster: Cluster, begun: float) -> None:
     assert len(turns) == len(set(turns)), f"a former leader wrote again: {turns}"
 
 
-@pytest.mark.usefixtures("shop")
-def test_drains_take_one_operator_at_a_time(operator: Kubectl) -> None:
+@pytest.mark.usefixtures("pool_with_backends")
+def test_drains_take_one_operator_at_a_time(kubectl_with_operator: Kubectl) -> None:
     """The budget knows both operators, and lets one of them go."""
 
     def allowed() -> tuple[int, int]:
-        status = operator.json("get", "poddisruptionbudget", "backendpool-operator", HERE)["status"]
+        status = kubectl_with_operator.json("get", "poddisruptionbudget", "backendpool-operator", HERE)["status"]
         return status["expectedPods"], status["disruptionsAllowed"]
 
     eventually("one of two may go", lambda: allowed() == (2, 1))

@@ -17,13 +17,13 @@ REPLICAS = 2
 LOOKASIDES = "app.kubernetes.io/component=lookaside"
 
 
-def test_thirty_pools_start_at_once(operator: Kubectl, namespace: str) -> None:
+def test_thirty_pools_start_at_once(kubectl_with_operator: Kubectl, namespace: str) -> None:
     """Every replica of thirty lookasides becomes available, and none is restarted on the way."""
     begun = time.monotonic()
-    operator.apply(*(pools.pool(namespace, f"pool-{number:02d}") for number in range(POOLS)))
+    kubectl_with_operator.apply(*(pools.pool(namespace, f"pool-{number:02d}") for number in range(POOLS)))
 
     def all_available() -> bool:
-        found = operator.json(
+        found = kubectl_with_operator.json(
             "get", "deployments", f"--namespace={namespace}", "--selector=app.kubernetes.io/component=lookaside"
         )
         available = [deployment["status"].get("availableReplicas", 0) for deployment in found["items"]]
@@ -32,7 +32,7 @@ def test_thirty_pools_start_at_once(operator: Kubectl, namespace: str) -> None:
 
     eventually("all lookasides are available", all_available, timeout=900, every=2)
     print(f"{POOLS * REPLICAS} lookaside pods are available after {time.monotonic() - begun:.0f} s")
-    assert _restarts(operator.reader.pods(namespace, pools.LOOKASIDES)) == {}
+    assert _restarts(kubectl_with_operator.reader.pods(namespace, pools.LOOKASIDES)) == {}
 
 
 def _restarts(found: list[dict[str, Any]]) -> dict[str, int]:

@@ -34,46 +34,52 @@ def admitted(kubectl: Kubectl, pod: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("folder", INSTALLABLE)
-def test_pods_meet_the_restricted_standard(operator: Kubectl, namespace: str, folder: str) -> None:
+def test_pods_meet_the_restricted_standard(kubectl_with_operator: Kubectl, namespace: str, folder: str) -> None:
     """Each pod of the manifests is let in where the restricted Pod Security Standard is enforced, as it is at home."""
-    objects = rendered(operator, MANIFESTS / folder)
+    objects = rendered(kubectl_with_operator, MANIFESTS / folder)
     (home,) = (obj["metadata"] for obj in objects if obj["kind"] == "Namespace")
     assert home["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     deployments = [obj for obj in objects if obj["kind"] == "Deployment"]
     assert deployments
     for deployment in deployments:
-        assert admitted(operator, pod_of(deployment, namespace)) == ""
+        assert admitted(kubectl_with_operator, pod_of(deployment, namespace)) == ""
 
 
-def test_lookaside_meets_the_restricted_standard(operator: Kubectl, namespace: str) -> None:
+def test_lookaside_meets_the_restricted_standard(kubectl_with_operator: Kubectl, namespace: str) -> None:
     """It runs where the standard is enforced; a pod that asks for a little more is refused there."""
-    operator.apply(pools.pool(namespace))
-    operator("wait", "--for=create", "deployment/greetserver-lookaside", f"--namespace={namespace}", "--timeout=180s")
-    operator.rollout(namespace, "deployment/greetserver-lookaside")
-    deployment = operator.json("get", "deployment", "greetserver-lookaside", f"--namespace={namespace}")
+    kubectl_with_operator.apply(pools.pool(namespace))
+    kubectl_with_operator(
+        "wait", "--for=create", "deployment/greetserver-lookaside", f"--namespace={namespace}", "--timeout=180s"
+    )
+    kubectl_with_operator.rollout(namespace, "deployment/greetserver-lookaside")
+    deployment = kubectl_with_operator.json("get", "deployment", "greetserver-lookaside", f"--namespace={namespace}")
     pod = pod_of(deployment, namespace)
-    assert admitted(operator, pod) == ""
+    assert admitted(kubectl_with_operator, pod) == ""
     pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
-    assert "violates PodSecurity" in admitted(operator, pod)
+    assert "violates PodSecurity" in admitted(kubectl_with_operator, pod)
 
 
-def test_network_policy_selects_the_operators(operator: Kubectl) -> None:
+def test_network_policy_selects_the_operators(kubectl_with_operator: Kubectl) -> None:
     """The policy is there, and its pods are the operator's, with the port that it opens."""
-    _check_policy(operator, deploy.OPERATOR_NAMESPACE, "backendpool-operator", "deployment/backendpool-operator")
+    _check_policy(
+        kubectl_with_operator, deploy.OPERATOR_NAMESPACE, "backendpool-operator", "deployment/backendpool-operator"
+    )
 
 
-def test_network_policy_selects_the_lookasides(operator: Kubectl, namespace: str) -> None:
+def test_network_policy_selects_the_lookasides(kubectl_with_operator: Kubectl, namespace: str) -> None:
     """One policy finds the lookasides of all pools, whatever port they serve on, and no backend."""
-    operator("apply", f"--namespace={namespace}", f"--kustomize={MANIFESTS / 'lookaside'}")
+    kubectl_with_operator("apply", f"--namespace={namespace}", f"--kustomize={MANIFESTS / 'lookaside'}")
     two = ("greetserver", "other")
-    operator.apply(
+    kubectl_with_operator.apply(
         pools.backends(namespace, 1),
         pools.pool(namespace, lookaside={"replicas": 1}),
         pools.pool(namespace, "other", lookaside={"replicas": 1, "port": 6000}),
     )
     for name in two:
-        pools.wait_ready(operator, namespace, name)
-    _check_policy(operator, namespace, "backendpool-lookaside", *(f"deployment/{name}-lookaside" for name in two))
+        pools.wait_ready(kubectl_with_operator, namespace, name)
+    _check_policy(
+        kubectl_with_operator, namespace, "backendpool-lookaside", *(f"deployment/{name}-lookaside" for name in two)
+    )
 
 
 def _check_policy(kubectl: Kubectl, namespace: str, name: str, *deployments: str) -> None:

@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from tests.e2e.support.namespaces import own_namespace
+from tests.e2e.support.namespaces import temporary_namespace
 from tests.e2e.support.permissions import flat, rights
 from tools.cluster import deploy
 from tools.cluster.kubectl import Kubectl, eventually
@@ -32,39 +32,43 @@ pytestmark = pytest.mark.alone
 class Confined:
     """An operator in a namespace of its own, that serves two namespaces and not another."""
 
-    home: str
+    operator_namespace: str
     served: tuple[str, str]
     other: str
 
     @property
     def user(self) -> str:
-        return f"system:serviceaccount:{self.home}:backendpool-operator"
+        return f"system:serviceaccount:{self.operator_namespace}:backendpool-operator"
 
 
 @pytest.fixture(scope="module")
-def confined(operator: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Confined]:
+def confined(kubectl_with_operator: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Confined]:
     """The operator from manifests/operator/namespaced, while the one for all namespaces is scaled to nothing."""
     system = f"--namespace={deploy.OPERATOR_NAMESPACE}"
-    replicas = operator.json("get", OPERATOR, system)["spec"]["replicas"]
-    _stop(operator, deploy.OPERATOR_NAMESPACE)
-    home = f"e2e-operator-{uuid4().hex[:6]}"
+    replicas = kubectl_with_operator.json("get", OPERATOR, system)["spec"]["replicas"]
+    _stop(kubectl_with_operator, deploy.OPERATOR_NAMESPACE)
+    operator_namespace = f"e2e-operator-{uuid4().hex[:6]}"
     with ExitStack() as stack:
-        stack.callback(operator.rollout, deploy.OPERATOR_NAMESPACE, OPERATOR)
-        stack.callback(operator, "scale", OPERATOR, f"--replicas={replicas}", system)
-        one, two, other = (stack.enter_context(own_namespace(operator, word)) for word in ("one", "two", "other"))
+        stack.callback(kubectl_with_operator.rollout, deploy.OPERATOR_NAMESPACE, OPERATOR)
+        stack.callback(kubectl_with_operator, "scale", OPERATOR, f"--replicas={replicas}", system)
+        one, two, other = (
+            stack.enter_context(temporary_namespace(kubectl_with_operator, word)) for word in ("one", "two", "other")
+        )
         overlay = _overlay(tmp_path_factory.mktemp("manifests"), (one, two))
-        text = deploy.manifests(operator, overlay).replace(deploy.OPERATOR_NAMESPACE, home)
-        stack.callback(operator, "delete", "namespace", home, "--wait=false", "--ignore-not-found")
-        operator("apply", "--server-side", "--filename=-", input=text)
+        text = deploy.manifests(kubectl_with_operator, overlay).replace(deploy.OPERATOR_NAMESPACE, operator_namespace)
+        stack.callback(
+            kubectl_with_operator, "delete", "namespace", operator_namespace, "--wait=false", "--ignore-not-found"
+        )
+        kubectl_with_operator("apply", "--server-side", "--filename=-", input=text)
         # Before the other is back: two operators with a Lease each would both serve these pools.
-        stack.callback(_stop, operator, home)
-        operator.rollout(home, OPERATOR)
-        yield Confined(home, (one, two), other)
+        stack.callback(_stop, kubectl_with_operator, operator_namespace)
+        kubectl_with_operator.rollout(operator_namespace, OPERATOR)
+        yield Confined(operator_namespace, (one, two), other)
 
 
-def _stop(kubectl: Kubectl, home: str) -> None:
+def _stop(kubectl: Kubectl, operator_namespace: str) -> None:
     """Have no operator run in its namespace."""
-    here = f"--namespace={home}"
+    here = f"--namespace={operator_namespace}"
     kubectl("scale", OPERATOR, "--replicas=0", here)
     kubectl("wait", "--for=delete", "pod", "--selector=app.kubernetes.io/component=operator", here)
 
@@ -89,28 +93,33 @@ def _replace(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
-def test_confined_operator_has_rights_where_it_serves_alone(operator: Kubectl, confined: Confined) -> None:
+def test_confined_operator_has_rights_where_it_serves_alone(kubectl_with_operator: Kubectl, confined: Confined) -> None:
     """Where it serves, those of the shared list; at home, those on its Lease; elsewhere and over all, none."""
     role = deploy.REPOSITORY / "manifests" / "operator" / "rights" / "role.yaml"
     granted = flat(next(yaml.safe_load_all(role.read_text(encoding="utf-8")))["rules"])
-    assert [rights(operator, confined.user, namespace) for namespace in confined.served] == [granted, granted]
-    assert {resource for _, resource, _, _ in rights(operator, confined.user, confined.home)} == {"leases"}
-    assert rights(operator, confined.user, confined.other) == set()
+    assert [rights(kubectl_with_operator, confined.user, namespace) for namespace in confined.served] == [
+        granted,
+        granted,
+    ]
+    assert {
+        resource for _, resource, _, _ in rights(kubectl_with_operator, confined.user, confined.operator_namespace)
+    } == {"leases"}
+    assert rights(kubectl_with_operator, confined.user, confined.other) == set()
     for verb, kind in product(("list", "watch"), ("gbp", "services", "namespaces", "customresourcedefinitions")):
         asked = ("auth", "can-i", verb, kind, "--all-namespaces", f"--as={confined.user}")
-        assert operator(*asked, check=False).stdout == "no\n"
+        assert kubectl_with_operator(*asked, check=False).stdout == "no\n"
 
 
-def test_confined_operator_lacks_no_right(operator: Kubectl, confined: Confined) -> None:
+def test_confined_operator_lacks_no_right(kubectl_with_operator: Kubectl, confined: Confined) -> None:
     """In both namespaces a pool comes up, is kept so and told of, within those rights, and nothing was refused."""
     for namespace in confined.served:
         pool = pools.pool(namespace, readers=[{"serviceAccount": "gateway"}])
-        operator.apply(pools.backends(namespace, 2), pool)
+        kubectl_with_operator.apply(pools.backends(namespace, 2), pool)
     for namespace in confined.served:
-        pools.wait_ready(operator, namespace)
-        pools.wait_for_count(operator, namespace, 2)
-        _is_kept_as_it_is(operator, namespace)
-    log = _log(operator, confined)
+        pools.wait_ready(kubectl_with_operator, namespace)
+        pools.wait_for_count(kubectl_with_operator, namespace, 2)
+        _is_kept_as_it_is(kubectl_with_operator, namespace)
+    log = _log(kubectl_with_operator, confined)
     assert "pools known" in log
     assert "orbidden" not in log
 
@@ -125,21 +134,23 @@ def _is_kept_as_it_is(kubectl: Kubectl, namespace: str) -> None:
     kubectl("wait", "--for=delete", "deployment/greetserver-lookaside", here, "--timeout=180s")
 
 
-def test_confined_operator_serves_no_other_namespace(operator: Kubectl, confined: Confined) -> None:
+def test_confined_operator_serves_no_other_namespace(kubectl_with_operator: Kubectl, confined: Confined) -> None:
     """A pool elsewhere stays as its author wrote it."""
-    operator.apply(pools.pool(confined.other))
-    _are_served(operator, confined.served, "later")
-    assert "status" not in pools.read(operator, confined.other)
-    assert operator.json("get", "services", f"--namespace={confined.other}")["items"] == []
+    kubectl_with_operator.apply(pools.pool(confined.other))
+    _are_served(kubectl_with_operator, confined.served, "later")
+    assert "status" not in pools.read(kubectl_with_operator, confined.other)
+    assert kubectl_with_operator.json("get", "services", f"--namespace={confined.other}")["items"] == []
 
 
-def test_confined_operator_is_held_up_by_no_namespace(operator: Kubectl, confined: Confined) -> None:
+def test_confined_operator_is_held_up_by_no_namespace(kubectl_with_operator: Kubectl, confined: Confined) -> None:
     """With a namespace in its list that it may not read it becomes ready, says so, and serves both others."""
     listed = ",".join((confined.served[0], confined.other, confined.served[1]))
-    operator("set", "env", OPERATOR, f"WATCH_NAMESPACES={listed}", f"--namespace={confined.home}")
-    operator.rollout(confined.home, OPERATOR)
-    _are_served(operator, confined.served, "latest")
-    assert "endpointslices cannot be watched, trying again: 403" in _log(operator, confined)
+    kubectl_with_operator(
+        "set", "env", OPERATOR, f"WATCH_NAMESPACES={listed}", f"--namespace={confined.operator_namespace}"
+    )
+    kubectl_with_operator.rollout(confined.operator_namespace, OPERATOR)
+    _are_served(kubectl_with_operator, confined.served, "latest")
+    assert "endpointslices cannot be watched, trying again: 403" in _log(kubectl_with_operator, confined)
 
 
 def _are_served(kubectl: Kubectl, namespaces: Sequence[str], name: str) -> None:
@@ -149,4 +160,4 @@ def _are_served(kubectl: Kubectl, namespaces: Sequence[str], name: str) -> None:
 
 
 def _log(kubectl: Kubectl, confined: Confined) -> str:
-    return kubectl("logs", OPERATOR, f"--namespace={confined.home}", "--all-pods", "--tail=-1").stdout
+    return kubectl("logs", OPERATOR, f"--namespace={confined.operator_namespace}", "--all-pods", "--tail=-1").stdout

@@ -17,26 +17,36 @@ LOOKASIDE = "deployment/greetserver-lookaside"
 
 
 @pytest.fixture
-def one_pool(operator: Kubectl, namespace: str) -> Iterator[str]:
+def one_pool(kubectl_with_operator: Kubectl, namespace: str) -> Iterator[str]:
     """A namespace with a pool; at the end no operator has been restarted, and a pool that is made then is served."""
-    before = _restarts(operator)
-    operator.apply(pools.backends(namespace, replicas=1), pools.pool(namespace))
-    pools.wait_ready(operator, namespace)
+    before = _restarts(kubectl_with_operator)
+    kubectl_with_operator.apply(pools.backends(namespace, replicas=1), pools.pool(namespace))
+    pools.wait_ready(kubectl_with_operator, namespace)
     yield namespace
-    operator.apply(pools.pool(namespace, "other"))
-    pools.wait_ready(operator, namespace, "other")
-    assert {name: count for name, count in _restarts(operator).items() if count > before.get(name, 0)} == {}
+    kubectl_with_operator.apply(pools.pool(namespace, "other"))
+    pools.wait_ready(kubectl_with_operator, namespace, "other")
+    assert {
+        name: count for name, count in _restarts(kubectl_with_operator).items() if count > before.get(name, 0)
+    } == {}
 
 
 @pytest.mark.parametrize("amount", ["1e1000000", "1e-1000000", "100u"])
-def test_amount_that_somebody_else_wrote_is_put_right(operator: Kubectl, one_pool: str, amount: str) -> None:
+def test_amount_that_somebody_else_wrote_is_put_right(
+    kubectl_with_operator: Kubectl, one_pool: str, amount: str
+) -> None:
     """Whatever number the API server takes for what a lookaside asks for, the pool's own comes back."""
     requests = {"requests": {"cpu": amount}}
     container = {"name": "lookaside", "resources": requests}
-    _patch(operator, one_pool, LOOKASIDE, "strategic", {"spec": {"template": {"spec": {"containers": [container]}}}})
+    _patch(
+        kubectl_with_operator,
+        one_pool,
+        LOOKASIDE,
+        "strategic",
+        {"spec": {"template": {"spec": {"containers": [container]}}}},
+    )
 
     def repaired() -> bool:
-        found = operator.json("get", LOOKASIDE, f"--namespace={one_pool}")
+        found = kubectl_with_operator.json("get", LOOKASIDE, f"--namespace={one_pool}")
         (container,) = found["spec"]["template"]["spec"]["containers"]
         return bool(container["resources"]["requests"]["cpu"] == "20m")
 
@@ -53,16 +63,18 @@ def test_amount_that_somebody_else_wrote_is_put_right(operator: Kubectl, one_poo
     ],
     ids=str,
 )
-def test_managed_fields_of_any_shape_are_left_alone(operator: Kubectl, one_pool: str, entry: dict[str, str]) -> None:
+def test_managed_fields_of_any_shape_are_left_alone(
+    kubectl_with_operator: Kubectl, one_pool: str, entry: dict[str, str]
+) -> None:
     """An entry that lacks what every entry has keeps no child from being put right."""
     service = "service/greetserver"
-    found = operator.json("get", service, f"--namespace={one_pool}", "--show-managed-fields")
+    found = kubectl_with_operator.json("get", service, f"--namespace={one_pool}", "--show-managed-fields")
     entries = [*found["metadata"]["managedFields"], entry]
     change = {"metadata": {"managedFields": entries}, "spec": {"selector": {"run": "somebody-else"}}}
-    _patch(operator, one_pool, service, "merge", change)
+    _patch(kubectl_with_operator, one_pool, service, "merge", change)
 
     def repaired() -> bool:
-        spec = operator.json("get", service, f"--namespace={one_pool}")["spec"]
+        spec = kubectl_with_operator.json("get", service, f"--namespace={one_pool}")["spec"]
         return bool(spec["selector"] == pools.LABELS)
 
     eventually("the Service selects the pool's pods again", repaired)
@@ -70,7 +82,7 @@ def test_managed_fields_of_any_shape_are_left_alone(operator: Kubectl, one_pool:
 
 @pytest.mark.alone
 @pytest.mark.parametrize("what", ["gbp/greetserver", "configmap/greetserver-xds", "configmap/strange"])
-def test_managed_fields_of_any_depth_hide_nothing(operator: Kubectl, one_pool: str, what: str) -> None:
+def test_managed_fields_of_any_depth_hide_nothing(kubectl_with_operator: Kubectl, one_pool: str, what: str) -> None:
     """Fields nested as deeply as the API server takes them, in a pool, a child or a stranger with our label.
 
     They are in each list of their kind, so that an operator that starts meets them first.
@@ -78,14 +90,16 @@ def test_managed_fields_of_any_depth_hide_nothing(operator: Kubectl, one_pool: s
     here = f"--namespace={one_pool}"
     if what.endswith("strange"):
         metadata = {"name": "strange", "namespace": one_pool, "labels": {"backendpool.io/pool": "nobody"}}
-        operator.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+        kubectl_with_operator.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
     deep = '{"f:a":' * 5000 + "{}" + "}" * 5000
     entry = (
         f'{{"manager": "x", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {deep}}}'
     )
-    operator("patch", what, here, "--type=merge", f'--patch={{"metadata": {{"managedFields": [{entry}]}}}}')
-    operator("rollout", "restart", "deployment/backendpool-operator", f"--namespace={OPERATOR_NAMESPACE}")
-    operator.rollout(OPERATOR_NAMESPACE, "deployment/backendpool-operator")
+    kubectl_with_operator(
+        "patch", what, here, "--type=merge", f'--patch={{"metadata": {{"managedFields": [{entry}]}}}}'
+    )
+    kubectl_with_operator("rollout", "restart", "deployment/backendpool-operator", f"--namespace={OPERATOR_NAMESPACE}")
+    kubectl_with_operator.rollout(OPERATOR_NAMESPACE, "deployment/backendpool-operator")
 
 
 def _patch(kubectl: Kubectl, namespace: str, what: str, form: str, change: dict[str, Any]) -> None:

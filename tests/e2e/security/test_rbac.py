@@ -63,61 +63,69 @@ def _user(account: str) -> str:
     return f"system:serviceaccount:{account.replace('/', ':')}"
 
 
-def test_operator_has_the_verbs_that_it_uses_and_no_other(operator: Kubectl) -> None:
+def test_operator_has_the_verbs_that_it_uses_and_no_other(kubectl_with_operator: Kubectl) -> None:
     """All that it may do, in a namespace that is none of its own."""
-    assert of(operator, ACCOUNT, "default") == USED
+    assert of(kubectl_with_operator, ACCOUNT, "default") == USED
 
 
-def test_operator_may_not_do_what_would_make_it_mighty(operator: Kubectl) -> None:
+def test_operator_may_not_do_what_would_make_it_mighty(kubectl_with_operator: Kubectl) -> None:
     """What an attacker who got hold of it would ask for first."""
-    assert may(operator, ACCOUNT, "list", "services", "default")
-    assert [what for what in sorted(BEYOND) if may(operator, ACCOUNT, what[1], what[0], "default")] == []
+    assert may(kubectl_with_operator, ACCOUNT, "list", "services", "default")
+    assert [what for what in sorted(BEYOND) if may(kubectl_with_operator, ACCOUNT, what[1], what[0], "default")] == []
 
 
-def test_operator_has_its_own_lease_and_no_other(operator: Kubectl) -> None:
+def test_operator_has_its_own_lease_and_no_other(kubectl_with_operator: Kubectl) -> None:
     """It may create a Lease in its namespace, and read and renew the one that is called after it."""
     own = {(*LEASES, "backendpool-operator", verb) for verb in READ | {"update"}}
-    assert of(operator, ACCOUNT, deploy.OPERATOR_NAMESPACE) == USED | own | {(*LEASES, "", "create")}
+    assert of(kubectl_with_operator, ACCOUNT, deploy.OPERATOR_NAMESPACE) == USED | own | {(*LEASES, "", "create")}
 
 
-def test_operator_cannot_grant_more_than_it_has(operator: Kubectl) -> None:
+def test_operator_cannot_grant_more_than_it_has(kubectl_with_operator: Kubectl) -> None:
     """It has neither escalate nor bind, so the API server itself keeps its Roles small."""
     roles = ("roles.rbac.authorization.k8s.io", "clusterroles.rbac.authorization.k8s.io")
-    assert not any(may(operator, ACCOUNT, v, r, "default") for v, r in product(("escalate", "bind"), roles))
+    assert not any(
+        may(kubectl_with_operator, ACCOUNT, v, r, "default") for v, r in product(("escalate", "bind"), roles)
+    )
 
 
-def test_no_role_has_a_wildcard(operator: Kubectl, namespace: str) -> None:
+def test_no_role_has_a_wildcard(kubectl_with_operator: Kubectl, namespace: str) -> None:
     """Neither the operator's nor those that it makes."""
-    operator.apply(pools.pool(namespace, readers=[{"serviceAccount": "reader"}]))
-    _wait_for_roles(operator, namespace)
-    made = operator.json("get", "roles", f"--namespace={namespace}", "--selector=backendpool.io/pool")["items"]
-    own = operator.json("get", "clusterrole", "backendpool-operator")
+    kubectl_with_operator.apply(pools.pool(namespace, readers=[{"serviceAccount": "reader"}]))
+    _wait_for_roles(kubectl_with_operator, namespace)
+    made = kubectl_with_operator.json("get", "roles", f"--namespace={namespace}", "--selector=backendpool.io/pool")[
+        "items"
+    ]
+    own = kubectl_with_operator.json("get", "clusterrole", "backendpool-operator")
     words = [w for role in [*made, own] for rule in role["rules"] for words in rule.values() for w in words]
     assert words
     assert "*" not in words
 
 
-def test_lookaside_and_readers_have_just_their_pool(operator: Kubectl, namespace: str) -> None:
+def test_lookaside_and_readers_have_just_their_pool(kubectl_with_operator: Kubectl, namespace: str) -> None:
     """The lookaside reads EndpointSlices and its pool, a reader this one pool; neither can do anything else."""
-    operator.apply(pools.pool(namespace, readers=[{"serviceAccount": "reader"}]))
-    _wait_for_roles(operator, namespace)
+    kubectl_with_operator.apply(pools.pool(namespace, readers=[{"serviceAccount": "reader"}]))
+    _wait_for_roles(kubectl_with_operator, namespace)
     lookaside, reader = f"{namespace}/greetserver-lookaside", f"{namespace}/reader"
     followed = (("discovery.k8s.io", "endpointslices", ""), ("backendpool.io", "grpcbackendpools", "greetserver"))
-    assert of(operator, lookaside, namespace) == {(*what, verb) for what in followed for verb in ("list", "watch")}
-    assert of(operator, reader, namespace) == READER
-    assert of(operator, lookaside, "default") == of(operator, reader, "default") == set()
+    assert of(kubectl_with_operator, lookaside, namespace) == {
+        (*what, verb) for what in followed for verb in ("list", "watch")
+    }
+    assert of(kubectl_with_operator, reader, namespace) == READER
+    assert of(kubectl_with_operator, lookaside, "default") == of(kubectl_with_operator, reader, "default") == set()
 
 
 @pytest.mark.xdist_group("stages")
 @pytest.mark.parametrize("stage", deploy.STAGES)
-def test_example_has_the_rights_that_its_stage_needs(cluster: Cluster, operator: Kubectl, stage: str) -> None:
+def test_example_has_the_rights_that_its_stage_needs(
+    cluster: Cluster, kubectl_with_operator: Kubectl, stage: str
+) -> None:
     """The greet servers have none, the gateway reads its pool where it watches it, and has none elsewhere."""
     namespace = deploy.stage(cluster, stage)
-    assert of(operator, f"{namespace}/greetserver", namespace) == set()
+    assert of(kubectl_with_operator, f"{namespace}/greetserver", namespace) == set()
     if stage == "4-pool":
-        pools.wait_ready(operator, namespace)
+        pools.wait_ready(kubectl_with_operator, namespace)
     own = READER if stage == "4-pool" else set()
-    assert of(operator, f"{namespace}/greet-gateway", namespace) == own
+    assert of(kubectl_with_operator, f"{namespace}/greet-gateway", namespace) == own
 
 
 def _wait_for_roles(kubectl: Kubectl, namespace: str) -> None:

@@ -12,7 +12,7 @@ _LABELS = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 @contextmanager
-def own_namespace(kubectl: Kubectl, word: str) -> Iterator[str]:
+def temporary_namespace(kubectl: Kubectl, word: str) -> Iterator[str]:
     """A namespace for as long as the body lasts, held to the restricted Pod Security Standard."""
     name = f"e2e-{word}-{uuid4().hex[:6]}"
     kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": _LABELS}})

@@ -31,11 +31,11 @@ pytestmark = [
 
 
 @pytest.fixture
-def left_as_it_was(operator: Kubectl) -> Iterator[None]:
+def left_as_it_was(kubectl_with_operator: Kubectl) -> Iterator[None]:
     """Whatever comes of the benchmark, nothing of it stays in the cluster."""
-    before = _found(operator)
+    before = _found(kubectl_with_operator)
     yield
-    assert _found(operator) == before
+    assert _found(kubectl_with_operator) == before
 
 
 def _found(kubectl: Kubectl) -> tuple[set[str], str]:

@@ -12,7 +12,7 @@ from tools.cluster import deploy
 
 
 @pytest.mark.alone
-@pytest.mark.usefixtures("operator")
+@pytest.mark.usefixtures("kubectl_with_operator")
 def test_the_demo_shows_what_it_says() -> None:
     """Every stage is as it should be, each new pod is used within about a second, and a rolling restart at 200 calls a
     second fails none of them: else it says so.

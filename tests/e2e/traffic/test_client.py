@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.support.faults import nodes, processes
-from tests.e2e.support.namespaces import own_namespace
+from tests.e2e.support.namespaces import temporary_namespace
 from tools.cluster import Cluster
 from tools.cluster import image as image_of
 from tools.cluster.kubectl import Kubectl, eventually
@@ -57,21 +57,21 @@ asyncio.run(main())
 
 
 @pytest.fixture(scope="module")
-def home(operator: Kubectl) -> Iterator[str]:
-    with own_namespace(operator, "client") as namespace:
-        operator.apply(pools.backends(namespace), pools.pool(namespace, readers=READERS))
-        pools.wait_ready(operator, namespace)
-        pools.wait_for_count(operator, namespace, 3)
+def shared_namespace(kubectl_with_operator: Kubectl) -> Iterator[str]:
+    with temporary_namespace(kubectl_with_operator, "client") as namespace:
+        kubectl_with_operator.apply(pools.backends(namespace), pools.pool(namespace, readers=READERS))
+        pools.wait_ready(kubectl_with_operator, namespace)
+        pools.wait_for_count(kubectl_with_operator, namespace, 3)
         yield namespace
 
 
 @pytest.fixture
-def pool(operator: Kubectl, home: str) -> Iterator[str]:
+def pool(kubectl_with_operator: Kubectl, shared_namespace: str) -> Iterator[str]:
     """A pool of three servers, in its namespace; its spec is as it was for each test."""
-    pools.scale(operator, home, 3)
-    pools.wait_for_count(operator, home, 3)
-    yield home
-    operator.apply(pools.pool(home, readers=READERS))
+    pools.scale(kubectl_with_operator, shared_namespace, 3)
+    pools.wait_for_count(kubectl_with_operator, shared_namespace, 3)
+    yield shared_namespace
+    kubectl_with_operator.apply(pools.pool(shared_namespace, readers=READERS))
 
 
 @contextmanager
@@ -98,32 +98,32 @@ def _all_answered(*loads: Load) -> list[Summary]:
     return summaries
 
 
-def test_pods_come_and_go(operator: Kubectl, pool: str) -> None:
+def test_pods_come_and_go(kubectl_with_operator: Kubectl, pool: str) -> None:
     """3-6-3 and a rolling restart at 500 calls a second: no call fails, and each new pod is called."""
-    with both_ways(operator, pool) as loads:
-        pools.come_and_go(operator, pool)
+    with both_ways(kubectl_with_operator, pool) as loads:
+        pools.come_and_go(kubectl_with_operator, pool)
         for summary in _all_answered(*loads):
             assert len(summary.pods) == 9
 
 
 @pytest.mark.faults
-def test_pod_is_killed(cluster: Cluster, operator: Kubectl, pool: str) -> None:
+def test_pod_is_killed(cluster: Cluster, kubectl_with_operator: Kubectl, pool: str) -> None:
     """kill -9 at 500 calls a second: the calls that it had are made again, and it is called again where it comes up."""
     _needs_faults(cluster)
-    with both_ways(operator, pool) as loads:
-        killed = _pods(operator, pool)[0]
+    with both_ways(kubectl_with_operator, pool) as loads:
+        killed = _pods(kubectl_with_operator, pool)[0]
         processes.kill_pod(cluster, killed)
-        eventually("it has another address", lambda: _moved(operator, pool, killed))
-        pools.wait_for_count(operator, pool, 3)
+        eventually("it has another address", lambda: _moved(kubectl_with_operator, pool, killed))
+        pools.wait_for_count(kubectl_with_operator, pool, 3)
         _all_answered(*loads)
 
 
 @pytest.mark.faults
-def test_pod_is_behind_a_black_hole(cluster: Cluster, operator: Kubectl, pool: str) -> None:
+def test_pod_is_behind_a_black_hole(cluster: Cluster, kubectl_with_operator: Kubectl, pool: str) -> None:
     """Nothing gets to a pod or from it, and no connection ends: within seconds nobody calls it, and no call fails."""
     _needs_faults(cluster)
-    with both_ways(operator, pool, rate=50) as loads:
-        lost = _pods(operator, pool)[0]
+    with both_ways(kubectl_with_operator, pool, rate=50) as loads:
+        lost = _pods(kubectl_with_operator, pool)[0]
         with nodes.black_hole(cluster, lost["spec"]["nodeName"], lost["status"]["podIP"]):
             time.sleep(12)
             mark = time.time()
@@ -136,7 +136,9 @@ def test_pod_is_behind_a_black_hole(cluster: Cluster, operator: Kubectl, pool: s
 
 @pytest.mark.faults
 @pytest.mark.parametrize(("policy", "least"), [("RoundRobin", VOLUME), ("LeastRequest", 1)])
-def test_pod_that_fails_at_once_is_left_alone(operator: Kubectl, pool: str, policy: str, least: int) -> None:
+def test_pod_that_fails_at_once_is_left_alone(
+    kubectl_with_operator: Kubectl, pool: str, policy: str, least: int
+) -> None:
     """One of four refuses each call as it comes: soon nobody calls it, and each call is answered by another.
 
     By its turn it is called until it is ejected; by least requests it may get fewer calls than it takes for that, for
@@ -148,20 +150,26 @@ def test_pod_that_fails_at_once_is_left_alone(operator: Kubectl, pool: str, poli
         "maxEjectionPercent": 50,
         "failurePercentage": {"threshold": 50, "minimumHosts": 3, "requestVolume": VOLUME},
     }
-    operator.apply(pools.pool(pool, readers=READERS, policy=policy, outlierDetection=detection))
-    with _another(operator, pool, "failing", ["python", "-c", FAILING]), both_ways(operator, pool, rate=100) as loads:
+    kubectl_with_operator.apply(pools.pool(pool, readers=READERS, policy=policy, outlierDetection=detection))
+    with (
+        _another(kubectl_with_operator, pool, "failing", ["python", "-c", FAILING]),
+        both_ways(kubectl_with_operator, pool, rate=100) as loads,
+    ):
         time.sleep(8)
         one, other = _all_answered(*loads)
-        log = operator("logs", "deployment/failing", f"--namespace={pool}", "--tail=1").stdout
+        log = kubectl_with_operator("logs", "deployment/failing", f"--namespace={pool}", "--tail=1").stdout
     assert least <= int(log) < 0.1 * (one.ok + other.ok), "calls that it refused"
 
 
 @pytest.mark.faults
-def test_pod_that_is_slow_gets_few_calls(operator: Kubectl, pool: str) -> None:
+def test_pod_that_is_slow_gets_few_calls(kubectl_with_operator: Kubectl, pool: str) -> None:
     """One of four takes a second for each call: by least requests the others take what it would keep waiting."""
-    operator.apply(pools.pool(pool, readers=READERS, policy="LeastRequest"))
+    kubectl_with_operator.apply(pools.pool(pool, readers=READERS, policy="LeastRequest"))
     env = [{"name": "GREET_DELAY_SECONDS", "value": "1"}]
-    with _another(operator, pool, "slow", ["python", "-m", "greet", "server"], env), both_ways(operator, pool) as loads:
+    with (
+        _another(kubectl_with_operator, pool, "slow", ["python", "-m", "greet", "server"], env),
+        both_ways(kubectl_with_operator, pool) as loads,
+    ):
         time.sleep(8)
         for summary in _all_answered(*loads):
             slow = sum(count for pod, count in summary.pods.items() if pod.startswith("slow-"))
@@ -169,34 +177,34 @@ def test_pod_that_is_slow_gets_few_calls(operator: Kubectl, pool: str) -> None:
 
 
 @pytest.mark.faults
-def test_api_server_is_away(cluster: Cluster, operator: Kubectl, pool: str) -> None:
+def test_api_server_is_away(cluster: Cluster, kubectl_with_operator: Kubectl, pool: str) -> None:
     """For a minute, in which a pod dies: calls go on by the last list, and follow the pods again when it is back."""
     _needs_faults(cluster)
-    with both_ways(operator, pool, rate=100) as loads:
-        killed = _pods(operator, pool)[0]
-        with processes.away(cluster, "kube-apiserver"):
+    with both_ways(kubectl_with_operator, pool, rate=100) as loads:
+        killed = _pods(kubectl_with_operator, pool)[0]
+        with processes.stopped(cluster, "kube-apiserver"):
             time.sleep(20)
             processes.kill_pod(cluster, killed)
             time.sleep(40)
         eventually("the API server answers", lambda: not cluster.problems(), timeout=300)
-        pools.scale(operator, pool, 4)
-        pools.wait_for_count(operator, pool, 4)
+        pools.scale(kubectl_with_operator, pool, 4)
+        pools.wait_for_count(kubectl_with_operator, pool, 4)
         for load in loads:
             eventually("the new pod is called", lambda load=load: len(load.called()) == 4)  # type: ignore[misc]
         _all_answered(*loads)
-    nodes.wait_well(cluster, operator)
+    nodes.wait_healthy(cluster, kubectl_with_operator)
 
 
 @pytest.mark.faults
-def test_lookaside_is_away(operator: Kubectl, pool: str) -> None:
+def test_lookaside_is_away(kubectl_with_operator: Kubectl, pool: str) -> None:
     """For a minute: calls go on by the last list; back, it is followed again."""
-    with both_ways(operator, pool, rate=100) as loads:
-        operator.apply(pools.pool(pool, readers=READERS, lookaside={"replicas": 0}))
+    with both_ways(kubectl_with_operator, pool, rate=100) as loads:
+        kubectl_with_operator.apply(pools.pool(pool, readers=READERS, lookaside={"replicas": 0}))
         time.sleep(60)
-        operator.apply(pools.pool(pool, readers=READERS, lookaside={"replicas": 2}))
-        pools.wait_ready(operator, pool)
-        pools.scale(operator, pool, 4)
-        pools.wait_for_count(operator, pool, 4)
+        kubectl_with_operator.apply(pools.pool(pool, readers=READERS, lookaside={"replicas": 2}))
+        pools.wait_ready(kubectl_with_operator, pool)
+        pools.scale(kubectl_with_operator, pool, 4)
+        pools.wait_for_count(kubectl_with_operator, pool, 4)
         for load in loads:
             eventually("the new pod is called", lambda load=load: len(load.called()) == 4)  # type: ignore[misc]
         _all_answered(*loads)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.support.namespaces import own_namespace
+from tests.e2e.support.namespaces import temporary_namespace
 from tools.cluster import Cluster
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools, stages, traffic
@@ -15,33 +15,33 @@ pytestmark = pytest.mark.xdist_group("xds")
 
 
 @pytest.fixture(scope="module")
-def home(cluster: Cluster, operator: Kubectl) -> Iterator[str]:
+def stage(cluster: Cluster, kubectl_with_operator: Kubectl) -> Iterator[str]:
     """The stage of xDS in a namespace of these tests, with three servers, each of them called."""
-    with own_namespace(operator, "xds") as namespace:
+    with temporary_namespace(kubectl_with_operator, "xds") as namespace:
         stages.settled(cluster, "5-xds", namespace)
-        _wait_answered(operator, namespace)
+        _wait_answered(kubectl_with_operator, namespace)
         yield namespace
 
 
-def test_no_call_fails_while_pods_come_and_go(operator: Kubectl, home: str) -> None:
+def test_no_call_fails_while_pods_come_and_go(kubectl_with_operator: Kubectl, stage: str) -> None:
     """3-6-3 and a rolling restart at 50 calls a second: none fails, and each new pod is called."""
-    with traffic.load(operator, home, rate=50) as load:
-        pools.come_and_go(operator, home)
+    with traffic.load(kubectl_with_operator, stage, rate=50) as load:
+        pools.come_and_go(kubectl_with_operator, stage)
         summary = load.stop()
     assert summary.failed == 0, summary.errors
     assert len(summary.pods) == 9
 
 
-def test_no_backends_and_back(operator: Kubectl, home: str) -> None:
+def test_no_backends_and_back(kubectl_with_operator: Kubectl, stage: str) -> None:
     """3-0-3: with no pod each call is refused with 503; with pods again calls are answered again."""
-    pools.scale(operator, home, 0)
-    pools.wait_for_count(operator, home, 0)
-    refused = traffic.calls(operator, home, 20)
+    pools.scale(kubectl_with_operator, stage, 0)
+    pools.wait_for_count(kubectl_with_operator, stage, 0)
+    refused = traffic.calls(kubectl_with_operator, stage, 20)
     assert (refused.ok, refused.failed) == (0, 20)
     assert all(error.startswith("503") for error in refused.errors), refused.errors
-    pools.scale(operator, home, 3)
-    pools.wait_for_count(operator, home, 3)
-    _wait_answered(operator, home)
+    pools.scale(kubectl_with_operator, stage, 3)
+    pools.wait_for_count(kubectl_with_operator, stage, 3)
+    _wait_answered(kubectl_with_operator, stage)
 
 
 def _wait_answered(kubectl: Kubectl, namespace: str) -> None:

@@ -19,33 +19,37 @@ ENVOY = "http://greet-envoy:8080/greet"
 
 
 @pytest.fixture
-def envoy(cluster: Cluster, operator: Kubectl, namespace: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+def envoy(
+    cluster: Cluster, kubectl_with_operator: Kubectl, namespace: str, tmp_path_factory: pytest.TempPathFactory
+) -> str:
     """Envoy before the pool of the stage of xDS, as examples/envoy has it; their namespace."""
     image = xds_clients.envoy(cluster, tmp_path_factory.mktemp("envoy"))
     stages.settled(cluster, "5-xds", namespace)
-    example = _example(operator, image).replace(deploy.STAGES["5-xds"], namespace)
-    operator("apply", "--server-side", "--filename=-", input=example)
-    operator.rollout(namespace, "deployment/greet-envoy")
-    eventually("Envoy calls every pod", lambda: traffic.answering(operator, namespace, url=ENVOY) == 3, every=1)
+    example = _example(kubectl_with_operator, image).replace(deploy.STAGES["5-xds"], namespace)
+    kubectl_with_operator("apply", "--server-side", "--filename=-", input=example)
+    kubectl_with_operator.rollout(namespace, "deployment/greet-envoy")
+    eventually(
+        "Envoy calls every pod", lambda: traffic.answering(kubectl_with_operator, namespace, url=ENVOY) == 3, every=1
+    )
     return namespace
 
 
-def test_go_and_envoy_follow_the_pool(operator: Kubectl, envoy: str, go_client: str) -> None:
+def test_go_and_envoy_follow_the_pool(kubectl_with_operator: Kubectl, envoy: str, go_client: str) -> None:
     """3-6-3 and a rolling restart at 50 calls a second by each: none fails, and each pod has its share."""
     with (
-        xds_clients.load_by_go(operator, envoy, go_client, rate=50) as by_go,
-        traffic.load(operator, envoy, url=ENVOY, rate=50) as by_envoy,
+        xds_clients.load_by_go(kubectl_with_operator, envoy, go_client, rate=50) as by_go,
+        traffic.load(kubectl_with_operator, envoy, url=ENVOY, rate=50) as by_envoy,
     ):
-        pools.come_and_go(operator, envoy)
+        pools.come_and_go(kubectl_with_operator, envoy)
         summaries = (by_go.stop(), by_envoy.stop())
     for summary in summaries:
         assert summary.failed == 0, summary.errors
         assert len(summary.pods) == 9
-    with xds_clients.load_by_go(operator, envoy, go_client, rate=50) as load:
+    with xds_clients.load_by_go(kubectl_with_operator, envoy, go_client, rate=50) as load:
         intervals = eventually("calls to all pods for five intervals", lambda: _connected(load, count=5))
         assert load.stop().failed == 0
         _even(sum((interval.pods for interval in intervals), Counter()))
-    summary = traffic.calls(operator, envoy, 300, url=ENVOY)
+    summary = traffic.calls(kubectl_with_operator, envoy, 300, url=ENVOY)
     assert summary.failed == 0, summary.errors
     _even(summary.pods)
 

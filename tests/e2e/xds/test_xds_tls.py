@@ -49,63 +49,78 @@ def problem(kubectl: Kubectl, namespace: str) -> str:
     return str(condition.get("message", "")) if condition.get("status") == "False" else ""
 
 
-def test_secret_that_is_missing_or_broken_is_told(operator: Kubectl, namespace: str, authority: Authority) -> None:
+def test_secret_that_is_missing_or_broken_is_told(
+    kubectl_with_operator: Kubectl, namespace: str, authority: Authority
+) -> None:
     """The condition says what is wrong with which, and the lookaside comes up when it is put right."""
-    operator.apply(pools.backends(namespace, 1), pools.pool(namespace, lookaside={"tls": {"secretName": SECRET}}))
+    kubectl_with_operator.apply(
+        pools.backends(namespace, 1), pools.pool(namespace, lookaside={"tls": {"secretName": SECRET}})
+    )
     eventually(
         "the missing Secret is told",
-        lambda: f"see that there is a Secret {SECRET} with tls.crt and tls.key" in problem(operator, namespace),
+        lambda: (
+            f"see that there is a Secret {SECRET} with tls.crt and tls.key" in problem(kubectl_with_operator, namespace)
+        ),
     )
     broken = of_server(authority, namespace)
     broken["data"]["tls.key"] = b64encode(b"no key").decode()
-    operator.apply(broken)
+    kubectl_with_operator.apply(broken)
     eventually(
         "the broken Secret is told",
-        lambda: "tls.crt and tls.key cannot be used" in problem(operator, namespace),
+        lambda: "tls.crt and tls.key cannot be used" in problem(kubectl_with_operator, namespace),
         timeout=400,
     )
-    condition = pools.condition(pools.read(operator, namespace), "LookasideAvailable")
+    condition = pools.condition(pools.read(kubectl_with_operator, namespace), "LookasideAvailable")
     assert condition["reason"] == "LookasideUnavailable"
-    operator.apply(of_server(authority, namespace))
-    operator("rollout", "restart", LOOKASIDE, f"--namespace={namespace}")
-    pools.wait_ready(operator, namespace, timeout=400)
+    kubectl_with_operator.apply(of_server(authority, namespace))
+    kubectl_with_operator("rollout", "restart", LOOKASIDE, f"--namespace={namespace}")
+    pools.wait_ready(kubectl_with_operator, namespace, timeout=400)
 
 
 def test_calls_by_a_lookaside_that_knows_its_clients(
-    operator: Kubectl, namespace: str, authority: Authority, go_client: str
+    kubectl_with_operator: Kubectl, namespace: str, authority: Authority, go_client: str
 ) -> None:
     """Mutual TLS: clients with a certificate follow changes, one without is not served; a renewal loses no stream."""
-    operator.apply(
+    kubectl_with_operator.apply(
         of_server(authority, namespace),
         of_client(authority, namespace),
         pools.backends(namespace),
         pools.pool(namespace, lookaside={"tls": {"secretName": SECRET}}),
     )
-    pools.wait_ready(operator, namespace, timeout=400)
+    pools.wait_ready(kubectl_with_operator, namespace, timeout=400)
     xds = {"/etc/xds": "greetserver-xds"}
     env = {"GATEWAY_MODE": "xds", "GRPC_XDS_BOOTSTRAP": "/etc/xds/bootstrap.json"}
     stranger = env | {"GRPC_XDS_BOOTSTRAP": "/etc/xds/bootstrap-without-certificate.json"}
-    operator.apply(
+    kubectl_with_operator.apply(
         *gateway(namespace, env, config_maps=xds, secrets={FOLDER: CLIENT}),
         *gateway(namespace, stranger, name="stranger", config_maps=xds, secrets={FOLDER: CLIENT}),
     )
-    operator.rollout(namespace, f"deployment/{NAME}", "deployment/stranger")
-    refused = traffic.calls(operator, namespace, 5, url=url("stranger"))
+    kubectl_with_operator.rollout(namespace, f"deployment/{NAME}", "deployment/stranger")
+    refused = traffic.calls(kubectl_with_operator, namespace, 5, url=url("stranger"))
     assert (refused.ok, refused.failed) == (0, 5), refused
-    eventually("the gateway is reached", lambda: traffic.answering(operator, namespace))
+    eventually("the gateway is reached", lambda: traffic.answering(kubectl_with_operator, namespace))
     with (
-        traffic.load(operator, namespace, rate=20) as load,
-        xds_clients.load_by_go(operator, namespace, go_client, secrets={FOLDER: CLIENT}, rate=20) as load_in_go,
+        traffic.load(kubectl_with_operator, namespace, rate=20) as load,
+        xds_clients.load_by_go(
+            kubectl_with_operator, namespace, go_client, secrets={FOLDER: CLIENT}, rate=20
+        ) as load_in_go,
     ):
-        before = _certificates(operator, namespace)
-        operator.apply(of_server(authority, namespace))
-        _have_mounts_looked_at(operator, namespace)
-        eventually("the renewed files are mounted", lambda: _certificates(operator, namespace) != before, timeout=400)
-        operator.apply(*gateway(namespace, env, name="later", config_maps=xds, secrets={FOLDER: CLIENT}))
-        operator.rollout(namespace, "deployment/later")
-        eventually("a later client calls all", lambda: traffic.answering(operator, namespace, url=url("later")) == 3)
-        pools.scale(operator, namespace, 4)
-        pools.wait_for_count(operator, namespace, 4)
+        before = _certificates(kubectl_with_operator, namespace)
+        kubectl_with_operator.apply(of_server(authority, namespace))
+        _have_mounts_looked_at(kubectl_with_operator, namespace)
+        eventually(
+            "the renewed files are mounted",
+            lambda: _certificates(kubectl_with_operator, namespace) != before,
+            timeout=400,
+        )
+        kubectl_with_operator.apply(*gateway(namespace, env, name="later", config_maps=xds, secrets={FOLDER: CLIENT}))
+        kubectl_with_operator.rollout(namespace, "deployment/later")
+        eventually(
+            "a later client calls all",
+            lambda: traffic.answering(kubectl_with_operator, namespace, url=url("later")) == 3,
+        )
+        pools.scale(kubectl_with_operator, namespace, 4)
+        pools.wait_for_count(kubectl_with_operator, namespace, 4)
         summaries = load.stop(), load_in_go.stop()
     for summary in summaries:
         assert summary.failed == 0, summary.errors

@@ -36,33 +36,35 @@ def zones(kubectl: Kubectl, namespace: str, name: str) -> dict[str, str]:
     return {pod["metadata"]["name"]: pod["metadata"]["labels"].get(ZONE, "") for pod in found}
 
 
-def test_own_zone_is_called_first(operator: Kubectl, namespace: str) -> None:
+def test_own_zone_is_called_first(kubectl_with_operator: Kubectl, namespace: str) -> None:
     """With a server in each zone calls stay in the client's; with none there they go to the other, and none fails."""
     servers = pools.backends(namespace, 4)
     spread = {"maxSkew": 1, "topologyKey": ZONE, "whenUnsatisfiable": "DoNotSchedule"}
     servers["spec"]["template"]["spec"]["topologySpreadConstraints"] = [
         spread | {"labelSelector": {"matchLabels": pools.LABELS}}
     ]
-    operator.apply(servers, pools.pool(namespace, locality={"prefer": "Zone"}))
-    pools.wait_ready(operator, namespace)
-    pools.wait_for_count(operator, namespace, 4)
+    kubectl_with_operator.apply(servers, pools.pool(namespace, locality={"prefer": "Zone"}))
+    pools.wait_ready(kubectl_with_operator, namespace)
+    pools.wait_for_count(kubectl_with_operator, namespace, 4)
     env = {"GATEWAY_MODE": "xds", "GRPC_XDS_BOOTSTRAP_CONFIG": documented(namespace)}
-    operator.apply(*gateway(namespace, env, name=CLIENT))
-    operator.rollout(namespace, f"deployment/{CLIENT}")
-    (own,) = zones(operator, namespace, CLIENT).values()
+    kubectl_with_operator.apply(*gateway(namespace, env, name=CLIENT))
+    kubectl_with_operator.rollout(namespace, f"deployment/{CLIENT}")
+    (own,) = zones(kubectl_with_operator, namespace, CLIENT).values()
     if not own:
         pytest.skip("Kubernetes labels pods with their zone since 1.35")
-    eventually("the gateway is reached", lambda: traffic.answering(operator, namespace, url=url(CLIENT)))
-    with traffic.load(operator, namespace, url=url(CLIENT), rate=50) as load:
+    eventually("the gateway is reached", lambda: traffic.answering(kubectl_with_operator, namespace, url=url(CLIENT)))
+    with traffic.load(kubectl_with_operator, namespace, url=url(CLIENT), rate=50) as load:
         near = _called(
-            zones(operator, namespace, "greetserver"), traffic.calls(operator, namespace, 40, url=url(CLIENT))
+            zones(kubectl_with_operator, namespace, "greetserver"),
+            traffic.calls(kubectl_with_operator, namespace, 40, url=url(CLIENT)),
         )
         assert near == {own}
-        operator("patch", "deployment/greetserver", f"--namespace={namespace}", "--patch", _elsewhere(own))
-        operator.rollout(namespace, "deployment/greetserver")
-        pools.wait_for_pods(operator, namespace, 4)
+        kubectl_with_operator("patch", "deployment/greetserver", f"--namespace={namespace}", "--patch", _elsewhere(own))
+        kubectl_with_operator.rollout(namespace, "deployment/greetserver")
+        pools.wait_for_pods(kubectl_with_operator, namespace, 4)
         far = _called(
-            zones(operator, namespace, "greetserver"), traffic.calls(operator, namespace, 40, url=url(CLIENT))
+            zones(kubectl_with_operator, namespace, "greetserver"),
+            traffic.calls(kubectl_with_operator, namespace, 40, url=url(CLIENT)),
         )
         summary = load.stop()
     assert own not in far

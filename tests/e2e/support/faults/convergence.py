@@ -38,7 +38,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class MonitoredPool:
     """A pool in ``namespace`` with its ``lookasides``; ``load`` comes by the pool, ``asking`` by the lookaside."""
 
     kubectl: Kubectl
@@ -71,7 +71,7 @@ class Watched:
         eventually("status, lookasides and gateways are what the pods are", agreed, timeout=within, every=0.5)
         print(f"right after {time.monotonic() - begun:.1f} s")
 
-    def ends_well(self, mark: Mark, within: float) -> None:
+    def recovers(self, mark: Mark, within: float) -> None:
         """All is as it is ``within`` seconds from now, and since the mark nobody was refused who had a backend.
 
         By the lookaside nobody tries a call again: where a pod went, calls to it may have failed, and no others.
@@ -137,11 +137,11 @@ class Watched:
 
 
 @contextmanager
-def watching(kubectl: Kubectl, namespace: str, lookasides: str) -> Iterator[Watched]:
+def monitoring(kubectl: Kubectl, namespace: str, lookasides: str) -> Iterator[MonitoredPool]:
     """Calls by both gateways for as long as the body lasts; ``lookasides`` selects those of the pool."""
     asked = "http://asking-gateway:9091/greet"
     with (
         traffic.load(kubectl, namespace, rate=_RATE, interval=0.5) as load,
         traffic.load(kubectl, namespace, url=asked, rate=_RATE / 2, interval=0.5) as asking,
     ):
-        yield Watched(kubectl, namespace, Lookasides(kubectl, namespace, lookasides), load, asking)
+        yield MonitoredPool(kubectl, namespace, Lookasides(kubectl, namespace, lookasides), load, asking)

@@ -86,7 +86,7 @@ def _missing(rule: Rule, processes: Sequence[str], agents: Iterable[str]) -> lis
 
 
 @contextmanager
-def all_behind(kubectl: Kubectl, namespace: str) -> Iterator[FaultProxy]:
+def all_through_proxy(kubectl: Kubectl, namespace: str) -> Iterator[FaultProxy]:
     """The proxy, and all that sees the API server by it: a pool's gateway and lookaside, and the deployed operator.
 
     A second gateway asks that lookaside.
@@ -99,12 +99,12 @@ def all_behind(kubectl: Kubectl, namespace: str) -> Iterator[FaultProxy]:
         pools.backends(namespace),
         pools.pool(namespace, lookaside={"replicas": 0}, readers=[{"serviceAccount": "greet-gateway"}]),
         workloads.kubeconfig(namespace, namespace),
-        *workloads.gateway(namespace, workloads.behind("gateway")),
-        *workloads.lookaside(namespace, workloads.behind("lookaside")),
-        *workloads.asking_gateway(namespace, "lookaside"),
+        *workloads.gateway(namespace, workloads.through_proxy("gateway")),
+        *workloads.lookaside(namespace, workloads.through_proxy("lookaside")),
+        *workloads.lookaside_gateway(namespace, "lookaside"),
     )
     config = workloads.kubeconfig(deploy.OPERATOR_NAMESPACE, namespace)
-    with patched_operator(kubectl, workloads.behind("operator"), config):
+    with patched_operator(kubectl, workloads.through_proxy("operator"), config):
         ours = ("fault-proxy", "greet-gateway", "lookaside", "asking-gateway", "greetserver")
         kubectl.rollout(namespace, *(f"deployment/{name}" for name in ours))
         pools.wait_ready(kubectl, namespace)

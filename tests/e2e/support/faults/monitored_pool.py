@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from tests.e2e.support.faults import nodes
-from tests.e2e.support.faults.convergence import Watched, watching
-from tests.e2e.support.faults.workloads import asking_gateway, gateway
-from tests.e2e.support.namespaces import own_namespace
+from tests.e2e.support.faults.convergence import MonitoredPool, monitoring
+from tests.e2e.support.faults.workloads import gateway, lookaside_gateway
+from tests.e2e.support.namespaces import temporary_namespace
 from tools.cluster import Cluster, deploy
 from tools.cluster.kubectl import Kubectl
 from tools.demo import pools
@@ -20,19 +20,19 @@ _OPERATORS = (f"--namespace={deploy.OPERATOR_NAMESPACE}", "--selector=app.kubern
 
 
 @contextmanager
-def staged(cluster: Cluster, kubectl: Kubectl) -> Iterator[Watched]:
+def spread_pool(cluster: Cluster, kubectl: Kubectl) -> Iterator[MonitoredPool]:
     """A pool of four servers, half of them on the node that is lost; gateways and load are on the other worker."""
     with ExitStack() as stack:
-        namespace = stack.enter_context(own_namespace(kubectl, "faults-cluster"))
+        namespace = stack.enter_context(temporary_namespace(kubectl, "faults-cluster"))
         with nodes.cordoned(kubectl, victim(cluster)):
-            kubectl.apply(*gateway(namespace), *asking_gateway(namespace, "greetserver-lookaside"))
+            kubectl.apply(*gateway(namespace), *lookaside_gateway(namespace, "greetserver-lookaside"))
             kubectl.rollout(namespace, "deployment/greet-gateway", "deployment/asking-gateway")
-            watched = stack.enter_context(watching(kubectl, namespace, pools.LOOKASIDES))
+            monitored = stack.enter_context(monitoring(kubectl, namespace, pools.LOOKASIDES))
         pool = pools.pool(namespace, readers=[{"serviceAccount": "greet-gateway"}])
         kubectl.apply(pool, _spread_backends(namespace))
         kubectl.rollout(namespace, "deployment/greetserver")
         pools.wait_ready(kubectl, namespace)
-        yield watched
+        yield monitored
 
 
 def victim(cluster: Cluster) -> str:
@@ -40,10 +40,10 @@ def victim(cluster: Cluster) -> str:
     return nodes.workers(cluster)[-1]
 
 
-def servers(watched: Watched) -> list[dict[str, Any]]:
+def servers(monitored: MonitoredPool) -> list[dict[str, Any]]:
     """The pods of the pool that are there for good."""
     selector = ",".join(f"{key}={value}" for key, value in pools.LABELS.items())
-    return _staying(watched.kubectl, f"--namespace={watched.namespace}", f"--selector={selector}")
+    return _staying(monitored.kubectl, f"--namespace={monitored.namespace}", f"--selector={selector}")
 
 
 def operators(kubectl: Kubectl) -> list[dict[str, Any]]:

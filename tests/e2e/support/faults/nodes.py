@@ -80,7 +80,7 @@ def cordoned(kubectl: Kubectl, node: str) -> Iterator[None]:
         kubectl("uncordon", node)
 
 
-def wait_well(cluster: Cluster, kubectl: Kubectl) -> None:
+def wait_healthy(cluster: Cluster, kubectl: Kubectl) -> None:
     """Wait until the cluster works as before: nodes ready, controllers at work, each reaching the API server."""
 
     def well() -> bool:

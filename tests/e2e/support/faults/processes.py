@@ -45,7 +45,7 @@ def hung(cluster: Cluster, program: str) -> Iterator[None]:
 
 
 @contextmanager
-def away(cluster: Cluster, program: str) -> Iterator[None]:
+def stopped(cluster: Cluster, program: str) -> Iterator[None]:
     """A program of the control plane ended, and started again at the end."""
     node, manifest = control_plane(cluster), f"{program}.yaml"
     cluster.docker("exec", node, "mv", f"{_MANIFESTS}/{manifest}", f"/root/{manifest}")

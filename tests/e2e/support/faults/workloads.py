@@ -1,6 +1,6 @@
-"""What runs in the cluster for the tests of faults: the proxy, a lookaside and gateways.
+"""Workloads of the fault tests: the fault proxy, a lookaside and gateways.
 
-Lookaside and gateway can be given a ``pod``: what their pods are to have beside the usual, as :func:`behind` has it.
+Lookaside and gateway take a ``pod``: fields to add to their pod's spec, such as those of :func:`through_proxy`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TOKEN = "/var/run/secrets/fault-proxy"
 _KUBECONFIG = "/etc/fault-proxy"
 
 
-def behind(container: str) -> dict[str, Any]:
+def through_proxy(container: str) -> dict[str, Any]:
     """What a pod's spec needs for this container to see the API server by the proxy.
 
     It is told by KUBECONFIG, whose server is the proxy and whose token is that of the pod's own service account; it is
@@ -108,7 +108,7 @@ def gateway(namespace: str, pod: Pod | None = None) -> list[dict[str, Any]]:
     return [_account(namespace, "greet-gateway"), *_gateway(namespace, "greet-gateway", {"GATEWAY_MODE": "pool"}, pod)]
 
 
-def asking_gateway(namespace: str, lookaside: str) -> list[dict[str, Any]]:
+def lookaside_gateway(namespace: str, lookaside: str) -> list[dict[str, Any]]:
     """A gateway that asks the lookaside of that Service, and nobody else."""
     env = {"GATEWAY_MODE": "lookaside", "LB_SVC_NAME": lookaside}
     return _gateway(namespace, "asking-gateway", env, {"automountServiceAccountToken": False})
