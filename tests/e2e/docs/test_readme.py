@@ -231,7 +231,7 @@ def test_stages_see_new_pods_as_the_table_says(kubectl_with_operator: Kubectl, c
 
 def sees_a_fourth_pod(kubectl: Kubectl, cluster: Cluster, stage: str) -> bool:
     """Whether the gateway calls a pod that came after its own start and first calls."""
-    namespace = stages.settled(cluster, stage)
+    namespace = stages.deploy_ready(cluster, stage)
     known = server_pods(kubectl, namespace)
     assert set(traffic.calls(kubectl, namespace, 100).pods) <= known
     with pools.scaled(kubectl, namespace, 4, back=3):

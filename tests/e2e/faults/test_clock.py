@@ -1,4 +1,4 @@
-"""Clocks set by an hour, forward and back, while programs run: nobody counts by a clock that somebody sets."""
+"""Wall clocks set forward and back by an hour while programs run: leases and timeouts use monotonic time."""
 
 from __future__ import annotations
 

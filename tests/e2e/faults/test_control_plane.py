@@ -1,4 +1,4 @@
-"""The cluster's own servers stopped and killed, and its objects deleted, under load.
+"""Components of the control plane stopped and killed, and objects deleted, under load.
 
 Each test ends with the check of all faults: status, lookasides and gateways are what the pods are
 (support/faults/convergence.py), and, unless its first sentence says otherwise, no call by the pool failed.

@@ -1,4 +1,4 @@
-"""Two operators, one writer: handed over in order, taken over from the dead, refused to the paused."""
+"""Leader election of two operator replicas: handover, failover, and no write by a former leader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many pools applied at once, on nodes that have little CPU to spare."""
+"""Many pools applied at once, on nodes with little spare CPU."""
 
 from __future__ import annotations
 

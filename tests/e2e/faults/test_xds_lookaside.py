@@ -1,4 +1,4 @@
-"""Calls by gRPC's own xDS client, in the gateway, while its control plane comes and goes."""
+"""Calls by gRPC's xDS client, in the gateway, while lookasides restart, die and are scaled to zero."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOOKASIDE = "deployment/greetserver-lookaside"
 @pytest.fixture
 def xds_stage(cluster: Cluster, kubectl_with_operator: Kubectl) -> Iterator[str]:
     """The stage of xDS with three servers, ready, and each of them called; three of them at the end."""
-    namespace = stages.settled(cluster, "5-xds")
+    namespace = stages.deploy_ready(cluster, "5-xds")
     # One that had lost its lookaside in another test comes back by gRPC's own pauses, of up to two minutes.
     kubectl_with_operator("rollout", "restart", "deployment/greet-gateway", f"--namespace={namespace}")
     kubectl_with_operator.rollout(namespace, "deployment/greet-gateway")

@@ -1,4 +1,4 @@
-"""What the manifests install: pods and network policies."""
+"""The manifests: Pod Security Standard and network policies."""
 
 from __future__ import annotations
 

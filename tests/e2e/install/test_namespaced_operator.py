@@ -1,7 +1,4 @@
-"""The operator for some namespaces only (manifests/operator/namespaced), run with the rights that it has there.
-
-It serves two, which are listed, and not a third.
-"""
+"""The operator restricted to listed namespaces (manifests/operator/namespaced), run with its own permissions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pool's life on a real cluster, with the operator running in it from the built image."""
+"""Lifecycle of a pool on a real cluster, with the operator deployed from the built image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.e2e.support.namespaces import temporary_namespace
 from tools.cluster import Cluster, deploy
 from tools.cluster.kubectl import Kubectl, columns, eventually
 from tools.demo import pools
-from tools.demo.sightings import watched
+from tools.demo.watch import first_seen
 
 CHILDREN = "services,serviceaccounts,configmaps,roles,rolebindings,deployments,poddisruptionbudgets"
 
@@ -174,7 +174,7 @@ def test_drift_is_repaired(kubectl_with_operator: Kubectl, pool_with_backends: s
     """A child that is edited or deleted is put right, an event says so, and deleting one costs the list no endpoint."""
     here = f"--namespace={pool_with_backends}"
     versions = "{.metadata.resourceVersion}={.status.ready}{'\\n'}"
-    with watched(kubectl_with_operator, versions, "gbp", "greetserver", here) as seen:
+    with first_seen(kubectl_with_operator, versions, "gbp", "greetserver", here) as seen:
         eventually("the watch is on", lambda: seen)
         for kind, name in children(kubectl_with_operator, pool_with_backends):
             uid = kubectl_with_operator.json("get", kind, name, here)["metadata"]["uid"]

@@ -1,4 +1,4 @@
-"""One object, whatever an author writes into it, does not stop the operator for the others."""
+"""Malformed objects of one author do not stop the operator for other pools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may do what, asked of the API server itself: each right that is used, and none beside it."""
+"""RBAC by least privilege: accounts have the permissions that they use, and no others."""
 
 from __future__ import annotations
 

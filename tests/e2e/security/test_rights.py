@@ -1,4 +1,4 @@
-"""What a pool's author can gain by the operator, tried as that author: nothing that they may not do by hand.
+"""Privilege escalation through a pool, tried as its author: the operator grants nothing that the author lacks.
 
 docs/security.md has the whole list, and names the test of each line.
 """

@@ -1,4 +1,4 @@
-"""Who wrote what, and when: the API server's audit log of the test cluster, read on its node."""
+"""The API server's audit log, read on the control plane node: which operator wrote what, and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of a failed test, before the test's namespace is gone: events, and the logs of the pods."""
+"""Events and pod logs of a failed test, saved before its namespace is deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gateway of a test's own, as manifests/greet has it."""
+"""Manifests of a greet gateway for a test, derived from manifests/greet."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def gateway(
 
 
 def url(name: str = NAME) -> str:
-    """Where it takes greetings."""
+    """The URL that accepts greetings."""
     return f"http://{name}:9091/greet"

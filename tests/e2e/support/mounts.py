@@ -1,4 +1,4 @@
-"""ConfigMaps and Secrets in the one container of a pod."""
+"""Mounts of ConfigMaps and Secrets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def mount(pod: dict[str, Any], config_maps: Mapping[str, str] | None, secrets: Mapping[str, str] | None) -> None:
-    """Have the container of ``pod``, which has a ``spec``, see these by the paths that name them."""
+    """Mount ConfigMaps and Secrets, given by path, in the only container of ``pod``."""
     sources = [
         *((path, {"configMap": {"name": name}}) for path, name in (config_maps or {}).items()),
         *((path, {"secret": {"secretName": name}}) for path, name in (secrets or {}).items()),

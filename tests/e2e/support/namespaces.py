@@ -1,4 +1,4 @@
-"""Namespaces of the tests' own: what runs in them is held to the standard that the project's own pods meet."""
+"""Temporary namespaces for tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LABELS = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 @contextmanager
 def temporary_namespace(kubectl: Kubectl, word: str) -> Iterator[str]:
-    """A namespace for as long as the body lasts, held to the restricted Pod Security Standard."""
+    """Create a namespace under the restricted Pod Security Standard within the context."""
     name = f"e2e-{word}-{uuid4().hex[:6]}"
     kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": _LABELS}})
     try:

@@ -1,4 +1,4 @@
-"""What a user may do, asked of the API server itself."""
+"""RBAC permissions of a user, as the API server reports them (SelfSubjectRulesReview)."""
 
 from __future__ import annotations
 

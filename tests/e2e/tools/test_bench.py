@@ -1,4 +1,4 @@
-"""The benchmarks at their smallest: what they count is asserted, and never how long it took."""
+"""The benchmarks with minimal parameters: counts are asserted, durations are not."""
 
 from __future__ import annotations
 

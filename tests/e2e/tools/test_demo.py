@@ -1,4 +1,4 @@
-"""The demo, as a person runs it."""
+"""``make demo``, as a user runs it."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def _all_answered(*loads: Load) -> list[Summary]:
 def test_pods_come_and_go(kubectl_with_operator: Kubectl, pool: str) -> None:
     """3-6-3 and a rolling restart at 500 calls a second: no call fails, and each new pod is called."""
     with both_ways(kubectl_with_operator, pool) as loads:
-        pools.come_and_go(kubectl_with_operator, pool)
+        pools.scale_and_restart(kubectl_with_operator, pool)
         for summary in _all_answered(*loads):
             assert len(summary.pods) == 9
 

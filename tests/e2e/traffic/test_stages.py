@@ -7,7 +7,7 @@ import pytest
 from tools.cluster import Cluster, deploy
 from tools.cluster.kubectl import Kubectl
 from tools.demo import pools, traffic
-from tools.demo.stages import settled
+from tools.demo.stages import deploy_ready
 
 pytestmark = pytest.mark.xdist_group("stages")
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.xdist_group("stages")
 @pytest.fixture(scope="module")
 def stages(cluster: Cluster, kubectl_with_operator: Kubectl) -> dict[str, str]:
     """All of them, installed; the namespace of each by its name."""
-    return {name: settled(cluster, name) for name in deploy.STAGES}
+    return {name: deploy_ready(cluster, name) for name in deploy.STAGES}
 
 
 def test_sticky_one_pod_answers_all(kubectl_with_operator: Kubectl, stages: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Calls through the gateway's pool mode while the world below it moves: none may fail that had a backend."""
+"""Calls through a gateway in pool mode during scaling and restarts: no call fails while there is a backend."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def shared_namespace(kubectl: Kubectl) -> Iterator[str]:
 @pytest.fixture
 def stage(cluster: Cluster, kubectl_with_operator: Kubectl, shared_namespace: str) -> str:
     """The pool stage in a namespace of these tests, as each of them finds it: three servers, all of them called."""
-    stages.settled(cluster, STAGE, shared_namespace)
+    stages.deploy_ready(cluster, STAGE, shared_namespace)
     _wait_answered(kubectl_with_operator, shared_namespace)
     return shared_namespace
 

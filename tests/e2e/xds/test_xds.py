@@ -1,4 +1,4 @@
-"""Calls by gRPC's own xDS client, in the gateway, while pods come and go."""
+"""Calls by gRPC's xDS client, in the gateway, during scaling and restarts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.xdist_group("xds")
 def stage(cluster: Cluster, kubectl_with_operator: Kubectl) -> Iterator[str]:
     """The stage of xDS in a namespace of these tests, with three servers, each of them called."""
     with temporary_namespace(kubectl_with_operator, "xds") as namespace:
-        stages.settled(cluster, "5-xds", namespace)
+        stages.deploy_ready(cluster, "5-xds", namespace)
         _wait_answered(kubectl_with_operator, namespace)
         yield namespace
 
@@ -26,7 +26,7 @@ def stage(cluster: Cluster, kubectl_with_operator: Kubectl) -> Iterator[str]:
 def test_no_call_fails_while_pods_come_and_go(kubectl_with_operator: Kubectl, stage: str) -> None:
     """3-6-3 and a rolling restart at 50 calls a second: none fails, and each new pod is called."""
     with traffic.load(kubectl_with_operator, stage, rate=50) as load:
-        pools.come_and_go(kubectl_with_operator, stage)
+        pools.scale_and_restart(kubectl_with_operator, stage)
         summary = load.stop()
     assert summary.failed == 0, summary.errors
     assert len(summary.pods) == 9

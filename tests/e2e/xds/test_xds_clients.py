@@ -1,4 +1,4 @@
-"""Clients that share no code with us, over xDS: grpc-go, and Envoy with JSON for gRPC."""
+"""Third-party xDS clients: grpc-go, and Envoy with JSON transcoding."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def envoy(
 ) -> str:
     """Envoy before the pool of the stage of xDS, as examples/envoy has it; their namespace."""
     image = xds_clients.envoy(cluster, tmp_path_factory.mktemp("envoy"))
-    stages.settled(cluster, "5-xds", namespace)
+    stages.deploy_ready(cluster, "5-xds", namespace)
     example = _example(kubectl_with_operator, image).replace(deploy.STAGES["5-xds"], namespace)
     kubectl_with_operator("apply", "--server-side", "--filename=-", input=example)
     kubectl_with_operator.rollout(namespace, "deployment/greet-envoy")
@@ -40,7 +40,7 @@ def test_go_and_envoy_follow_the_pool(kubectl_with_operator: Kubectl, envoy: str
         xds_clients.load_by_go(kubectl_with_operator, envoy, go_client, rate=50) as by_go,
         traffic.load(kubectl_with_operator, envoy, url=ENVOY, rate=50) as by_envoy,
     ):
-        pools.come_and_go(kubectl_with_operator, envoy)
+        pools.scale_and_restart(kubectl_with_operator, envoy)
         summaries = (by_go.stop(), by_envoy.stop())
     for summary in summaries:
         assert summary.failed == 0, summary.errors

@@ -1,4 +1,4 @@
-"""A lookaside that serves by TLS: who is let in, what a Secret that cannot be used comes to, and renewal."""
+"""Mutual TLS of the lookaside: client certificates, unusable Secrets, and certificate renewal."""
 
 from __future__ import annotations
 

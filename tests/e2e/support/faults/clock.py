@@ -1,8 +1,4 @@
-"""The wall clock of a program set while it runs, as somebody sets that of a machine.
-
-A library that stands before the system's (libfaketime) tells the time. What the kernel counts since its boot goes on
-as it is, as it does where a clock is set.
-"""
+"""Changes of a running program's wall clock by libfaketime; the monotonic clock is not affected."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The check that every fault ends with: what is said and used is what is there, soon, and nothing was lost meanwhile.
+"""The check at the end of every fault test: all views of a pool converge to its pods, and no call was lost.
 
-Four views of one pool are held against the pods themselves: the status that the operator wrote, the list of each
-lookaside, and who answers the calls through two gateways, one by the pool and one by the lookaside. A load on each
-all the while shows the calls that failed.
+The views are the status, the list of each lookaside, and the pods that answer calls through two gateways, one in pool
+mode and one in lookaside mode. Each gateway is under load all the time, which shows failed calls.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The fault proxy between the programs and the API server."""
+"""The fault proxy (tools/fault_proxy) in front of the API server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the lookasides of a pool know, and what they answer: each by itself, for a Service would show one of them."""
+"""State and answers of each lookaside replica of a pool, queried by pod, since a Service would show only one."""
 
 from __future__ import annotations
 

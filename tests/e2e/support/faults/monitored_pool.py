@@ -1,4 +1,4 @@
-"""The stage on which the cluster is broken: a pool whose servers and lookasides are on both workers."""
+"""A pool under load whose servers and lookasides are spread over both workers, for tests that break the cluster."""
 
 from __future__ import annotations
 

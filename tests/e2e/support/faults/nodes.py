@@ -1,4 +1,4 @@
-"""Nodes frozen and cut off, for as long as a context lasts and however that ends; and how to see that all is well."""
+"""Node faults as context managers: frozen, cut off, cordoned; and waiting for a healthy cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The deployed operator, with something added to its pods for a while."""
+"""Temporary patches of the deployed operator's pods."""
 
 from __future__ import annotations
 

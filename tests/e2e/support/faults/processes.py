@@ -1,7 +1,6 @@
-"""Processes of the cluster stopped and killed: those of its control plane, and those of pods.
+"""Process faults: stop, hang and kill programs of the control plane and of pods.
 
-What stops one lasts as long as its context does, and is undone however that ends. Pods are named as they were read
-before: the API server is not asked, which may be what is broken.
+Context managers undo their fault on exit. Pods are given as they were read before, since the API server may be down.
 """
 
 from __future__ import annotations

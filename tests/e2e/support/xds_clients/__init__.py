@@ -1,4 +1,4 @@
-"""Programs that are not ours and follow a pool by xDS, as images on the nodes of the tests' cluster."""
+"""Third-party xDS clients, grpc-go and Envoy, as images on the nodes of the test cluster."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def load_by_go(
     container["image"] = image
     container["env"] = [{"name": "GRPC_XDS_BOOTSTRAP", "value": "/etc/xds/bootstrap.json"}]
     mount(pod, {"/etc/xds": "greetserver-xds"}, secrets)
-    with traffic.by(kubectl, pod, ending=(_GO_CLIENT, "stop")) as load:
+    with traffic.run_generator(kubectl, pod, ending=(_GO_CLIENT, "stop")) as load:
         yield load
 
 

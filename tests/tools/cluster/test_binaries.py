@@ -2,9 +2,9 @@
 
 import pytest
 
-from tools.cluster import pins
+from tools.cluster import versions
+from tools.cluster.binaries import suits_kind, suits_server, version
 from tools.cluster.engine import has_builtin_buildkit
-from tools.cluster.tools import suits_kind, suits_server, version
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_the_first_version_of_an_answer_counts(told: str, expected: tuple[int, i
 
 @pytest.mark.parametrize(
     ("told", "suits"),
-    [(f"kind {pins.KIND_VERSION}", True), ("kind v99.0.0", True), ("kind v0.20.0", False), ("", False)],
+    [(f"kind {versions.KIND_VERSION}", True), ("kind v99.0.0", True), ("kind v0.20.0", False), ("", False)],
 )
 def test_kind_must_be_the_pinned_release_or_later(told: str, suits: bool) -> None:
     """An older kind cannot make clusters of the pinned node image."""

@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tools.cluster import pins, process
+from tools.cluster import process, versions
 from tools.cluster.cache import digest, draft
 from tools.cluster.console import Console
 from tools.cluster.engine import Engine
@@ -24,7 +24,7 @@ def version(text: str) -> tuple[int, int, int] | None:
 
 def suits_kind(told: str) -> bool:
     """Whether a kind of this version makes our clusters: the pinned release or a later one."""
-    theirs, ours = version(told), version(pins.KIND_VERSION)
+    theirs, ours = version(told), version(versions.KIND_VERSION)
     return theirs is not None and ours is not None and theirs >= ours
 
 
@@ -42,16 +42,16 @@ def kind(settings: Settings, console: Console) -> str:
     found = shutil.which("kind")
     if found is not None and suits_kind(process.try_answer([found, "version"]) or ""):
         return found
-    own = settings.cache / "tools" / f"kind-{pins.KIND_VERSION}" / "kind"
+    own = settings.cache / "tools" / f"kind-{versions.KIND_VERSION}" / "kind"
     if own.exists():
         return str(own)
     log = process.new_log(settings.logs / "kind-install.log")
-    module = f"{pins.KIND_MODULE}@{pins.KIND_VERSION}"
-    hint = f"{GO_HINT}; or put kind {pins.KIND_VERSION} or later on PATH (https://kind.sigs.k8s.io)"
+    module = f"{versions.KIND_MODULE}@{versions.KIND_VERSION}"
+    hint = f"{GO_HINT}; or put kind {versions.KIND_VERSION} or later on PATH (https://kind.sigs.k8s.io)"
     with console.step("kind", starts=f"go install {module}, log {log}") as step:
         with draft(own.parent) as folder:
             process.work(["go", "install", module], log=log, env={"GOBIN": str(folder), "GOFLAGS": ""}, hint=hint)
-        step.says(f"kind {pins.KIND_VERSION}, installed from source")
+        step.says(f"kind {versions.KIND_VERSION}, installed from source")
     return str(own)
 
 

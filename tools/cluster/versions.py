@@ -1,7 +1,6 @@
-"""The versions that a cluster is made of.
+"""Pinned versions of kind, its node image and Debian.
 
-Kubernetes, as built from source, is pinned by node-image/go.mod, and python's image by the Dockerfile of the project:
-neither is repeated here.
+Kubernetes, where it is built from source, is pinned by node-image/go.mod, and the Python image by the Dockerfile.
 """
 
 KIND_MODULE = "sigs.k8s.io/kind"

@@ -1,20 +1,20 @@
-"""The first moments of a new pod: ready, listed, called."""
+"""Times of a new pod: ready, listed by its pool, first call answered."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 READY_PODS = '{.metadata.name}={.status.conditions[?(@.type=="Ready")].status}{"\\n"}'
-"""Of a pod: its name and, after a `=`, whether it is ready."""
+"""jsonpath of a pod: its name, `=`, and the status of its condition Ready."""
 LISTED_PODS = '{range .status.endpoints[?(@.state=="Ready")]}{.podName}{" "}{end}{"\\n"}'
-"""Of a pool: the names of the pods that it lists as ready."""
+"""jsonpath of a pool: the names of the pods that it lists as ready."""
 
 HEAD = ("new pod", "ready", "listed", "answered", "delay")
 
 
 @dataclass(frozen=True, slots=True)
-class Debut:
-    """The unix times at which a new pod was ready, listed by its pool, and first answered a call, if it did."""
+class NewPod:
+    """Unix times at which a new pod became ready, was listed by its pool, and answered its first call, if any."""
 
     pod: str
     ready: float
@@ -23,11 +23,11 @@ class Debut:
 
     @property
     def delay(self) -> float | None:
-        """Seconds from being ready to the first answer."""
+        """Seconds from ready to the first answer."""
         return None if self.answered is None else self.answered - self.ready
 
     def row(self, since: float) -> tuple[str, ...]:
-        """The cells below ``HEAD``, counted from a unix time; the delay from being ready."""
+        """The cells for ``HEAD``, in seconds since a unix time."""
         answered = None if self.answered is None else self.answered - since
         return (self.pod, *map(_seconds, (self.ready - since, self.listed - since, answered, self.delay)))
 

@@ -1,4 +1,4 @@
-"""What a run notes of the cluster that it makes, for the runs after it."""
+"""Record of the cluster that was created last, kept for later runs."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -9,11 +9,11 @@ from tools.cluster.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What a cluster is made of, and with.
+class ClusterRecord:
+    """The programs and the configuration of a cluster.
 
-    It is noted before the cluster is made, so that a run that is killed leaves no network behind which nobody knows;
-    until the cluster is whole it has no `fingerprint`.
+    It is written before the cluster is created, so that a killed run does not leak its network; `fingerprint` is None
+    until the cluster is complete.
     """
 
     fingerprint: str | None
@@ -22,21 +22,21 @@ class Record:
     made_network: bool
 
     @classmethod
-    def read(cls, settings: Settings) -> "Record | None":
-        """The record of the last cluster that was made, or None."""
+    def read(cls, settings: Settings) -> "ClusterRecord | None":
+        """The record of the last cluster, or None."""
         try:
             return cls(**json.loads(_file(settings).read_text(encoding="utf-8")))
         except (FileNotFoundError, TypeError, ValueError):
             return None
 
     def write(self, settings: Settings) -> None:
-        """Note it, whole or not at all."""
+        """Write the record atomically."""
         with cache.draft(_file(settings)) as path:
             path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
 def forget(settings: Settings) -> None:
-    """There is no cluster any more."""
+    """Delete the record."""
     cache.remove(_file(settings))
 
 

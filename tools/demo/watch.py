@@ -1,4 +1,4 @@
-"""What was seen of the cluster's objects by a watch, and when: Kubernetes notes whole seconds only."""
+"""Precise times of changes to objects, taken from a watch, since Kubernetes records whole seconds only."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tools.cluster.kubectl import Kubectl
 
 
 @contextmanager
-def watched(kubectl: Kubectl, jsonpath: str, *get: str) -> Iterator[dict[str, float]]:
-    """The unix time at which each word first appeared in what ``kubectl get --watch`` prints, for the block's time."""
+def first_seen(kubectl: Kubectl, jsonpath: str, *get: str) -> Iterator[dict[str, float]]:
+    """Run ``kubectl get --watch``; yields the unix time at which each word first appeared in its output."""
     watch = _Watch((*kubectl.command, "get", *get, "--watch", f"--output=jsonpath={jsonpath}"))
     follower = Thread(target=watch.follow)
     follower.start()
@@ -27,7 +27,7 @@ def watched(kubectl: Kubectl, jsonpath: str, *get: str) -> Iterator[dict[str, fl
 
 @dataclass(slots=True)
 class _Watch:
-    """A program that is begun anew when it ends, as a watch does whenever the API server says so."""
+    """A watch that is restarted when it ends, as the API server ends it now and then."""
 
     command: tuple[str, ...]
     seen: dict[str, float] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class _Watch:
     _running: subprocess.Popen[str] | None = None
 
     def follow(self) -> None:
-        """Note the words until it is stopped."""
+        """Record words until stopped."""
         while not self._stopped.is_set():
             with subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True, process_group=0) as self._running:
                 if self._stopped.is_set():  # between the last look and the start
@@ -47,7 +47,7 @@ class _Watch:
             self._stopped.wait(0.2)
 
     def stop(self) -> None:
-        """End it, and have it not begin again."""
+        """End the watch for good."""
         self._stopped.set()
         if self._running is not None:
             self._running.terminate()

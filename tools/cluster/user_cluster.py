@@ -1,7 +1,7 @@
-"""A cluster that the user named by a context: it is asked whether it answers, and otherwise left alone.
+"""A cluster of the user's, selected by its context: it is checked for an answer and never changed.
 
-Its context is copied alone into a kubeconfig of our own. Whatever is then done goes by that file and that context, so
-that no other cluster of the user's can be met by mistake.
+Its context alone is copied into a separate kubeconfig, and everything uses that file and that context, so that no other
+cluster of the user's can be reached by mistake.
 """
 
 import shutil
@@ -15,7 +15,7 @@ from tools.cluster.settings import Settings
 
 
 def up(context: str, settings: Settings, console: Console) -> Cluster:
-    """The cluster of this context; ClusterError when it does not answer."""
+    """The cluster of this context; raises ClusterError if it does not answer."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         raise ClusterError("kubectl is not installed", hint="install it: https://kubernetes.io/docs/tasks/tools")

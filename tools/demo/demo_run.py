@@ -1,4 +1,4 @@
-"""What the demo does, in its order; every figure that it shows was measured just then."""
+"""The steps of the demo; every figure that it shows is measured live."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from contextlib import AbstractContextManager
 from tools.cluster import Cluster, deploy
 from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools, stages, traffic
-from tools.demo.moments import HEAD, LISTED_PODS, READY_PODS, Debut
+from tools.demo.new_pods import HEAD, LISTED_PODS, READY_PODS, NewPod
 from tools.demo.screen import Screen
-from tools.demo.sightings import watched
 from tools.demo.traffic import Summary
+from tools.demo.watch import first_seen
 
 SERVER = "greetserver"
 CALLS = 300
 
 
-class Story:
-    """The stages of the example on a cluster, told on a screen."""
+class DemoRun:
+    """Runs the stages of the example on a cluster and shows them on a screen."""
 
     def __init__(self, cluster: Cluster, screen: Screen) -> None:
         self._cluster = cluster
         self._kubectl: Kubectl = deploy.kubectl_of(cluster)
         self._screen = screen
 
-    def tell(self) -> None:
-        """All of it; what is not as it should be is counted by the screen."""
-        self._screen.chapter("The operator")
+    def run(self) -> None:
+        """Run all stages; the screen counts unexpected results."""
+        self._screen.heading("The operator")
         self._screen.step(deploy.shown("operator"))
         deploy.operator(self._cluster)
         self._sticky()
@@ -46,7 +46,7 @@ class Story:
         self._calls(namespace, 3, "Balanced, over the pods that DNS named when the gateway connected.")
         self._scale(namespace, 6)
         self._calls(namespace, 3, "Three pods more, and none of them answers: DNS is asked when a connection breaks.")
-        self._tell_to_scale(namespace, 3)
+        self._start_scaling(namespace, 3)
 
     def _lookaside(self) -> None:
         namespace = self._stage("3-lookaside", "Stage 3, lookaside: an address is asked for before each call")
@@ -68,28 +68,28 @@ class Story:
         self._scale(namespace, 6)
         eventually("all are called", lambda: traffic.answering(self._kubectl, namespace) == 6)
         self._calls(namespace, 6, "Three pods more, and all of them answer.")
-        self._tell_to_scale(namespace, 3)
+        self._start_scaling(namespace, 3)
 
     def _grow(self, namespace: str) -> None:
-        """Scale up under load, and tell of each new pod when it was ready, listed, and first used."""
-        scaled, debuts, summary = self._scaled_under_load(namespace)
+        """Scale up under load, and show when each new pod was ready, listed and first called."""
+        scaled, new_pods, summary = self._scaled_under_load(namespace)
         self._draw(namespace, summary)
-        self._screen.table(HEAD, [debut.row(scaled) for debut in debuts])
-        delays = [debut.delay for debut in debuts if debut.delay is not None]
-        self._screen.verdict(
+        self._screen.table(HEAD, [pod.row(scaled) for pod in new_pods])
+        delays = [pod.delay for pod in new_pods if pod.delay is not None]
+        self._screen.result(
             len(delays) == 3 and not summary.failed,
             f"Each new pod answered within {max(delays, default=0.0):.2f} s of being ready, and no call failed.",
             f"{len(delays)} of 3 new pods answered, and {summary.failed} calls failed.",
         )
 
-    def _scaled_under_load(self, namespace: str) -> tuple[float, list[Debut], Summary]:
-        """The unix time at which the servers were told to become six, what became of the new ones, and of the calls."""
+    def _scaled_under_load(self, namespace: str) -> tuple[float, list[NewPod], Summary]:
+        """Scale to six under load; returns the unix time of the scaling, the new pods, and the summary of the calls."""
         here = f"--namespace={namespace}"
         before = pools.ready_pods_by_name(self._kubectl, namespace)
         with (
             self._load(namespace, rate=50) as load,
-            watched(self._kubectl, READY_PODS, "pods", f"--selector=run={SERVER}", here) as ready,
-            watched(self._kubectl, LISTED_PODS, "gbp", SERVER, here) as listed,
+            first_seen(self._kubectl, READY_PODS, "pods", f"--selector=run={SERVER}", here) as ready,
+            first_seen(self._kubectl, LISTED_PODS, "gbp", SERVER, here) as listed,
         ):
             scaled = time.time()
             self._scale(namespace, 6)
@@ -99,10 +99,10 @@ class Story:
             time.sleep(2)  # calls for the pod that was listed last
             summary = load.stop()
         answered = summary.first_answer
-        return scaled, [Debut(pod, ready[f"{pod}=True"], listed[pod], answered.get(pod)) for pod in new], summary
+        return scaled, [NewPod(pod, ready[f"{pod}=True"], listed[pod], answered.get(pod)) for pod in new], summary
 
     def _restart(self, namespace: str) -> None:
-        """Replace all servers under a load that lasts until the last of the old ones is gone."""
+        """Restart all servers under load, until the last old pod is gone."""
         restart = ("rollout", "restart", f"deployment/{SERVER}", f"--namespace={namespace}")
         with self._load(namespace, rate=200) as load:
             self._screen.step(f"kubectl {' '.join(restart)}")
@@ -112,13 +112,13 @@ class Story:
             summary = load.stop()
         self._draw(namespace, summary)
         count = f"{summary.failed} of {summary.ok + summary.failed} calls failed"
-        moral = f"{count}, from before the first new pod until the last old one was gone."
-        self._screen.verdict(not summary.failed, moral, f"{count}, and none should have.")
+        message = f"{count}, from before the first new pod until the last old one was gone."
+        self._screen.result(not summary.failed, message, f"{count}, and none should have.")
 
     def _next(self) -> None:
         kubectl = " ".join(self._cluster.kubectl_command)
         named = "" if self._cluster.engine else f"CLUSTER=context:{self._cluster.context} "
-        self._screen.chapter("What to try next")
+        self._screen.heading("What to try next")
         self._screen.answer(
             f"alias k='{kubectl}'\n"
             "k get gbp -A -o wide\n"
@@ -131,32 +131,32 @@ class Story:
         )
 
     def _stage(self, name: str, title: str) -> str:
-        self._screen.chapter(title)
+        self._screen.heading(title)
         self._screen.step(deploy.shown(f"greet/{name}"))
-        return stages.settled(self._cluster, name)
+        return stages.deploy_ready(self._cluster, name)
 
     def _scale(self, namespace: str, count: int) -> None:
-        """Until it is so: what follows sees the pods that there are then."""
-        self._tell_to_scale(namespace, count)
+        """Scale and wait until ``count`` pods are ready and no other is left."""
+        self._start_scaling(namespace, count)
         pools.wait_for_pods(self._kubectl, namespace, count)
 
-    def _tell_to_scale(self, namespace: str, count: int) -> None:
+    def _start_scaling(self, namespace: str, count: int) -> None:
         self._screen.step(f"kubectl scale deployment/{SERVER} --replicas={count} --namespace={namespace}")
         pools.scale(self._kubectl, namespace, count)
 
-    def _calls(self, namespace: str, answering: int, moral: str) -> None:
-        """Send calls one after another; the moral holds where so many pods answered all of them."""
+    def _calls(self, namespace: str, answering: int, message: str) -> None:
+        """Send calls one after another; show ``message`` if ``answering`` pods answered all of them."""
         summary = traffic.calls(self._kubectl, namespace, CALLS)
         self._draw(namespace, summary)
         holds = len(summary.pods) == answering and not summary.failed
-        self._screen.verdict(holds, moral, f"{answering} of the pods should have answered all calls.")
+        self._screen.result(holds, message, f"{answering} of the pods should have answered all calls.")
 
     def _draw(self, namespace: str, summary: Summary) -> None:
-        """A bar for each pod, those that are ready and answered nothing as well."""
+        """Draw a bar per pod, including ready pods that answered no call."""
         idle = dict.fromkeys(pools.ready_pods_by_name(self._kubectl, namespace), 0)
         self._screen.bars(idle | summary.pods, summary.errors)
 
     def _load(self, namespace: str, rate: int) -> AbstractContextManager[traffic.Load]:
-        """A load that lasts until it is stopped."""
+        """Start a load that runs until it is stopped."""
         self._screen.step(f"{rate} calls a second from here on")
         return traffic.load(self._kubectl, namespace, rate=rate)
