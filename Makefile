@@ -46,9 +46,10 @@ test: venv  ## Lint, types, import contracts, unit tests, e2e tests on a real cl
 checks: lint types contracts  ## All that only reads the code
 
 .PHONY: lint
-lint: venv  ## ruff
+lint: venv  ## ruff and codespell
 	@echo "==> lint"
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
+	@$(BIN)/codespell
 
 .PHONY: types
 types: venv  ## mypy --strict
@@ -60,7 +61,7 @@ contracts: venv  ## Who may import whom
 	@echo "==> import contracts"
 	@$(BIN)/lint-imports --no-cache | grep -E 'KEPT|BROKEN|Contracts:|->' ; exit $${PIPESTATUS[0]}
 
-# One test: make unit T='tests/unit/controller/test_workqueue.py -k backoff', make e2e T='tests/e2e/test_pool.py -k drift'
+# One test: make unit T='tests/unit/controller/test_workqueue.py -k backoff', make e2e T='tests/e2e/pool/test_pool.py -k drift'
 .PHONY: unit
 unit: venv  ## Unit tests; T= selects
 	@echo "==> unit tests"
@@ -82,7 +83,7 @@ faults: venv  ## What takes minutes: a node lost, the API server away for long, 
 
 .PHONY: bench
 bench: venv  ## What 10, 100 and 1,000 pools cost, on the cluster
-	@$(BIN)/python -m bench.scale
+	@$(BIN)/python -m bench.operator
 
 .PHONY: bench-lookaside
 bench-lookaside: venv  ## What the lookaside's streams cost, beside go-control-plane (needs Go)
@@ -94,7 +95,7 @@ bench-client: venv  ## What a call over a pool costs its client, beside a bare c
 
 .PHONY: bench-start
 bench-start: venv  ## What a lookaside and a client cost to start, beside their libraries alone (no cluster)
-	@$(BIN)/python -m bench.start
+	@$(BIN)/python -m bench.startup
 
 .PHONY: cluster-up cluster-down cluster-status
 cluster-up: venv  ## A kind cluster of our own, with the project's images (CLUSTER=context:NAME: one of yours)

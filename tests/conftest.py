@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from tests.fakes.wall_clock import WallClock
+from tests.fakes.clock import WallClock
 
 # grpcio tells each GOAWAY on standard error, in the middle of pytest's dots; servers are stopped here all the time.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

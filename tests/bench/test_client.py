@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bench import client_report
-from bench.calls import BARE, FORMS, IN_TURN, POOL
-from bench.client import Sizes, measure
-from bench.gateways import HTTP_ALONE, MODES
-from bench.rounds import Contestant, Cost, compare
+from bench.client import report
+from bench.client.benchmark import Sizes, measure
+from bench.client.calls import BARE, FORMS, IN_TURN, POOL
+from bench.client.comparison import Candidate, Cost, compare
+from bench.client.gateways import HTTP_ALONE, MODES
 
 
 async def test_it_measures_each_call_by_each_way() -> None:
@@ -21,7 +21,7 @@ async def test_it_measures_each_call_by_each_way() -> None:
         (HTTP_ALONE, 2),
         *((mode, 2) for mode in MODES),
     ]
-    first, *others = client_report.tables(results).split("\n\n")
+    first, *others = report.tables(results).split("\n\n")
     assert [len(table.splitlines()) for table in (first, *others)] == [2 + 2 * len(FORMS), 2 + 5, 2 + 3, 2 + 4]
 
 
@@ -29,15 +29,15 @@ async def test_rounds_take_turns_and_leave_out_the_first() -> None:
     order: list[str] = []
     now = 0.0
 
-    def contestant(name: str, each: float) -> Contestant:
+    def candidate(name: str, each: float) -> Candidate:
         async def work(times: int) -> None:
             nonlocal now
             order.append(name)
             now += times * each * len(order)
 
-        return Contestant(work, lambda: now)
+        return Candidate(work, lambda: now)
 
-    found = await compare({"one": contestant("one", 1.0), "other": contestant("other", 2.0)}, 2, 5)
+    found = await compare({"one": candidate("one", 1.0), "other": candidate("other", 2.0)}, 2, 5)
     assert order == ["one", "other", "other", "one", "one", "other"]
     assert {name: cost.rounds for name, cost in found.items()} == {"one": [4.0, 5.0], "other": [6.0, 12.0]}
 

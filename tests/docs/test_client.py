@@ -53,7 +53,7 @@ SHOWN_BY = {
         "client/test_stall.py",
         "test_unresponsive_backend_is_reconnected_and_may_still_answer",
     ),
-    "a node is cut off, and data is unacknowledged for 5 s": ("../e2e/test_faults_nodes.py", "test_node_is_lost"),
+    "a node is cut off, and data is unacknowledged for 5 s": ("../e2e/faults/test_nodes.py", "test_node_is_lost"),
     "a backend refuses connections": ("client/test_balancer.py", "test_backend_that_cannot_be_connected_to_is_skipped"),
     "all backends refuse connections": (
         "client/test_balancer.py",
@@ -161,7 +161,7 @@ async def test_iterator_is_a_target() -> None:
 
     names = {"AsyncIterator": AsyncIterator, "Endpoint": Endpoint, "EndpointSet": EndpointSet, "asyncio": asyncio}
     endpoints = run(block(section(CLIENT, "Targets"), "python"), look_up=look_up, **names)["endpoints"]
-    async with connect(endpoints()) as channel, asyncio.timeout(10):
+    async with connect(endpoints()) as channel, asyncio.timeout(60):
         while not channel.status().backends:
             await channel.wait_for_change()
         assert [backend.endpoint.target for backend in channel.status().backends] == ["127.0.0.1:50051"]
@@ -288,8 +288,8 @@ async def test_collector_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_example_of_a_test_passes() -> None:
     """With what it imports and no more."""
-    example = run(block(section(CLIENT, "Tests of your own"), "python"))
-    async with asyncio.timeout(10):
+    example = run(block(section(CLIENT, "Tests of your own"), "python").replace("timeout=5", "timeout=50"))
+    async with asyncio.timeout(60):
         await example["test_greets_while_a_pod_dies"]()
 
 

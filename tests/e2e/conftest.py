@@ -1,4 +1,4 @@
-"""Fixtures of the e2e tests: a real cluster with the operator in it, and a fresh namespace for each test."""
+"""Fixtures of the e2e tests: the cluster, the deployed operator, and a namespace per test."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import clients, failures
-from tests.e2e.namespaces import own_namespace
+from tests.e2e.support import failures, xds_clients
+from tests.e2e.support.namespaces import temporary_namespace
 from tools.cluster import Cluster, ClusterError, deploy, find, using
 from tools.cluster.kubectl import Kubectl
 
 
 @contextmanager
-def one_at_a_time(what: str = __file__) -> Iterator[None]:
-    """What several processes of a run want to do to the cluster that they share, one of them does after the other.
-
-    ``what`` is a file that stands for it.
-    """
+def exclusively(what: str = __file__) -> Iterator[None]:
+    """Hold a lock that the processes of a run share; ``what`` is the file to lock."""
     with Path(what).open(encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -30,7 +27,7 @@ def one_at_a_time(what: str = __file__) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """The cluster is the run's for as long as it lasts; its first process sets it up for all."""
+    """Hold the cluster for the whole run; the first process sets it up for the others."""
     if hasattr(session.config, "workerinput") or session.config.getoption("collectonly"):
         return (yield)
     try:
@@ -47,16 +44,16 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Before a failed test is torn down, what it was about is kept."""
+    """Save logs and events of a failed test before its teardown."""
     report = yield
     if report.failed and report.when != "teardown":
-        with one_at_a_time():
+        with exclusively():
             report.sections.append(("Kept of the cluster", failures.keep(item)))
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The last thing that is read says where to look."""
+    """Print where the logs are."""
     if terminalreporter.stats.keys() & {"failed", "error"}:
         place = failures.FOLDER.relative_to(deploy.REPOSITORY)
         terminalreporter.write_line(f"logs of what failed, and of the cluster: {place}/", red=True)
@@ -74,9 +71,9 @@ def kubectl(cluster: Cluster) -> Kubectl:
 
 
 @pytest.fixture(scope="session")
-def operator(cluster: Cluster, kubectl: Kubectl) -> Kubectl:
+def kubectl_with_operator(cluster: Cluster, kubectl: Kubectl) -> Kubectl:
     """The operator, running in the cluster from the built image and manifests/operator."""
-    with one_at_a_time():
+    with exclusively():
         deploy.operator(cluster)
     return kubectl
 
@@ -84,20 +81,20 @@ def operator(cluster: Cluster, kubectl: Kubectl) -> Kubectl:
 @pytest.fixture(scope="session")
 def go_client(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The image of an xDS client in Go."""
-    with one_at_a_time(clients.__file__):
-        return clients.go(cluster, tmp_path_factory.mktemp("go"))
+    with exclusively(xds_clients.__file__):
+        return xds_clients.go(cluster, tmp_path_factory.mktemp("go"))
 
 
 @pytest.fixture
 def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace of the test's own, held to the restricted Pod Security Standard, deleted at its end."""
+    """A namespace for the test, under the restricted Pod Security Standard, deleted at its end."""
     words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
-    with own_namespace(kubectl, words[:40].strip("-")) as name:
+    with temporary_namespace(kubectl, words[:40].strip("-")) as name:
         yield name
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Tests that share a namespace must run in one process: better no run than one that fails now and then."""
+    """Check that pytest-xdist keeps groups together: tests that share a namespace must run in one process."""
     if not session.config.getoption("loadgroup", default=False):
         return
     for item in session.items:
@@ -106,7 +103,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of this folder needs the cluster. What takes long begins first, so that nothing is waited for alone."""
+    """Mark all tests of this folder as ``cluster``, and start long ones first, so that none runs alone at the end."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:

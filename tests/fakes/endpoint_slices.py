@@ -1,4 +1,4 @@
-"""EndpointSlices as the cluster writes them."""
+"""Builders of EndpointSlices, as the EndpointSlice controller writes them."""
 
 from __future__ import annotations
 

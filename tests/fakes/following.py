@@ -10,7 +10,7 @@ from backendpool.api.endpoints import EndpointSet
 from backendpool.api.pool import PoolKey
 from backendpool.controller.cache import Cache
 from backendpool.k8s.store import Store
-from tests.fakes.timers import Timers
+from tests.fakes.clock import FakeClock
 
 Document = dict[str, Any]
 
@@ -55,8 +55,8 @@ class Follower:
         self.told: list[PoolKey] = []
         self.revision = 0
         self.published: dict[PoolKey, EndpointSet] = {}
-        self.timers = Timers()
-        self.cache = Cache(self._publish, self.timers.later)
+        self.clock = FakeClock()
+        self.cache = Cache(self._publish, self.clock.call_later)
         self.view: Store[Slice] = Store(parse_slice, self._changed)
 
     def endpoints(self, key: PoolKey) -> EndpointSet:
@@ -84,7 +84,7 @@ class Follower:
         return {**doc, "metadata": {**doc["metadata"], "resourceVersion": str(self.revision)}}
 
     def settle(self) -> None:
-        self.timers.advance(REMOVAL_GRACE_SECONDS)
+        self.clock.advance(REMOVAL_GRACE_SECONDS)
 
     def _publish(self, key: PoolKey) -> None:
         self.told.append(key)

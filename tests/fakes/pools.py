@@ -1,4 +1,4 @@
-"""Pools to test with, made from what an author writes and the API server adds."""
+"""Builders of pools, as the API server returns them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What is kept of a failed e2e test."""
 
-from tests.e2e.failures import concerned
+from tests.e2e.support.failures import concerned
 
 
 def test_namespaces_are_those_that_the_fixtures_name() -> None:

@@ -4,8 +4,8 @@
     CLUSTER=context:NAME python -m ...    a cluster of the user's, which is used and never changed
 
 One step, one module, in this order: `engine` (Docker, started by `dockerd` where there is none), `node_image` (pulled,
-or built from source by `kubernetes_build` and `rootfs`), `tools` (kind, kubectl), `kind` (the cluster), `images` (the
-project's own, and test clients'). `lifecycle` puts them together. The standard library is all that this package needs.
+or built from source by `kubernetes_build` and `rootfs`), `binaries` (kind, kubectl), `kind` (the cluster), `images`
+(the project's own, and test clients'). `lifecycle` puts them together. The package needs the standard library only.
 """
 
 import os
@@ -19,7 +19,7 @@ from tools.cluster.console import Console
 from tools.cluster.errors import ClusterError
 from tools.cluster.kind import Node
 
-__all__ = ["Cluster", "ClusterError", "Node", "down", "find", "image", "names_one_of_the_users", "using"]
+__all__ = ["Cluster", "ClusterError", "Node", "down", "find", "image", "uses_user_cluster", "using"]
 
 
 @contextmanager
@@ -43,8 +43,8 @@ def down() -> None:
     lifecycle.down(_settings(), Console())
 
 
-def names_one_of_the_users() -> bool:
-    """Whether CLUSTER names a cluster of the user's."""
+def uses_user_cluster() -> bool:
+    """Whether CLUSTER selects a cluster of the user's."""
     return _settings().context is not None
 
 

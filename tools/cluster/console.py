@@ -1,7 +1,6 @@
-"""What the person at the terminal sees: one line per step, with its duration at the end of the line.
+"""Terminal output: one line per step, with its duration at the end.
 
-Steps that take long also say so when they start, and report progress: in place on a terminal, as a line now and then
-in a log.
+Long steps also print a line when they start, and report progress: in place on a terminal, as occasional lines in a log.
 """
 
 import sys

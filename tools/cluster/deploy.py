@@ -35,7 +35,7 @@ def operator(cluster: Cluster) -> None:
     """Install or update the operator, and wait until it is ready."""
     kubectl = kubectl_of(cluster)
     _apply(cluster, "operator")
-    kubectl("wait", "--for=condition=Established", CRD, "--timeout=30s")
+    kubectl("wait", "--for=condition=Established", CRD, "--timeout=180s")
     kubectl.rollout(OPERATOR_NAMESPACE, "deployment/backendpool-operator")
 
 

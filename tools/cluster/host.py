@@ -1,4 +1,4 @@
-"""What the host's kernel is asked, and told; nothing, where it is not Linux."""
+"""Access to the host's kernel: mounts and the cgroup v1 freezer; no-ops if it is not Linux."""
 
 from pathlib import Path
 

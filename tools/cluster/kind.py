@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.cluster import host, pins, process
+from tools.cluster import host, process, versions
 from tools.cluster.engine import Engine
 from tools.cluster.errors import ClusterError
 from tools.cluster.settings import CLUSTER_NAME, Settings
@@ -173,4 +173,4 @@ def audit_policy(settings: Settings) -> Path:
 
 def fingerprint(image_identity: str, own_subnets: bool) -> str:
     """What a cluster is made of, in words that can be compared; a cluster made of something else is replaced."""
-    return json.dumps([pins.KIND_VERSION, image_identity, configuration(own_subnets, ""), _WRITES_ONLY])
+    return json.dumps([versions.KIND_VERSION, image_identity, configuration(own_subnets, ""), _WRITES_ONLY])

@@ -14,6 +14,9 @@ from tools.cluster.reader import Reader
 
 T = TypeVar("T")
 
+PATIENCE = 180.0
+"""Seconds to wait for what a busy machine may delay; a deadline that a test is about is the test's own."""
+
 
 class KubectlError(AssertionError):
     """A kubectl call that failed, with what it said."""
@@ -33,7 +36,7 @@ class Kubectl:
         return Reader(self.json("config", "view", "--raw", "--minify", "--flatten"))
 
     def __call__(
-        self, *args: str, input: str | None = None, check: bool = True, timeout: float = 120
+        self, *args: str, input: str | None = None, check: bool = True, timeout: float = 2 * PATIENCE
     ) -> subprocess.CompletedProcess[str]:
         """Run it; raises :class:`KubectlError` with its standard error where ``check`` and it failed."""
         # In a process group of its own: an interrupt at the terminal is for us, and must not cut short a cleanup.
@@ -58,18 +61,20 @@ class Kubectl:
         """Apply objects, given as dictionaries."""
         self("apply", "--filename=-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
-    def rollout(self, namespace: str, *workloads: str, timeout: int = 120) -> None:
+    def rollout(self, namespace: str, *workloads: str, timeout: float = PATIENCE) -> None:
         """Wait until the workloads (``deployment/name``) are rolled out; else show what their pods say."""
         for workload in workloads:
             here = f"--namespace={namespace}"
-            done = self("rollout", "status", workload, here, f"--timeout={timeout}s", check=False, timeout=timeout + 10)
+            done = self(
+                "rollout", "status", workload, here, f"--timeout={timeout:g}s", check=False, timeout=timeout + 30
+            )
             if done.returncode:
                 pods = self("get", "pods", here, "--output=wide", check=False).stdout
                 logs = self("logs", workload, here, "--tail=30", "--all-containers", check=False)
                 raise KubectlError(f"{workload} is not rolled out:\n{done.stderr}{pods}{logs.stdout}{logs.stderr}")
 
 
-def eventually(what: str, probe: Callable[[], T], timeout: float = 60, every: float = 0.25) -> T:
+def eventually(what: str, probe: Callable[[], T], timeout: float = PATIENCE, every: float = 0.25) -> T:
     """Call ``probe`` until it returns something true, and return that; its assertions may fail until then."""
     deadline = time.monotonic() + timeout
     last: object = None

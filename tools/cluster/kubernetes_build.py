@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.cluster import pins, process
+from tools.cluster import process, versions
 from tools.cluster.cache import digest, digest_files, draft
 from tools.cluster.console import Console
 from tools.cluster.errors import ClusterError
@@ -137,6 +137,6 @@ def progress(done: int, total: int) -> str:
 
 def kind_base_files(settings: Settings) -> Path:
     """The files that kind puts into its own node images, from the source of the pinned release."""
-    module = f"{pins.KIND_MODULE}@{pins.KIND_VERSION}"
+    module = f"{versions.KIND_MODULE}@{versions.KIND_VERSION}"
     told = process.answer(["go", "mod", "download", "-json", module], cwd=settings.cache, timeout=300, hint=GO_HINT)
     return Path(json.loads(told)["Dir"]) / "images" / "base" / "files"

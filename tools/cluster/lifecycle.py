@@ -5,14 +5,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from tools.cluster import cache, dockerd, images, kind, lock, named, node_image, process, record, rootfs, tools
+from tools.cluster import (
+    binaries,
+    cache,
+    cluster_record,
+    dockerd,
+    images,
+    kind,
+    lock,
+    node_image,
+    process,
+    rootfs,
+    user_cluster,
+)
 from tools.cluster import engine as engines
 from tools.cluster.cluster import Cluster
+from tools.cluster.cluster_record import ClusterRecord
 from tools.cluster.console import Console, line
 from tools.cluster.engine import Engine
 from tools.cluster.errors import ClusterError
 from tools.cluster.lock import Hold
-from tools.cluster.record import Record
 from tools.cluster.settings import CLUSTER_NAME, Settings
 
 _ANSWER_SECONDS = 30.0  # a busy machine's API server may take its time; a dead one does not come back
@@ -40,7 +52,7 @@ def using(
 
 def _healthy(hold: Hold, settings: Settings, console: Console) -> Cluster:
     if settings.context is not None:
-        return named.up(settings.context, settings, console)
+        return user_cluster.up(settings.context, settings, console)
     if hold.alone:
         _clear_drafts(settings)
     engine = engines.require(settings, console)
@@ -60,7 +72,7 @@ def _clear_drafts(settings: Settings) -> None:
 
 def _found(engine: Engine, settings: Settings, console: Console) -> Cluster | None:
     """The cluster that is there, when it is healthy and what this version of the repository wants."""
-    made = Record.read(settings)
+    made = ClusterRecord.read(settings)
     with console.step("cluster") as step:
         nodes = kind.nodes(engine)
         if not nodes:
@@ -93,13 +105,13 @@ def _settled_problems(cluster: Cluster) -> list[str]:
 
 def _made(engine: Engine, settings: Settings, console: Console) -> Cluster:
     image = node_image.provide(engine, settings, console)
-    own_kind = tools.kind(settings, console)
-    kubectl = tools.kubectl(image, engine, settings, console)
+    own_kind = binaries.kind(settings, console)
+    kubectl = binaries.kubectl(image, engine, settings, console)
     if kind.nodes(engine):
         with console.step("cleanup") as step:
             kind.delete(own_kind, engine, settings)
             step.says("the old cluster is deleted")
-    making = Record(None, own_kind, kubectl, _network_is_ours(engine, settings))
+    making = ClusterRecord(None, own_kind, kubectl, _network_is_ours(engine, settings))
     making.write(settings)
     log = process.new_log(settings.logs / "kind-create.log")
     with console.step("cluster", starts=f"making {CLUSTER_NAME}, about a minute, log {log}") as step:
@@ -121,15 +133,15 @@ def _made(engine: Engine, settings: Settings, console: Console) -> Cluster:
 
 def _network_is_ours(engine: Engine, settings: Settings) -> bool:
     """Whether kind's network is there only because of us, and is to go with the cluster."""
-    earlier = Record.read(settings)
+    earlier = ClusterRecord.read(settings)
     return not kind.has_network(engine) or (earlier is not None and earlier.made_network)
 
 
-def _forget(made: Record | None, engine: Engine, settings: Settings) -> None:
+def _forget(made: ClusterRecord | None, engine: Engine, settings: Settings) -> None:
     """The cluster is deleted: what is left of it goes as well."""
     if engine.ours or (made is not None and made.made_network):
         kind.remove_network(engine)
-    record.forget(settings)
+    cluster_record.forget(settings)
 
 
 def _wait_until_ready(cluster: Cluster) -> None:
@@ -144,7 +156,7 @@ def _fingerprint(engine: Engine, settings: Settings) -> str:
     return kind.fingerprint(node_image.identity(settings), engine.ours)
 
 
-def _cluster(made: Record, nodes: tuple[kind.Node, ...], engine: Engine, settings: Settings) -> Cluster:
+def _cluster(made: ClusterRecord, nodes: tuple[kind.Node, ...], engine: Engine, settings: Settings) -> Cluster:
     return Cluster(CLUSTER_NAME, kind.CONTEXT, settings.kubeconfig, made.kubectl, nodes, made.kind, engine)
 
 
@@ -153,7 +165,7 @@ def down(settings: Settings, console: Console) -> None:
     with lock.hold(settings.lock, "cluster-down") as hold:
         hold.require_alone("take it away")
         if settings.context is not None:
-            named.forget(settings)
+            user_cluster.forget(settings)
             console.say(f"{settings.context} is a cluster of yours: it is left as it is")
             return
         engine = engines.find(settings)
@@ -168,9 +180,9 @@ def _delete(engine: Engine, settings: Settings, console: Console) -> None:
         if not kind.nodes(engine):
             step.says("there is none")
         else:
-            kind.delete(tools.kind(settings, console), engine, settings)
+            kind.delete(binaries.kind(settings, console), engine, settings)
             step.says(f"{CLUSTER_NAME} is deleted")
-        _forget(Record.read(settings), engine, settings)
+        _forget(ClusterRecord.read(settings), engine, settings)
 
 
 def _end_engine(engine: Engine | None, settings: Settings, console: Console) -> None:
@@ -197,8 +209,8 @@ def status(settings: Settings, console: Console) -> bool:
 def find(settings: Settings, console: Console) -> Cluster:
     """The cluster that is there, healthy or not; ClusterError when there is none."""
     if settings.context is not None:
-        return named.up(settings.context, settings, console)
-    engine, made = engines.find(settings), Record.read(settings)
+        return user_cluster.up(settings.context, settings, console)
+    engine, made = engines.find(settings), ClusterRecord.read(settings)
     nodes = kind.nodes(engine) if engine is not None else ()
     if engine is None or made is None or not nodes:
         raise ClusterError(f"there is no cluster {CLUSTER_NAME}", hint="bring one up: make cluster-up")

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.cluster import kubernetes_build, pins, process, pull, rootfs
+from tools.cluster import kubernetes_build, process, pull, rootfs, versions
 from tools.cluster.cache import digest, digest_files, files_below
 from tools.cluster.console import Console
 from tools.cluster.engine import Engine
@@ -25,7 +25,7 @@ _SANDBOX_IMAGE = re.compile(r'^\s*sandbox(?:_image)? = "([^"]+)"', re.MULTILINE)
 
 def identity(settings: Settings) -> str:
     """What decides about the image that `provide` gives, known without asking the engine or a registry."""
-    return settings.node_image or f"{pins.STOCK_NODE_IMAGE} or {_Recipe.of(settings).reference}"
+    return settings.node_image or f"{versions.STOCK_NODE_IMAGE} or {_Recipe.of(settings).reference}"
 
 
 def provide(engine: Engine, settings: Settings, console: Console) -> str:
@@ -34,16 +34,16 @@ def provide(engine: Engine, settings: Settings, console: Console) -> str:
         return _named(settings.node_image, engine, console)
     built = _Recipe.of(settings)
     with console.step("node image") as step:
-        if engine.has_image(pins.STOCK_NODE_IMAGE):
-            step.says(f"{pins.STOCK_NODE_IMAGE}, here already")
-            return pins.STOCK_NODE_IMAGE
+        if engine.has_image(versions.STOCK_NODE_IMAGE):
+            step.says(f"{versions.STOCK_NODE_IMAGE}, here already")
+            return versions.STOCK_NODE_IMAGE
         if engine.has_image(built.reference):
             step.says(f"{built.reference}, built from source before")
             return built.reference
-        failure = pull.failure(pins.STOCK_NODE_IMAGE, engine, settings, step)
+        failure = pull.failure(versions.STOCK_NODE_IMAGE, engine, settings, step)
         if failure is None:
-            step.says(f"{pins.STOCK_NODE_IMAGE}, pulled")
-            return pins.STOCK_NODE_IMAGE
+            step.says(f"{versions.STOCK_NODE_IMAGE}, pulled")
+            return versions.STOCK_NODE_IMAGE
         step.says(f"one is built from source, for the stock image cannot be pulled: {failure}")
     built.build(engine, settings, console)
     return built.reference
@@ -68,7 +68,7 @@ class _Recipe:
     def of(cls, settings: Settings) -> "_Recipe":
         kubernetes = kubernetes_build.wanted(settings)
         files = digest_files(SOURCE, ["Dockerfile", *(f"files/{name}" for name in files_below(SOURCE / "files"))])
-        return cls(kubernetes, digest(kubernetes.key, rootfs.NODE.key, pins.KIND_VERSION, files))
+        return cls(kubernetes, digest(kubernetes.key, rootfs.NODE.key, versions.KIND_VERSION, files))
 
     @property
     def reference(self) -> str:
@@ -139,5 +139,5 @@ def _file_systems(settings: Settings, console: Console) -> None:
 
 def _require_what_builds(settings: Settings, console: Console) -> None:
     if shutil.which("go") is None:
-        raise ClusterError(f"{pins.STOCK_NODE_IMAGE} cannot be pulled, and building one needs Go", hint=GO_HINT)
-    rootfs.require(pins.STOCK_NODE_IMAGE, "name another image by NODE_IMAGE=...", settings, console)
+        raise ClusterError(f"{versions.STOCK_NODE_IMAGE} cannot be pulled, and building one needs Go", hint=GO_HINT)
+    rootfs.require(versions.STOCK_NODE_IMAGE, "name another image by NODE_IMAGE=...", settings, console)

@@ -13,7 +13,7 @@ from typing import Any
 import urllib3
 from kubernetes import client, config
 
-_TIMEOUT = 10.0
+_TIMEOUT = 30.0
 
 
 class ReadError(AssertionError):

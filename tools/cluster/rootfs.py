@@ -5,7 +5,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.cluster import host, packages, pins, process
+from tools.cluster import host, packages, process, versions
 from tools.cluster.cache import digest, draft, draft_name, remove
 from tools.cluster.console import Console
 from tools.cluster.errors import ClusterError
@@ -33,7 +33,7 @@ class RootFileSystem:
     @property
     def key(self) -> str:
         """Equal for equal content."""
-        return digest(pins.DEBIAN_SUITE, platform.machine(), *self.packages, *_LEFT_OUT)
+        return digest(versions.DEBIAN_SUITE, platform.machine(), *self.packages, *_LEFT_OUT)
 
     def archive(self, cache: Path) -> Path:
         """Where the finished tar archive stands."""
@@ -65,7 +65,7 @@ def build(system: RootFileSystem, settings: Settings, console: Console) -> Path:
     if archive.exists():
         return archive
     log = process.new_log(settings.logs / f"debootstrap-{system.name}.log")
-    starts = f"debootstrap of a Debian {pins.DEBIAN_SUITE} ({system.name}), log {log}"
+    starts = f"debootstrap of a Debian {versions.DEBIAN_SUITE} ({system.name}), log {log}"
     with console.step("rootfs", starts=starts) as step:
         folder = draft_name(archive.with_suffix(".folder"))
         try:
@@ -74,7 +74,7 @@ def build(system: RootFileSystem, settings: Settings, console: Console) -> Path:
                 _pack(folder, path, log)
         finally:
             clear(folder)
-        step.says(f"Debian {pins.DEBIAN_SUITE} for {system.name}: {archive.stat().st_size >> 20} MB")
+        step.says(f"Debian {versions.DEBIAN_SUITE} for {system.name}: {archive.stat().st_size >> 20} MB")
     return archive
 
 
@@ -82,7 +82,14 @@ def _debootstrap(system: RootFileSystem, folder: Path, mirror: str | None, log: 
     folder.parent.mkdir(parents=True, exist_ok=True)
     include = f"--include={','.join(system.packages)}"
     process.work(
-        ["debootstrap", "--variant=minbase", include, pins.DEBIAN_SUITE, str(folder), *([mirror] if mirror else [])],
+        [
+            "debootstrap",
+            "--variant=minbase",
+            include,
+            versions.DEBIAN_SUITE,
+            str(folder),
+            *([mirror] if mirror else []),
+        ],
         log=log,
         env={"DEBIAN_FRONTEND": "noninteractive"},
         hint="see that a Debian mirror can be reached, or name one by DEBIAN_MIRROR=...; then run this again",

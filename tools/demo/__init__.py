@@ -1,7 +1,7 @@
-"""The demo: a cluster comes up, and the stages of the example are shown one after another, from stuck to balanced.
+"""The demo: bring up a cluster and show the stages of the example one after another, from sticky to balanced.
 
     make demo          all of it
     make demo-down     remove what it brought up
 
-`story` is what is done, in its order; `screen` is how it looks; `moments` are those of a new pod.
+`demo_run` runs the stages, `screen` prints them, and `new_pods` measures when new pods become ready and take calls.
 """

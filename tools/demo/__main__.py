@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from tools.cluster import ClusterError, deploy, down, names_one_of_the_users, using
+from tools.cluster import ClusterError, deploy, down, uses_user_cluster, using
 from tools.cluster.kubectl import KubectlError
 from tools.demo import __doc__ as about
+from tools.demo.demo_run import DemoRun
 from tools.demo.screen import Screen
-from tools.demo.story import Story
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,18 +40,18 @@ def main(arguments: Sequence[str]) -> int:
 
 def _show(screen: Screen) -> int:
     begun = time.monotonic()
-    screen.chapter("A cluster")
+    screen.heading("A cluster")
     with using("demo") as cluster:
-        Story(cluster, screen).tell()
+        DemoRun(cluster, screen).run()
     screen.note(f"{time.monotonic() - begun:.0f} s in all")
-    if screen.flaws:
-        screen.problem(f"{screen.flaws} times it was not as it should be: see above")
-    return 1 if screen.flaws else 0
+    if screen.failures:
+        screen.problem(f"{screen.failures} times it was not as it should be: see above")
+    return 1 if screen.failures else 0
 
 
 def _take_down(screen: Screen) -> int:
     """A cluster of our own goes as a whole; from one of the user's goes what the demo installed."""
-    if names_one_of_the_users():
+    if uses_user_cluster():
         screen.step("kubectl delete namespace, for each stage, then manifests/operator")
         with using("demo-down", with_images=False, alone=True) as cluster:
             left = deploy.remove(cluster)

@@ -1,4 +1,4 @@
-"""Pools and backends for the tests: what to apply, and what should then be true."""
+"""Pools and backends for the demo and the e2e tests: manifests, and waiting for their state."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Any
 
 from tools.cluster import image
-from tools.cluster.kubectl import Kubectl, eventually
+from tools.cluster.kubectl import PATIENCE, Kubectl, eventually
 
 PORT = 50051
 LABELS = {"run": "greetserver"}
 LOOKASIDES = "app.kubernetes.io/name=backendpool-lookaside"
-"""Selects the pods of lookasides."""
+"""Label selector of lookaside pods."""
 
 
 def pool(namespace: str, name: str = "greetserver", **spec: Any) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def pool(namespace: str, name: str = "greetserver", **spec: Any) -> dict[str, An
 
 
 def backends(namespace: str, replicas: int = 3, name: str = "greetserver") -> dict[str, Any]:
-    """A Deployment of greet servers, as manifests/greet has it, small."""
+    """A Deployment of greet servers like that of manifests/greet, with small requests."""
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -92,17 +92,17 @@ def condition(obj: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def ready_addresses(obj: dict[str, Any]) -> set[str]:
-    """What the status says may take calls."""
+    """Addresses of the endpoints that the status lists as Ready."""
     return {e["address"] for e in obj.get("status", {}).get("endpoints", []) if e["state"] == "Ready"}
 
 
 def ready_pods(kubectl: Kubectl, namespace: str) -> set[str]:
-    """What is so: addresses of pods that are ready and not being deleted."""
+    """Addresses of the pods that are ready and not terminating."""
     return set(ready_pods_by_name(kubectl, namespace).values())
 
 
 def ready_pods_by_name(kubectl: Kubectl, namespace: str) -> dict[str, str]:
-    """The same, by the names of the pods."""
+    """The same, by pod name."""
     return {
         pod["metadata"]["name"]: pod["status"]["podIP"]
         for pod in _pods(kubectl, namespace)
@@ -112,7 +112,7 @@ def ready_pods_by_name(kubectl: Kubectl, namespace: str) -> dict[str, str]:
 
 
 def ready_at(kubectl: Kubectl, namespace: str) -> dict[str, float]:
-    """Since when each backend is ready (unix time, which Kubernetes notes in whole seconds, cut off), by its name."""
+    """Unix time at which each backend became ready, truncated to seconds as by Kubernetes, by pod name."""
     return {
         pod["metadata"]["name"]: datetime.fromisoformat(condition["lastTransitionTime"]).timestamp()
         for pod in _pods(kubectl, namespace)
@@ -122,17 +122,18 @@ def ready_at(kubectl: Kubectl, namespace: str) -> dict[str, float]:
 
 
 def _pods(kubectl: Kubectl, namespace: str) -> list[dict[str, Any]]:
-    """All backends, those that are ending as well."""
+    """All backends, including terminating ones."""
     return kubectl.reader.pods(namespace, ",".join(f"{k}={v}" for k, v in LABELS.items()))
 
 
-def wait_ready(kubectl: Kubectl, namespace: str, name: str = "greetserver", timeout: int = 120) -> None:
-    """As a user would: kubectl wait."""
-    kubectl("wait", "--for=condition=Ready", f"gbp/{name}", f"--namespace={namespace}", f"--timeout={timeout}s")
+def wait_ready(kubectl: Kubectl, namespace: str, name: str = "greetserver", timeout: float = PATIENCE) -> None:
+    """Wait for the condition Ready with ``kubectl wait``, as a user would."""
+    which = (f"gbp/{name}", f"--namespace={namespace}", f"--timeout={timeout:g}s")
+    kubectl("wait", "--for=condition=Ready", *which, timeout=timeout + 30)
 
 
-def wait_for_count(kubectl: Kubectl, namespace: str, count: int, timeout: float = 120) -> None:
-    """Until the status lists exactly the pods that are ready, ``count`` of them, and none draining."""
+def wait_for_count(kubectl: Kubectl, namespace: str, count: int, timeout: float = PATIENCE) -> None:
+    """Wait until the status lists exactly the ready pods, ``count`` of them, and none is draining."""
 
     def settled() -> bool:
         there, obj = ready_pods(kubectl, namespace), read(kubectl, namespace)
@@ -148,8 +149,8 @@ def scale(kubectl: Kubectl, namespace: str, count: int, name: str = "greetserver
     kubectl("scale", f"deployment/{name}", f"--replicas={count}", f"--namespace={namespace}")
 
 
-def come_and_go(kubectl: Kubectl, namespace: str) -> None:
-    """Three backends more, three less, and three others in the place of those that are left: nine in all."""
+def scale_and_restart(kubectl: Kubectl, namespace: str) -> None:
+    """Scale from three to six and back, then restart: nine pods in all."""
     for count in (6, 3):
         scale(kubectl, namespace, count)
         wait_for_count(kubectl, namespace, count)
@@ -161,9 +162,9 @@ def come_and_go(kubectl: Kubectl, namespace: str) -> None:
 
 @contextmanager
 def scaled(kubectl: Kubectl, namespace: str, count: int, back: int) -> Iterator[None]:
-    """Run with ``count`` backends that are ready, and leave ``back`` of them, the others gone.
+    """Run the body with ``count`` ready backends, then scale to ``back``.
 
-    A test that came after would else see pods that are on their way out.
+    It waits for terminating pods to be gone, so that the next test does not see them.
     """
     scale(kubectl, namespace, count)
     try:
@@ -175,11 +176,11 @@ def scaled(kubectl: Kubectl, namespace: str, count: int, back: int) -> Iterator[
 
 
 def wait_for_pods(kubectl: Kubectl, namespace: str, count: int) -> None:
-    """Until there are ``count`` backends, each ready, and none that is ending."""
+    """Wait until there are ``count`` backends, all ready, and none is terminating."""
 
     def settled() -> bool:
         there, ready = _pods(kubectl, namespace), ready_pods(kubectl, namespace)
         assert len(there) == len(ready) == count, f"{len(there)} pods are there, {len(ready)} of them ready"
         return True
 
-    eventually(f"{count} pods in {namespace}", settled, timeout=120)
+    eventually(f"{count} pods in {namespace}", settled)

@@ -1,4 +1,4 @@
-"""How the demo looks: steps, bars, tables, and what is to be learned of them."""
+"""Terminal output of the demo: steps, bars, tables and results."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ _BAR = 30
 
 
 class Screen:
-    """A terminal. Names and messages are shown letter by letter: what stands in brackets in them is no markup.
+    """A terminal. Names and messages are escaped, so that brackets in them are not markup.
 
-    ``flaws`` counts what was not as it should be.
+    ``failures`` counts the unexpected results.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self.flaws = 0
+        self.failures = 0
 
-    def chapter(self, title: str) -> None:
-        """Begin a part of the story."""
+    def heading(self, title: str) -> None:
+        """Begin a section."""
         self._console.rule(f"[bold]{escape(title)}")
 
     def step(self, text: str) -> None:
-        """Say what is done next, as a rule the very command."""
+        """Show the next step, usually the command."""
         self._print(f"[dim]→ {escape(text)}[/]")
 
     def answer(self, text: str) -> None:
-        """Show what a command printed, or what to type; no frame, which would be copied with it."""
+        """Show the output of a command, or commands to type, unframed so that they can be copied."""
         self._print(escape(text))
 
     def bars(self, counts: Mapping[str, int], errors: Mapping[str, int]) -> None:
-        """A bar for each pod, as long as its share of the calls, and a line for each way that calls failed."""
+        """Draw a bar per pod for its share of the calls, and a line per kind of error."""
         most = max(counts.values(), default=1) or 1
         for pod, count in sorted(counts.items()):
             bar = "█" * round(_BAR * count / most)
@@ -43,26 +43,26 @@ class Screen:
             self._print(f"  [red]{count} failed: {escape(error)}[/]")
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table of texts."""
+        """Show a table."""
         table = Table(*head)
         for row in rows:
             table.add_row(*map(escape, row))
         self._console.print(table)
 
-    def verdict(self, holds: bool, moral: str, otherwise: str) -> None:
-        """What is to be learned, where it was so; else what should have been, which is counted as a flaw."""
-        if holds:
-            self._print(f"  [bold green]{escape(moral)}[/]\n")
+    def result(self, ok: bool, message: str, failure: str) -> None:
+        """Show ``message`` if ``ok``, else ``failure``, and count it."""
+        if ok:
+            self._print(f"  [bold green]{escape(message)}[/]\n")
             return
-        self.flaws += 1
-        self._print(f"  [bold red]Not as it should be: {escape(otherwise)}[/]\n")
+        self.failures += 1
+        self._print(f"  [bold red]Not as it should be: {escape(failure)}[/]\n")
 
     def problem(self, text: str) -> None:
-        """Why it ended early."""
+        """Show why the demo ended early."""
         self._print(f"[red]{escape(text)}[/]")
 
     def note(self, text: str) -> None:
-        """A last remark."""
+        """Show a closing remark."""
         self._print(f"[dim]{escape(text)}[/]")
 
     def _print(self, markup: str) -> None:

@@ -1,4 +1,4 @@
-"""A stage of the example as each who calls it wants to find it."""
+"""Deploying a stage of the example."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ WITH_POOL = ("3-lookaside", "4-pool", "5-xds")
 SERVERS = 3
 
 
-def settled(cluster: Cluster, name: str, namespace: str = "") -> str:
-    """Install a stage, and wait until its three servers are ready, no other is left, and its pool, if any, lists them.
+def deploy_ready(cluster: Cluster, name: str, namespace: str = "") -> str:
+    """Install a stage in ``namespace``, by default its own, and wait until it works; returns the namespace.
 
-    And until its gateway reaches one: a busy node may take a while to lead to a Service that was just made. Returns its
-    namespace, which is ``namespace`` where one is given.
+    Exactly three servers are ready then, its pool, if any, lists them, and the gateway has answered a call: a busy node
+    takes a while to route to a new Service.
     """
     namespace = deploy.stage(cluster, name, namespace)
     kubectl = deploy.kubectl_of(cluster)

@@ -24,7 +24,7 @@ _ATTEMPTS = re.compile(r'^backendpool_client_(picks|failures)_total{pool="\S+"} 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What came of a load: calls answered in all and by each pod, failures by what was said."""
+    """Result of a load: calls answered in total and by pod, failed calls by error."""
 
     ok: int
     failed: int
@@ -37,7 +37,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """What came of the calls of one interval, which ended at ``time`` (unix); ``waiting`` lasted all through it."""
+    """Result of one interval, which ended at unix time ``time``; ``waiting`` calls were in flight all through it."""
 
     time: float
     pods: Counter[str]
@@ -47,18 +47,18 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A load under way, or over."""
+    """A load, running or finished."""
 
     _kubectl: Kubectl
     _namespace: str
     _name: str
     _ending: Sequence[str]
-    """The command that ends it, in its pod."""
+    """The command that stops it, run in its pod."""
 
-    def summary(self, timeout: float = 180) -> Summary:
-        """What came of all calls, when they are over.
+    def summary(self, timeout: float = 600) -> Summary:
+        """Wait for the end of the load and return its result.
 
-        The pod's log is read at the end and not followed: a stream would break with the API server.
+        The pod's log is read at the end and not followed, since a stream would break with the API server.
         """
         eventually("the load is over", self._is_over, timeout=timeout)
         text = self._kubectl("logs", self._name, f"--namespace={self._namespace}").stdout
@@ -67,7 +67,7 @@ class Load:
         return Summary(**json.loads(last)["summary"])
 
     def stop(self) -> Summary:
-        """End the load now, with the calls that are under way."""
+        """Stop the load once the calls in flight are finished."""
         here = f"--namespace={self._namespace}"
         self._kubectl("exec", self._name, here, "--", *self._ending)
         return self.summary()
@@ -91,7 +91,7 @@ class Load:
         ]
 
     def called(self) -> set[str]:
-        """The pods that have answered so far."""
+        """The pods that have answered calls so far."""
         return {pod for one in self.intervals(0) for pod in one.pods}
 
     def phase(self) -> str:
@@ -111,19 +111,19 @@ def load(
 
     Without ``calls`` or ``seconds`` it goes on until :meth:`Load.stop`, or the end of the context.
     """
-    generator = pod(namespace, ["load", f"--url={url}", *flags({"wait": 30, **settings})])
+    generator = pod(namespace, ["load", f"--url={url}", *flags({"wait": 120, **settings})])
     generator["spec"]["automountServiceAccountToken"] = reader
-    with by(kubectl, generator) as running:
+    with run_generator(kubectl, generator) as running:
         yield running
 
 
 def flags(settings: Mapping[str, float | str]) -> list[str]:
-    """As a load generator takes them."""
+    """The flags of a load generator."""
     return [f"--{key}={value}" for key, value in settings.items()]
 
 
 @contextmanager
-def by(
+def run_generator(
     kubectl: Kubectl, generator: dict[str, Any], ending: Sequence[str] = ("sh", "-c", "kill -TERM 1")
 ) -> Iterator[Load]:
     """Run a load generator, given as a :func:`pod` whose program prints what ``greet load`` prints.
@@ -156,7 +156,7 @@ def calls(kubectl: Kubectl, namespace: str, count: int, *, url: str = GATEWAY) -
 
 
 def answering(kubectl: Kubectl, namespace: str, *, url: str = GATEWAY) -> int:
-    """How many pods answer, 0 where a call fails."""
+    """Number of pods that answer a few calls; 0 if a call fails."""
     summary = calls(kubectl, namespace, 12, url=url)
     return 0 if summary.failed else len(summary.pods)
 
@@ -172,7 +172,7 @@ def attempts(kubectl: Kubectl, namespace: str) -> Counter[str]:
 
 
 def pod(namespace: str, args: list[str]) -> dict[str, Any]:
-    """A pod that runs the greet image, once, under the restricted Pod Security Standard."""
+    """A pod that runs the greet image once, under the restricted Pod Security Standard."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",

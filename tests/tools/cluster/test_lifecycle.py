@@ -11,8 +11,8 @@ import pytest
 from tests.tools.cluster.fake_host import Host
 from tools.cluster import lifecycle
 from tools.cluster.cluster import Cluster
+from tools.cluster.cluster_record import ClusterRecord
 from tools.cluster.errors import ClusterError
-from tools.cluster.record import Record
 from tools.cluster.settings import from_environment
 
 NODES = ["backendpool-control-plane", "backendpool-worker", "backendpool-worker2"]
@@ -132,7 +132,7 @@ def test_down_leaves_the_host_as_it_was(fake_host: Host) -> None:
     down(fake_host)
     assert (fake_host.world["nodes"], fake_host.world["networks"]) == ({}, [])
     assert not fake_host.settings.kubeconfig.exists()
-    assert Record.read(fake_host.settings) is None
+    assert ClusterRecord.read(fake_host.settings) is None
     down(fake_host)
     assert len(fake_host.calls("kind delete")) == 1
     fake_host.change(engine=False)

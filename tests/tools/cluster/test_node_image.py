@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.tools.cluster.fake_host import Host
-from tools.cluster import engine, node_image, pins, pull
+from tools.cluster import engine, node_image, pull, versions
 from tools.cluster.errors import ClusterError
 
 
@@ -24,7 +24,7 @@ def provided(host: Host, **chosen: str) -> str:
 
 def test_the_stock_image_is_pulled(fake_host: Host) -> None:
     """Once: then the engine has it."""
-    assert provided(fake_host) == provided(fake_host) == pins.STOCK_NODE_IMAGE
+    assert provided(fake_host) == provided(fake_host) == versions.STOCK_NODE_IMAGE
     assert len(fake_host.calls("docker pull")) == 1
 
 

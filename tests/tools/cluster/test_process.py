@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools.cluster.errors import ClusterError
+from tools.cluster.kubectl import eventually
 from tools.cluster.process import answer, beside, try_answer, work
 
 
@@ -48,14 +49,16 @@ def test_failed_work_names_its_log(tmp_path: Path) -> None:
 def test_when_one_job_fails_the_others_programs_are_ended(tmp_path: Path) -> None:
     """Nobody waits for a build whose sibling has failed."""
 
+    log = tmp_path / "log"
+
     def fail() -> None:
-        time.sleep(0.3)
+        eventually("the sibling runs", lambda: log.exists() and "begun\n" in log.read_text())
         raise ClusterError("no")
 
     started = time.monotonic()
     with pytest.raises(ClusterError, match="no"):
-        beside(fail, lambda: work(["sleep", "60"], log=tmp_path / "log"))
-    assert time.monotonic() - started < 30
+        beside(fail, lambda: work(["sh", "-c", "echo begun; exec sleep 600"], log=log))
+    assert time.monotonic() - started < 600
 
 
 def test_a_daemon_outlives_a_failed_job(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 from tools.cluster import Cluster, ClusterError, deploy
 from tools.cluster.kubectl import Kubectl, KubectlError, eventually
 from tools.demo import __main__ as demo
-from tools.demo.moments import Debut
+from tools.demo.new_pods import NewPod
 from tools.demo.screen import Screen
-from tools.demo.sightings import watched
+from tools.demo.watch import first_seen
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def test_what_ends_the_demo_early_is_told_in_a_sentence(
     assert text in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("flaws", "code"), [(0, 0), (2, 1)])
+@pytest.mark.parametrize(("failures", "code"), [(0, 0), (2, 1)])
 def test_a_stage_that_is_not_as_it_should_be_is_a_failure(
-    flaws: int, code: int, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    failures: int, code: int, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever runs it in a script is told as well."""
 
@@ -75,14 +75,14 @@ def test_a_stage_that_is_not_as_it_should_be_is_a_failure(
     def found(purpose: str) -> Iterator[Cluster]:
         yield cluster
 
-    class Story:
+    class DemoRun:
         def __init__(self, _: Cluster, screen: Screen) -> None:
-            screen.flaws = flaws
+            screen.failures = failures
 
-        def tell(self) -> None: ...
+        def run(self) -> None: ...
 
     monkeypatch.setattr(demo, "using", found)
-    monkeypatch.setattr(demo, "Story", Story)
+    monkeypatch.setattr(demo, "DemoRun", DemoRun)
     assert demo.main([]) == code
 
 
@@ -111,13 +111,13 @@ print("a=True b=True" if again.exists() else "a=False", flush=True)
 again.exists() and time.sleep(60)
 again.touch()
 """
-    with watched(Kubectl((sys.executable, "-c", program)), "{}", "pods") as seen:
-        eventually("all are seen", lambda: len(seen) == 3, timeout=20)
+    with first_seen(Kubectl((sys.executable, "-c", program)), "{}", "pods") as seen:
+        eventually("all are seen", lambda: len(seen) == 3)
     assert list(seen) == ["a=False", "a=True", "b=True"]
     assert seen["a=False"] < seen["a=True"]
 
 
 def test_the_times_of_a_new_pod_are_told_from_one_moment_on() -> None:
     """But for the last, which is from being ready to the first answer."""
-    assert Debut("x", 102.0, 102.25, 102.5).row(100.0) == ("x", "2.00 s", "2.25 s", "2.50 s", "0.50 s")
-    assert Debut("x", 102.0, 102.25, None).row(100.0) == ("x", "2.00 s", "2.25 s", "never", "never")
+    assert NewPod("x", 102.0, 102.25, 102.5).row(100.0) == ("x", "2.00 s", "2.25 s", "2.50 s", "0.50 s")
+    assert NewPod("x", 102.0, 102.25, None).row(100.0) == ("x", "2.00 s", "2.25 s", "never", "never")

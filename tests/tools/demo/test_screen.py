@@ -17,13 +17,13 @@ def test_what_others_say_is_shown_letter_by_letter() -> None:
     screen, stream = drawn()
     texts = ["[red]", "[/]", "ipv6:[::1]:50051"]
     for text in texts:
-        screen.chapter(text)
+        screen.heading(text)
         screen.step(text)
         screen.answer(text)
         screen.bars({text: 1}, {text: 1})
         screen.table(("head",), ((text,),))
-        screen.verdict(True, text, "")
-        screen.verdict(False, "", text)
+        screen.result(True, text, "")
+        screen.result(False, "", text)
         screen.problem(text)
         screen.note(text)
     for text in texts:
@@ -47,7 +47,7 @@ def test_no_calls_at_all_are_drawn_as_well() -> None:
 def test_what_is_not_as_it_should_be_is_counted() -> None:
     """The moral is told only where it is true."""
     screen, stream = drawn()
-    screen.verdict(True, "balanced", "it should be balanced")
-    assert (screen.flaws, "it should be" in stream.getvalue()) == (0, False)
-    screen.verdict(False, "moral", "it should be balanced")
-    assert (screen.flaws, "moral" in stream.getvalue()) == (1, False)
+    screen.result(True, "balanced", "it should be balanced")
+    assert (screen.failures, "it should be" in stream.getvalue()) == (0, False)
+    screen.result(False, "moral", "it should be balanced")
+    assert (screen.failures, "moral" in stream.getvalue()) == (1, False)

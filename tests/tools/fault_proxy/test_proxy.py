@@ -15,6 +15,7 @@ import pytest_asyncio
 from aiohttp import web
 from yarl import URL
 
+from tests.fakes.until import until
 from tools.fault_proxy import proxy
 from tools.fault_proxy.rules import Action, Point, Rule
 
@@ -188,9 +189,7 @@ async def test_cut_all_that_is_open(between: Between, upstream: Upstream) -> Non
     assert await between.cut() == 1
     with pytest.raises(aiohttp.ClientError):
         await watch.content.readline()
-    async with asyncio.timeout(5):
-        while upstream.watches:
-            await asyncio.sleep(0.01)
+    await until(lambda: not upstream.watches)
 
 
 async def test_stall(between: Between, upstream: Upstream) -> None:

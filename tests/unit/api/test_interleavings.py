@@ -91,10 +91,10 @@ class Cluster(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.4, 0.7, 1.0, 20.0]).map(REMOVAL_GRACE_SECONDS.__mul__))
     def wait(self, seconds: float) -> None:
         """Time passes; the two halves of a move are told within the time to settle."""
-        if self.moving and self.follower.timers.now + seconds >= self.moving_until:
+        if self.moving and self.follower.clock.now + seconds >= self.moving_until:
             self.tell(1)
         self._note()
-        self.follower.timers.advance(seconds)
+        self.follower.clock.advance(seconds)
         self._check()
 
     @precondition(lambda self: self.moving is None)
@@ -155,7 +155,7 @@ class Cluster(RuleBasedStateMachine):
             self._note()
             (self.follower.view.put if told.verb == "put" else self.follower.view.delete)(told.document)
             standing = told.moving or self.moving
-            self.moving, self.moving_until = told.moving, self.follower.timers.now + REMOVAL_GRACE_SECONDS
+            self.moving, self.moving_until = told.moving, self.follower.clock.now + REMOVAL_GRACE_SECONDS
             self._check()
             if standing:
                 key, address = standing
@@ -163,12 +163,12 @@ class Cluster(RuleBasedStateMachine):
 
     def _note(self) -> None:
         """Note of each endpoint that a slice lists it now, be it that another has something else of its address."""
-        now, slices = self.follower.timers.now, self.follower.view.items.values()
+        now, slices = self.follower.clock.now, self.follower.view.items.values()
         self.seen |= {((held.namespace, held.service), one): now for held in slices for one in held.endpoints}
 
     def _check(self) -> None:
         """All that is listed now is published, and for a moment what was listed until a moment ago."""
-        now = self.follower.timers.now
+        now = self.follower.clock.now
         for key in SERVICES:
             published, live = self.follower.endpoints(key), self.follower.live(key)
             assert published == union(self.follower.cache.slices(key)), "a change was not told"

@@ -8,7 +8,7 @@ import pytest
 
 from backendpool.api.endpoint_slices import REMOVAL_GRACE_SECONDS, Slice, SliceTracker
 from backendpool.api.endpoints import Endpoint, EndpointState
-from tests.fakes.timers import Timers
+from tests.fakes.clock import FakeClock
 
 A, B, C = (Endpoint(f"10.0.0.{n}", 50051, pod_uid=f"u{n}") for n in (1, 2, 3))
 SOON = 0.4 * REMOVAL_GRACE_SECONDS
@@ -18,9 +18,9 @@ class Listing:
     """Slices, how often they said that they had changed, and the clock."""
 
     def __init__(self) -> None:
-        self.timers = Timers()
+        self.clock = FakeClock()
         self.changes = 0
-        self.slices = SliceTracker(self._changed, self.timers.later)
+        self.slices = SliceTracker(self._changed, self.clock.call_later)
 
     def _changed(self) -> None:
         self.changes += 1
@@ -47,9 +47,9 @@ def test_move_is_no_change(listing: Listing) -> None:
     """Told of the removal first, nothing is to be published, now or later."""
     listing.put("one", B)
     assert listing.news() == ({A, B, C}, 0)
-    listing.timers.advance(SOON)
+    listing.clock.advance(SOON)
     listing.put("two", C, A)
-    listing.timers.advance(REMOVAL_GRACE_SECONDS)
+    listing.clock.advance(REMOVAL_GRACE_SECONDS)
     assert listing.news() == ({A, B, C}, 0)
     assert len(listing.slices) == 2
 
@@ -66,13 +66,13 @@ def test_move_that_is_told_addition_first_waits_for_nothing(listing: Listing) ->
 def test_loss_is_told_when_it_has_settled(listing: Listing) -> None:
     """Once, after the time to settle, however much else changes meanwhile."""
     listing.put("one", B)
-    listing.timers.advance(SOON)
+    listing.clock.advance(SOON)
     listing.put("two")
-    listing.timers.advance(SOON)
+    listing.clock.advance(SOON)
     assert listing.news() == ({A, B, C}, 0)
-    listing.timers.advance(SOON)
+    listing.clock.advance(SOON)
     assert listing.news() == ({B, C}, 1)
-    listing.timers.advance(SOON)
+    listing.clock.advance(SOON)
     assert listing.news() == ({B}, 1)
 
 
@@ -145,5 +145,5 @@ def test_slice_that_goes_takes_its_endpoints_later(listing: Listing) -> None:
     for name in ("one", "two"):
         listing.slices.delete(name)
     assert listing.news() == ({A, B, C}, 0)
-    listing.timers.advance(REMOVAL_GRACE_SECONDS)
+    listing.clock.advance(REMOVAL_GRACE_SECONDS)
     assert (listing.news(), len(listing.slices)) == ((set(), 2), 0)

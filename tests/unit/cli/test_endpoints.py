@@ -21,9 +21,9 @@ from backendpool.client.status import BackendStatus, Status
 from backendpool.client.subchannel import Connection
 from backendpool.errors import SourceError
 from backendpool.testing import FakePool
-from tests.fakes.certificates import Authority, write
 from tests.unit.client.pods import METHOD, dead_endpoint, pods, silent_endpoint, view
 from tests.unit.client.resolvers.lookasides import Replica, refuses, scripted, target, tells, whole
+from tools.certificates import Authority, write
 
 VIEW = PoolView(
     EndpointSet.of(

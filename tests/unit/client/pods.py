@@ -19,6 +19,7 @@ from backendpool.client.balancer import Balancer
 from backendpool.client.channel import PoolChannel
 from backendpool.client.options import Options
 from backendpool.client.subchannel import Connection, Subchannel
+from tests.fakes.until import until
 
 LOOPBACK = "127.0.0.1"
 METHOD = "/test.Who/Are"
@@ -101,9 +102,7 @@ def view(
 
 
 async def initialized(balancer: Balancer) -> None:
-    async with asyncio.timeout(5):
-        while not balancer.initialized:
-            await asyncio.sleep(0.001)
+    await until(lambda: balancer.initialized)
 
 
 async def call(balancer: Balancer, timeout: float = 5.0) -> str:

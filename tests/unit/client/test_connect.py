@@ -19,9 +19,9 @@ from backendpool.client import EndpointSet, PoolChannel, PoolView, connect
 from backendpool.client.subchannel import Connection
 from backendpool.errors import NoBackendError, SettingsError, TargetError
 from backendpool.testing import FakePool
-from tests.fakes.certificates import Authority
 from tests.unit.client.pods import LOOPBACK, METHOD, Pod, pods, view
 from tests.unit.client.resolvers.lookasides import Replica, target
+from tools.certificates import Authority
 
 
 async def shares(channel: PoolChannel, calls: int) -> Counter[str]:

@@ -16,6 +16,7 @@ from backendpool.client import connect
 from backendpool.client.balancer import Balancer
 from backendpool.client.channel import PoolChannel
 from backendpool.testing import FakePool
+from tests.fakes.until import until
 from tests.unit.client.instrumentation import add_interceptors, of_each_form, passed
 from tests.unit.client.pods import (
     METHOD,
@@ -134,8 +135,7 @@ async def test_backend_that_leaves_before_a_call_is_sent(gate: Gate) -> None:
             call = asyncio.ensure_future(_response(unary(channel)(b"", timeout=10)))
             await gate.entered.wait()
             pool.set([b.endpoint])
-            while backend.channel.get_state() is not ChannelConnectivity.SHUTDOWN:
-                await asyncio.sleep(0.01)
+            await until(lambda: backend.channel.get_state() is ChannelConnectivity.SHUTDOWN)
             gate.opened.set()
             assert await call == b"b"
 
@@ -151,8 +151,7 @@ async def test_backend_that_leaves_without_another(gate: Gate) -> None:
             asked = asyncio.ensure_future(call.details())
             await gate.entered.wait()
             pool.set([])
-            while backend.channel.get_state() is not ChannelConnectivity.SHUTDOWN:
-                await asyncio.sleep(0.01)
+            await until(lambda: backend.channel.get_state() is ChannelConnectivity.SHUTDOWN)
             gate.opened.set()
             assert await asked == f"the backend ipv4:{a.endpoint.target} left before the call was sent"
             assert await call.code() is StatusCode.UNAVAILABLE

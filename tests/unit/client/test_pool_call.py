@@ -13,6 +13,7 @@ from grpc.aio import AioRpcError
 from backendpool.client.channel import PoolChannel
 from backendpool.client.outcome import now
 from backendpool.client.pool_call import ReplayableRequests
+from tests.fakes.until import until
 from tests.unit.client.pods import (
     METHOD,
     FailingPod,
@@ -87,9 +88,7 @@ async def test_done_after_the_last_attempt() -> None:
         connected(balancer, dead.port)
         for _ in range(2):
             call = unary(PoolChannel(balancer))(b"")
-            async with asyncio.timeout(10):
-                while not call.done():
-                    await asyncio.sleep(0.001)
+            await until(call.done)
             assert now(call.code()) is StatusCode.OK
 
 
@@ -168,8 +167,7 @@ async def test_cancelled_between_attempts(failing: FailingPod) -> None:
     async with balancing(failing.endpoint) as balancer, asyncio.timeout(10):
         call = unary(PoolChannel(balancer, service_config=slow))(b"")
         waiting = asyncio.ensure_future(call.code())
-        while call.time_remaining() is not None or call._attempt is not None:
-            await asyncio.sleep(0.001)
+        await until(lambda: not (call.time_remaining() is not None or call._attempt is not None))
         assert (call.done(), call.cancel(), call.done()) == (False, True, True)
         assert await waiting is StatusCode.CANCELLED
         assert failing.calls == 1

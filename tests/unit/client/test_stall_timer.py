@@ -9,7 +9,7 @@ from weakref import ref
 import pytest
 
 from backendpool.client.stall_timer import StallTimer
-from tests.fakes.timers import Timers
+from tests.fakes.clock import FakeClock
 
 
 @dataclass(eq=False)
@@ -20,25 +20,25 @@ class Call:
         self.fired += 1
 
 
-class CountedTimers(Timers):
+class CountingClock(FakeClock):
     made = 0
 
-    def later(self, seconds: float, callback: Callable[[], None]) -> None:
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         self.made += 1
-        super().later(seconds, callback)
+        super().call_later(seconds, callback)
 
 
 @pytest.fixture
-def timers() -> CountedTimers:
-    return CountedTimers()
+def timers() -> CountingClock:
+    return CountingClock()
 
 
 @pytest.fixture
-def stall_timer(timers: CountedTimers) -> StallTimer:
-    return StallTimer(timers.later)
+def stall_timer(timers: CountingClock) -> StallTimer:
+    return StallTimer(timers.call_later)
 
 
-def test_fires_once_and_soon_after_it_is_due(stall_timer: StallTimer, timers: CountedTimers) -> None:
+def test_fires_once_and_soon_after_it_is_due(stall_timer: StallTimer, timers: CountingClock) -> None:
     call = Call()
     stall_timer.watch(call, 7.03, 1.0)
     timers.advance(0.999)
@@ -49,7 +49,7 @@ def test_fires_once_and_soon_after_it_is_due(stall_timer: StallTimer, timers: Co
     assert call.fired == 1
 
 
-def test_calls_that_are_due_together_share_a_timer(stall_timer: StallTimer, timers: CountedTimers) -> None:
+def test_calls_that_are_due_together_share_a_timer(stall_timer: StallTimer, timers: CountingClock) -> None:
     calls = [Call() for _ in range(100)]
     for number, call in enumerate(calls):
         stall_timer.watch(call, number * 0.0001, 1.005)
@@ -58,7 +58,7 @@ def test_calls_that_are_due_together_share_a_timer(stall_timer: StallTimer, time
     assert [call.fired for call in calls] == [1] * 100
 
 
-def test_call_that_was_answered_is_not_called_back(stall_timer: StallTimer, timers: CountedTimers) -> None:
+def test_call_that_was_answered_is_not_called_back(stall_timer: StallTimer, timers: CountingClock) -> None:
     answered, stalled = Call(), Call()
     bucket = stall_timer.watch(answered, 0.0, 1.0)
     stall_timer.watch(stalled, 0.0, 1.0)
@@ -67,7 +67,7 @@ def test_call_that_was_answered_is_not_called_back(stall_timer: StallTimer, time
     assert (answered.fired, stalled.fired) == (0, 1)
 
 
-def test_call_that_was_dropped_is_not_kept(stall_timer: StallTimer, timers: CountedTimers) -> None:
+def test_call_that_was_dropped_is_not_kept(stall_timer: StallTimer, timers: CountingClock) -> None:
     call = Call()
     stall_timer.watch(call, 0.0, 1.0)
     dropped = ref(call)
@@ -76,7 +76,7 @@ def test_call_that_was_dropped_is_not_kept(stall_timer: StallTimer, timers: Coun
     timers.advance(2.0)
 
 
-def test_call_may_remove_another_when_it_is_called_back(stall_timer: StallTimer, timers: CountedTimers) -> None:
+def test_call_may_remove_another_when_it_is_called_back(stall_timer: StallTimer, timers: CountingClock) -> None:
     class Last(Call):
         def stall_timer_fired(self) -> None:
             super().stall_timer_fired()

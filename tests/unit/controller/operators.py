@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -79,12 +79,6 @@ def awaited(operator: Manager, text: str) -> bool:
 
 def known(operator: Manager, kind: Resource) -> bool:
     return f"{kind.plural} (" not in (operator.readiness_error() or "")
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

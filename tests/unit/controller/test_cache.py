@@ -15,8 +15,8 @@ from backendpool.api.endpoints import Endpoint
 from backendpool.api.pool import Pool, PoolKey, parse_pool
 from backendpool.children.manifest import KubernetesObject
 from backendpool.controller.cache import Cache
+from tests.fakes.clock import FakeClock
 from tests.fakes.pools import document
-from tests.fakes.timers import Timers
 
 KEY = ("default", "greetserver")
 OTHER = ("default", "other")
@@ -27,8 +27,8 @@ class Watched:
 
     def __init__(self) -> None:
         self._changed: list[PoolKey] = []
-        self.timers = Timers()
-        self.cache = Cache(self._changed.append, self.timers.later)
+        self.clock = FakeClock()
+        self.cache = Cache(self._changed.append, self.clock.call_later)
 
     def changed(self) -> set[PoolKey]:
         keys = set(self._changed)
@@ -235,7 +235,7 @@ def test_endpoint_that_moves_is_no_news(watched: Watched) -> None:
     watched.cache.put_slice(with_it, without_it)
     assert endpoint in union(watched.cache.slices(KEY)).endpoints
     watched.cache.put_slice(two, replace(two, endpoints=(endpoint,)))
-    watched.timers.advance(REMOVAL_GRACE_SECONDS)
+    watched.clock.advance(REMOVAL_GRACE_SECONDS)
     assert watched.changed() == set()
     assert endpoint in union(watched.cache.slices(KEY)).endpoints
 
@@ -247,7 +247,7 @@ def test_endpoint_that_is_gone_is_told_a_moment_later(watched: Watched) -> None:
     watched.changed()
     watched.cache.put_slice(one, None)
     assert watched.changed() == set()
-    watched.timers.advance(REMOVAL_GRACE_SECONDS)
+    watched.clock.advance(REMOVAL_GRACE_SECONDS)
     assert (watched.changed(), watched.cache.slices(KEY), watched.shelves()) == ({KEY}, (), 0)
 
 

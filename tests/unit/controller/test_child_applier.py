@@ -19,9 +19,9 @@ from backendpool.controller.metrics import OperatorMetrics
 from backendpool.controller.rollouts import RolloutLimiter
 from backendpool.errors import Forbidden, NotFound, TooManyRequests, Unreachable
 from backendpool.k8s.client import Api
+from tests.fakes.clock import FakeClock
 from tests.fakes.fake_api import FakeApi
 from tests.fakes.pools import document
-from tests.fakes.timers import Timers
 
 OTHER = ("default", "other")
 QUOTA = Forbidden(403, "Forbidden", "exceeded quota: pods")
@@ -44,10 +44,10 @@ class World:
         self.api = FakeApi()
         self.registry = CollectorRegistry()
         self.recorder = Recorder()
-        self.cache = Cache(lambda key: None, Timers().later)
+        self.cache = Cache(lambda key: None, FakeClock().call_later)
         self.api.put({"apiVersion": API_VERSION, "kind": KIND, **document()})
         self.admitted: list[PoolKey] = []
-        self.rollouts = RolloutLimiter(1, self.admitted.append, Timers().later)
+        self.rollouts = RolloutLimiter(1, self.admitted.append, FakeClock().call_later)
         self._applier = ChildApplier(
             cast("Api", self.api),
             self.cache,
@@ -377,7 +377,7 @@ async def test_rollout_of_the_leader_before_counts() -> None:
     world = World()
     await world.apply()
     world.deliver()
-    world.rollouts = world._applier._rollouts = RolloutLimiter(1, world.admitted.append, Timers().later)
+    world.rollouts = world._applier._rollouts = RolloutLimiter(1, world.admitted.append, FakeClock().call_later)
     await world.apply()
     assert not world.rollouts.admit(OTHER)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from backendpool.errors import Forbidden, Unreachable
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import EVENTS, Resource
 from tests.fakes.pools import pool
+from tests.fakes.until import until
 
 MADE = PoolEvent("ChildrenApplied", "Applied Service greetserver.", action="Apply")
 
@@ -41,16 +42,8 @@ class Posted:
 
     async def noted(self, count: int) -> list[dict[str, Any]]:
         """The first ``count`` events."""
-        async with asyncio.timeout(5):
-            while len(self.events) < count:
-                await asyncio.sleep(0)
+        await until(lambda: len(self.events) >= count)
         return self.events
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -115,9 +108,7 @@ async def test_what_happens_again_and_again_is_told_less_and_less(posted: Posted
         recorder.record(pool(), PoolEvent("EndpointsReady", f"{number} endpoints are ready."))
         recorder.record(pool(), PoolEvent("NoEndpoints", "No pod can take calls."))
         await asyncio.sleep(0.004)
-    async with asyncio.timeout(5):
-        while not posted.events[-2]["note"].startswith("100 "):
-            await asyncio.sleep(0.01)
+    await until(lambda: posted.events[-2]["note"].startswith("100 "))
     task.cancel()
     told = [event for event in posted.events if event["reason"] == "EndpointsReady"]
     assert told[0]["note"] == "1 endpoints are ready."
@@ -199,7 +190,7 @@ async def test_notice_between_taking_a_key_and_posting_it(posted: Posted) -> Non
     recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(min_interval=0.01))
     running = asyncio.create_task(recorder.run())
     recorder.record(pool(), MADE)
-    await until(lambda: any(item.running for item in recorder._queue._items.values()))
+    await until(lambda: any(item.running for item in recorder._queue._items.values()), interval=0)
     assert not posted.begun.is_set()
     recorder.record(pool(), MADE)
     (event,) = await posted.noted(1)

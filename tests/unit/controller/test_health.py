@@ -16,7 +16,8 @@ import pytest
 from backendpool.controller import manager
 from backendpool.k8s.resources import DEPLOYMENTS, Resource
 from tests.fakes.api_server import ApiServer
-from tests.unit.controller.operators import applied, as_run, operated, until
+from tests.fakes.until import until
+from tests.unit.controller.operators import applied, as_run, operated
 
 
 async def test_run_that_hangs_is_told_by_healthz(

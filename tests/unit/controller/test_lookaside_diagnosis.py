@@ -23,7 +23,7 @@ def deployment(**status: int) -> dict[str, Any]:
     return {"spec": {"replicas": 2}, "status": status}
 
 
-class Ward:
+class FakePods:
     """The pods that there are, and a clock."""
 
     def __init__(self) -> None:
@@ -46,53 +46,53 @@ class Ward:
 
 async def test_healthy_lookaside_is_not_asked() -> None:
     """No request where all replicas are available, or there is no lookaside."""
-    ward = Ward()
-    assert await ward.look(0, deployment(availableReplicas=2)) == ("", None)
-    assert await ward.look(0, None) == ("", None)
-    assert ward.asked == []
+    pods = FakePods()
+    assert await pods.look(0, deployment(availableReplicas=2)) == ("", None)
+    assert await pods.look(0, None) == ("", None)
+    assert pods.asked == []
 
 
 async def test_pods_are_asked_after_a_while() -> None:
     """A start takes its time; what takes longer is looked into, and looked at again: the longer it lasts, the later."""
-    ward = Ward()
-    assert await ward.look(0, deployment()) == ("", 10.0)
-    assert await ward.look(4, deployment()) == ("", 6.0)
-    assert ward.asked == []
-    problem, again = await ward.look(6, deployment())
+    pods = FakePods()
+    assert await pods.look(0, deployment()) == ("", 10.0)
+    assert await pods.look(4, deployment()) == ("", 6.0)
+    assert pods.asked == []
+    problem, again = await pods.look(6, deployment())
     assert problem.startswith("pod greetserver-lookaside-1 waits for its volumes: see that there is a Secret greet-tls")
     assert again == 15.0
     selector = "app.kubernetes.io/name=backendpool-lookaside,backendpool.io/pool=greetserver"
-    assert ward.asked == [(PODS, "default", selector)]
-    assert (await ward.look(50, deployment()))[1] == 60.0
-    assert (await ward.look(5000, deployment()))[1] == 300.0
+    assert pods.asked == [(PODS, "default", selector)]
+    assert (await pods.look(50, deployment()))[1] == 60.0
+    assert (await pods.look(5000, deployment()))[1] == 300.0
 
 
 async def test_rollout_that_does_not_get_on_is_looked_into() -> None:
     """Enough replicas are available, and the new one is not."""
-    ward = Ward()
+    pods = FakePods()
     stuck = deployment(availableReplicas=2, unavailableReplicas=1)
-    await ward.look(0, stuck)
-    assert (await ward.look(10, stuck))[0]
+    await pods.look(0, stuck)
+    assert (await pods.look(10, stuck))[0]
 
 
 async def test_recovery_begins_the_patience_anew() -> None:
     """What was unavailable once is given its time again."""
-    ward = Ward()
-    await ward.look(0, deployment())
-    await ward.look(20, deployment(availableReplicas=2))
-    assert await ward.look(20, deployment()) == ("", 10.0)
+    pods = FakePods()
+    await pods.look(0, deployment())
+    await pods.look(20, deployment(availableReplicas=2))
+    assert await pods.look(20, deployment()) == ("", 10.0)
 
 
 async def test_restarted_operator_takes_nothing_back() -> None:
     """A problem that the status tells of is looked into at once, and does not go from it meanwhile."""
-    ward = Ward()
+    pods = FakePods()
     told = {"conditions": [{"type": "LookasideAvailable", "status": "False", "reason": "LookasideUnavailable"}]}
-    assert (await ward.look(0, deployment(), replace(POOL, status=told)))[0]
+    assert (await pods.look(0, deployment(), replace(POOL, status=told)))[0]
 
 
 async def test_operator_without_the_right_knows_no_reason() -> None:
     """A role of an older version is no failure."""
-    ward = Ward()
-    ward.refusal = Forbidden(403, "Forbidden", "no")
-    await ward.look(0, deployment())
-    assert await ward.look(10, deployment()) == ("", 15.0)
+    pods = FakePods()
+    pods.refusal = Forbidden(403, "Forbidden", "no")
+    await pods.look(0, deployment())
+    assert await pods.look(10, deployment()) == ("", 15.0)

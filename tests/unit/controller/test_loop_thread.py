@@ -9,24 +9,17 @@ import time
 import pytest
 
 from backendpool.controller.loop_thread import LoopThread
-from tests.unit.k8s.scripted import until
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fakes.clock import FakeClock
+from tests.fakes.until import until
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def thread(clock: Clock) -> LoopThread:
+def thread(clock: FakeClock) -> LoopThread:
     return LoopThread(clock)
 
 
@@ -44,7 +37,7 @@ async def test_work_has_a_loop_of_its_own(thread: LoopThread) -> None:
         await thread.run(broken())
 
 
-async def test_loop_that_turns_gives_signs_of_life(thread: LoopThread, clock: Clock) -> None:
+async def test_loop_that_turns_gives_signs_of_life(thread: LoopThread, clock: FakeClock) -> None:
     """Whatever its work waits for, and for however long."""
     end = threading.Event()
 
@@ -64,7 +57,7 @@ async def test_loop_that_turns_gives_signs_of_life(thread: LoopThread, clock: Cl
         await running
 
 
-async def test_loop_that_hangs_is_silent(thread: LoopThread, clock: Clock) -> None:
+async def test_loop_that_hangs_is_silent(thread: LoopThread, clock: FakeClock) -> None:
     """From when it was first asked, until it turns again."""
     hangs, end = threading.Event(), threading.Event()
 
@@ -87,7 +80,7 @@ async def test_loop_that_hangs_is_silent(thread: LoopThread, clock: Clock) -> No
     await running
 
 
-async def test_nothing_is_awaited_of_what_does_not_run(thread: LoopThread, clock: Clock) -> None:
+async def test_nothing_is_awaited_of_what_does_not_run(thread: LoopThread, clock: FakeClock) -> None:
     """Before the first work, between two, and of work that ended before it could answer."""
     assert thread.unresponsive_for() == 0
     asked = threading.Event()

@@ -11,7 +11,8 @@ import aiohttp
 
 from backendpool.k8s.resources import CHILD_RESOURCES, DEPLOYMENTS
 from tests.fakes.api_server import ApiServer
-from tests.unit.controller.operators import applied, process, until
+from tests.fakes.until import until
+from tests.unit.controller.operators import applied, process
 
 
 async def test_sigterm_ends_it_cleanly_and_soon(server: ApiServer, tmp_path: Path) -> None:
@@ -32,9 +33,7 @@ async def test_sigterm_ends_it_cleanly_and_soon(server: ApiServer, tmp_path: Pat
         assert not await is_ready()
         server.held[DEPLOYMENTS.path()].set()
         await until(lambda: applied(server))
-        async with asyncio.timeout(60):
-            while not await is_ready():
-                await asyncio.sleep(0.05)
+        await until(is_ready)
         operator.send_signal(signal.SIGTERM)
         async with asyncio.timeout(max(3, startup)):
             _, log = await operator.communicate()

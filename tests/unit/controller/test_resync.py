@@ -20,9 +20,10 @@ from backendpool.controller.resync import PoolResync, ResyncTiming, pending_vers
 from backendpool.errors import Stalled
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import ReflectorTiming
+from tests.fakes.clock import FakeClock
 from tests.fakes.pools import document
-from tests.fakes.timers import Timers
-from tests.unit.k8s.scripted import Answer, ScriptedServer, answer, page, raw, refuse, until
+from tests.fakes.until import until
+from tests.unit.k8s.scripted import Answer, ScriptedServer, answer, page, raw, refuse
 
 
 class Resyncing:
@@ -33,7 +34,7 @@ class Resyncing:
         self.failures: list[Exception] = []
         self.stalls: list[Stalled] = []
         self.pauses: list[float] = []
-        self.cache = Cache(lambda _: None, Timers().later)
+        self.cache = Cache(lambda _: None, FakeClock().call_later)
         retry = ReflectorTiming(backoff=1, longest_backoff=10, sleep=self._sleep, jitter=max)
         timing = ResyncTiming(interval=100, grace=15, retry=retry, clock=lambda: self.now)
         self.resync = PoolResync(api, self.cache, "default", self.failures.append, self.stalls.append, timing)

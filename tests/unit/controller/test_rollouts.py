@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backendpool.api.pool import PoolKey
 from backendpool.controller.rollouts import ROLLOUT_SECONDS, RolloutLimiter
-from tests.fakes.timers import Timers
+from tests.fakes.clock import FakeClock
 
 
 class Limited:
@@ -12,8 +12,8 @@ class Limited:
 
     def __init__(self) -> None:
         self.admitted: list[PoolKey] = []
-        self.timers = Timers()
-        self.limiter = RolloutLimiter(2, self.admitted.append, self.timers.later)
+        self.clock = FakeClock()
+        self.limiter = RolloutLimiter(2, self.admitted.append, self.clock.call_later)
 
     def ask(self, *keys: PoolKey) -> list[bool]:
         return [self.limiter.admit(key) for key in keys]
@@ -54,10 +54,10 @@ def test_rollout_that_does_not_complete_makes_room() -> None:
     """After a minute it counts no more; its next change waits as any other."""
     limited, (one, two, three) = Limited(), keys("a", 3)
     limited.ask(one, two, three)
-    limited.timers.advance(ROLLOUT_SECONDS / 2)
+    limited.clock.advance(ROLLOUT_SECONDS / 2)
     limited.limiter.finish(two)
     limited.ask(two)
-    limited.timers.advance(ROLLOUT_SECONDS / 2)
+    limited.clock.advance(ROLLOUT_SECONDS / 2)
     assert limited.admitted == [three, two]
     assert limited.ask(one) == [False]
 
@@ -67,9 +67,9 @@ def test_early_end_outlives_its_timer() -> None:
     limited, (one, two, three) = Limited(), keys("a", 3)
     limited.ask(one)
     limited.limiter.finish(one)
-    limited.timers.advance(ROLLOUT_SECONDS / 2)
+    limited.clock.advance(ROLLOUT_SECONDS / 2)
     limited.ask(one, two, three)
-    limited.timers.advance(ROLLOUT_SECONDS / 2)
+    limited.clock.advance(ROLLOUT_SECONDS / 2)
     assert limited.admitted == []
 
 
@@ -93,7 +93,7 @@ def test_rollout_under_way_counts_beyond_the_limit() -> None:
     limited.limiter.finish(one)
     limited.limiter.finish(two)
     assert limited.admitted == []
-    limited.timers.advance(ROLLOUT_SECONDS)
+    limited.clock.advance(ROLLOUT_SECONDS)
     limited.limiter.resume(three)
     assert limited.admitted == [("b", "new")]
     assert limited.ask(("c", "new")) == [True]

@@ -21,6 +21,7 @@ from backendpool.controller.watch_failures import WatchFailureTiming
 from backendpool.controller.workqueue import WorkQueue
 from backendpool.k8s.resources import CHILD_RESOURCES, DEPLOYMENTS, ENDPOINT_SLICES, POOLS, SERVICES, Resource
 from tests.fakes.api_server import ApiServer
+from tests.fakes.until import until
 from tests.unit.controller.operators import (
     NAME,
     SETTINGS,
@@ -34,7 +35,6 @@ from tests.unit.controller.operators import (
     pool,
     shown,
     status,
-    until,
 )
 
 

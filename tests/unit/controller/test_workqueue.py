@@ -10,6 +10,7 @@ import pytest
 
 from backendpool.controller.workqueue import QueueMetrics, WorkQueue, WorkTiming
 from backendpool.errors import TooManyRequests, Unreachable
+from tests.fakes.until import until
 
 pytestmark = pytest.mark.fake_clock
 
@@ -39,12 +40,6 @@ async def running(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 async def test_first_change_runs_at_once() -> None:

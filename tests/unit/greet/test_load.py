@@ -14,6 +14,7 @@ from backendpool.errors import NoBackendError
 from greet.callers import reached
 from greet.greet_pb2 import GreetingRequest, GreetingResponse
 from greet.load import LoadSettings, run
+from tests.fakes.until import until
 from tests.unit.greet.gateways import LOOPBACK, ScriptedGreeter, gateway
 from tests.unit.greet.servers import free_port
 
@@ -94,9 +95,7 @@ async def test_rate_is_kept_while_answers_wait() -> None:
     lines: list[dict[str, Any]] = []
     async with gateway(greeter) as client, asyncio.TaskGroup() as group:
         load = group.create_task(run(settings(client.port, rate=200, calls=40, interval=0.05), lines.append))
-        async with asyncio.timeout(5):
-            while len(greeter.timeouts) < 40:
-                await asyncio.sleep(0.01)
+        await until(lambda: len(greeter.timeouts) >= 40)
         greeter.held.set()
         assert (await load).pods.total() == 40
     assert len(lines) > 2

@@ -15,6 +15,7 @@ from backendpool.proto.lookaside.lookaside_pb2_grpc import LookasideServicer, ad
 from greet.gateway import lookaside, modes
 from greet.gateway.greeter import Greeter, LookupFailed
 from greet.settings import GatewaySettings
+from tests.fakes.until import until
 from tests.unit.greet.servers import REQUEST, free_port, greet_servers, pod_of
 
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
@@ -143,8 +144,7 @@ async def test_slow_lookaside_is_waited_for() -> None:
     async with greet_servers(*HOSTS) as port, looking("who", port) as (servicer, greeter):
         servicer.delays = [1.3]
         waiting = asyncio.create_task(greeter.greet(REQUEST, 2))
-        while servicer.delays:
-            await asyncio.sleep(0.01)
+        await until(lambda: not servicer.delays)
         while not waiting.done():
             await greeter.greet(REQUEST, 2)
             await asyncio.sleep(0.05)

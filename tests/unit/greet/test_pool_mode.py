@@ -29,9 +29,10 @@ from greet.greet_pb2 import GreetingResponse
 from greet.greet_pb2_grpc import GreetServiceServicer
 from greet.settings import GatewaySettings
 from tests.fakes import pools
+from tests.fakes.until import until
 from tests.unit.client.instrumentation import Instrumentation, instrumented
 from tests.unit.greet.servers import REQUEST, Refusing, free_port, greet_servers, pod_of, serving
-from tests.unit.k8s.scripted import ScriptedServer, Watch, answer, line, page, refuse, until
+from tests.unit.k8s.scripted import ScriptedServer, Watch, answer, line, page, refuse
 
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -146,9 +147,7 @@ async def test_started_before_its_pool(server: ScriptedServer) -> None:
             with pytest.raises(NoBackendError, match="there is no pool default/greetserver that may be read: apply"):
                 await greeter.greet(REQUEST, 5)
             watch.send(line("ADDED", published(HOSTS[:1], port)))
-            async with asyncio.timeout(5):
-                while not await greets(greeter):
-                    await asyncio.sleep(0.01)
+            await until(lambda: greets(greeter))
 
 
 async def greets(greeter: Greeter) -> bool:

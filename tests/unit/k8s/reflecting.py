@@ -11,7 +11,7 @@ from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import Reflector, ReflectorMetrics, ReflectorTiming
 from backendpool.k8s.resources import ENDPOINT_SLICES, Resource
 from backendpool.k8s.store import Key, OnChange
-from tests.unit.k8s.scripted import until
+from tests.fakes.until import until
 
 A, B, C = ("ns", "a"), ("ns", "b"), ("ns", "c")
 

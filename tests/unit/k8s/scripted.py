@@ -213,13 +213,6 @@ def error(code: int, reason: str, **details: Any) -> bytes:
     return line("ERROR", status_document(code, reason, **details))
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another task does; a failure after five seconds."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
 async def hang(request: web.Request) -> web.StreamResponse:
     """Take the request and never answer, as a hung API server does."""
     await asyncio.Event().wait()

@@ -19,8 +19,8 @@ from backendpool.k8s.reflector import Reflector
 from backendpool.k8s.resources import ENDPOINT_SLICES
 from backendpool.lookaside.informers import EndpointInformer
 from tests.fakes.api_server import ApiServer
-from tests.fakes.timers import Timers
-from tests.fakes.wall_clock import HOUR, WallClock
+from tests.fakes.clock import HOUR, FakeClock, WallClock
+from tests.fakes.until import until
 
 
 class View(Protocol):
@@ -36,7 +36,12 @@ VIEWS: dict[str, Callable[[Api], View]] = {
     "lookaside": lambda api: EndpointInformer(api, "default", "greetserver", lambda: None),
     "client": lambda api: PoolResolver(api, "default", "greetserver", lambda view: None),
     "sweep": lambda api: PoolResync(
-        api, Cache(lambda key: None, Timers().later), None, lambda error: None, lambda stall: None, ResyncTiming()
+        api,
+        Cache(lambda key: None, FakeClock().call_later),
+        None,
+        lambda error: None,
+        lambda stall: None,
+        ResyncTiming(),
     ),
 }
 
@@ -46,9 +51,7 @@ async def followed(view: View) -> AsyncIterator[None]:
     """Once it is known, and while the context lasts."""
     following = asyncio.create_task(asyncio.wait_for(view.run(), 60))
     try:
-        async with asyncio.timeout(10):
-            while view.age() > HOUR:
-                await asyncio.sleep(0.005)
+        await until(lambda: view.age() <= HOUR)
         yield
     finally:
         following.cancel()

@@ -11,7 +11,8 @@ import pytest
 from backendpool import errors
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import POOLS, SERVICES
-from tests.unit.k8s.scripted import POOL, ScriptedServer, answer, hang, refuse, thing, until
+from tests.fakes.until import until
+from tests.unit.k8s.scripted import POOL, ScriptedServer, answer, hang, refuse, thing
 
 
 @contextmanager

@@ -11,8 +11,8 @@ import pytest_asyncio
 from backendpool.errors import Unreachable
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import POOLS
-from tests.fakes.certificates import Authority
 from tests.unit.k8s.scripted import POOL, ScriptedServer, answer
+from tools.certificates import Authority
 
 NAME = "kubernetes.example"
 """Whom the server's certificate is for. It is reached by its address, as through a tunnel."""

@@ -9,19 +9,9 @@ from backendpool.errors import TooManyRequests, Unreachable
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import Reflector
 from backendpool.k8s.resources import ENDPOINT_SLICES
+from tests.fakes.until import until
 from tests.unit.k8s.reflecting import A, B, C, Change, noted, parse, reflecting
-from tests.unit.k8s.scripted import (
-    ScriptedServer,
-    Watch,
-    added,
-    bookmark,
-    deleted,
-    modified,
-    page,
-    refuse,
-    thing,
-    until,
-)
+from tests.unit.k8s.scripted import ScriptedServer, Watch, added, bookmark, deleted, modified, page, refuse, thing
 
 
 async def test_lists_page_by_page(server: ScriptedServer, api: Api) -> None:

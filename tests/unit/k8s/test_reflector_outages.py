@@ -8,8 +8,9 @@ import pytest
 
 from backendpool.errors import ClusterError, Forbidden, NotFound
 from backendpool.k8s.client import Api
+from tests.fakes.until import until
 from tests.unit.k8s.reflecting import A, B, C, Change, reflecting
-from tests.unit.k8s.scripted import ScriptedServer, Watch, added, page, raw, refuse, thing, until
+from tests.unit.k8s.scripted import ScriptedServer, Watch, added, page, raw, refuse, thing
 
 
 async def test_shed_load_waits_as_asked(server: ScriptedServer, api: Api) -> None:

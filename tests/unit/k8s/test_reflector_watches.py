@@ -11,20 +11,9 @@ from backendpool.errors import Stalled, Unreachable
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import ReflectorTiming
 from backendpool.k8s.resources import ENDPOINT_SLICES
+from tests.fakes.until import until
 from tests.unit.k8s.reflecting import A, B, C, Change, reflecting
-from tests.unit.k8s.scripted import (
-    ScriptedServer,
-    Watch,
-    added,
-    bookmark,
-    drop,
-    error,
-    line,
-    page,
-    refuse,
-    thing,
-    until,
-)
+from tests.unit.k8s.scripted import ScriptedServer, Watch, added, bookmark, drop, error, line, page, refuse, thing
 
 
 async def test_echo_proves_nothing(server: ScriptedServer, api: Api) -> None:

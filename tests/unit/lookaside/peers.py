@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -76,12 +75,6 @@ async def started(api: Api, settings: LookasideSettings = SETTINGS) -> AsyncIter
     """A server and its client; synced only if the API server is reachable."""
     async with serving(api, settings) as ports, client(ports) as found:
         yield found
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(5):
-        while not await condition():
-            await asyncio.sleep(0.005)
 
 
 async def rpc_error(call: Awaitable[str]) -> tuple[grpc.StatusCode, str]:

@@ -20,8 +20,9 @@ from backendpool.lookaside.server import Ports, serving
 from backendpool.proto.lookaside.lookaside_pb2_grpc import LookasideStub
 from backendpool.proto.v1.endpoints_pb2 import WatchRequest
 from backendpool.proto.v1.endpoints_pb2_grpc import EndpointsStub
-from tests.fakes.certificates import Authority, write
+from tests.fakes.until import until
 from tests.unit.lookaside.peers import ROUND_ROBIN, SETTINGS, http
+from tools.certificates import Authority, write
 
 NAME = "greetserver-lookaside.default.svc"
 OPTIONS = [("grpc.ssl_target_name_override", NAME), ("grpc.use_local_subchannel_pool", 1)]
@@ -101,9 +102,7 @@ async def test_certificate_is_reloaded_without_a_lost_stream(
             await stream.read()
             assert not await answers(after)
             write(tmp_path, *others.issue(NAME))
-            async with asyncio.timeout(10):
-                while not await answers(after):
-                    await asyncio.sleep(0.05)
+            await until(lambda: answers(after))
             assert await answers(before)
             assert not stream.done()
             _, metrics = await http(ports, "/metrics")

@@ -19,7 +19,8 @@ from backendpool.lookaside.informers import EndpointInformer
 from backendpool.lookaside.server import Ports, serve, serving
 from backendpool.proto.lookaside.lookaside_pb2 import Request
 from tests.fakes.api_server import ApiServer
-from tests.unit.lookaside.peers import NOT_SERVING, SERVING, SETTINGS, Client, client, rpc_error, started, until
+from tests.fakes.until import until
+from tests.unit.lookaside.peers import NOT_SERVING, SERVING, SETTINGS, Client, client, rpc_error, started
 from tests.unit.lookaside.slices import endpoint_slice
 
 LIST_SERVICES = reflection_pb2.ServerReflectionRequest(list_services="")
@@ -126,9 +127,7 @@ async def test_last_endpoints_are_kept_while_the_api_server_is_unreachable(clust
     async with started(api) as peer:
         await until(peer.ready)
         cluster.go_away()
-        async with asyncio.timeout(5):
-            while not cluster.refused:
-                await asyncio.sleep(0.005)
+        await until(lambda: cluster.refused)
         assert {await peer.resolve() for _ in range(3)} == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
         assert await peer.status() == SERVING
         assert (await peer.http("/readyz"))[0] == 200

@@ -11,6 +11,7 @@ import grpc.aio
 import pytest
 
 from backendpool.lookaside.topic import Topic
+from tests.fakes.until import until
 
 LARGE = b"x" * 1_000_000
 CALL = "/test.Topic/Subscribe"
@@ -98,9 +99,7 @@ async def test_cancelled_stream_unsubscribes() -> None:
         async with stream(address) as call:
             await read_until(call, b"first")
             call.cancel()
-        async with asyncio.timeout(5):
-            while len(topic):
-                await asyncio.sleep(0.01)
+        await until(lambda: not len(topic))
 
 
 async def test_closed_streams_end_spread_out_and_with_status_ok() -> None:
@@ -120,7 +119,6 @@ async def test_closed_streams_end_spread_out_and_with_status_ok() -> None:
     async with serving(topic) as address, asyncio.TaskGroup() as group:
         for _ in range(20):
             group.create_task(follow(address))
-        while len(received) < 20:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(received) >= 20)
         topic.close_all(0.5)
     assert max(ends) - min(ends) > 0.1

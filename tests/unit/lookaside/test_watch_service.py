@@ -21,7 +21,8 @@ from backendpool.proto.v1.endpoints_pb2 import EndpointSet, WatchRequest
 from backendpool.proto.v1.endpoints_pb2_grpc import EndpointsStub
 from tests.fakes.api_server import ApiServer
 from tests.fakes.pools import document
-from tests.unit.lookaside.peers import SETTINGS, Client, client, started, until
+from tests.fakes.until import until
+from tests.unit.lookaside.peers import SETTINGS, Client, client, started
 from tests.unit.lookaside.slices import endpoint_slice
 from tests.unit.lookaside.views import view
 

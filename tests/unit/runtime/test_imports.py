@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.certificates import Authority
+from tools.certificates import Authority
 
 # With settings missing, a command ends when it has imported everything and started nothing.
 COMMAND = "from backendpool.cli import main; assert main(['{command}']) == 2"

@@ -8,6 +8,7 @@ import pytest
 from grpc import StatusCode
 from grpc.aio import EOF, AioRpcError, UsageError
 
+from tests.fakes.until import until
 from tests.unit.client.oracle.conftest import Connect
 from tests.unit.client.oracle.service import Service, Stub
 
@@ -107,8 +108,7 @@ async def test_cancelled_with_the_task(stub: Stub, service: Service) -> None:
     task = asyncio.create_task(read())
     async with asyncio.timeout(20):
         # Not while the first one arrives: grpc.aio may lose a cancellation that comes with a response.
-        while not got:
-            await asyncio.sleep(0.01)
+        await until(lambda: got)
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

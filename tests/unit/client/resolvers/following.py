@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.pool import PoolView
 from backendpool.client.resolvers.resolver import OnView, Resolver
-from tests.unit.k8s.scripted import until
+from tests.fakes.until import until
 
 
 class Told:

@@ -17,7 +17,7 @@ from backendpool.client.target import LookasideTarget
 from backendpool.lookaside.topic import Topic
 from backendpool.lookaside.watch_service import SERVICE, EncodedSnapshot, WatchServicer
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet
-from tests.fakes.certificates import Authority
+from tools.certificates import Authority
 
 LOOPBACK = "127.0.0.1"
 

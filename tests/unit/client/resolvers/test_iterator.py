@@ -12,8 +12,8 @@ from backendpool.api.endpoints import EndpointSet
 from backendpool.api.load_balancing import LoadBalancing, Policy
 from backendpool.api.pool import PoolView
 from backendpool.client.resolvers.iterator import IteratorResolver
+from tests.fakes.until import until
 from tests.unit.client.resolvers.following import following, pool_at
-from tests.unit.k8s.scripted import until
 
 ONE, TWO = pool_at("192.0.2.1"), pool_at("192.0.2.1", "192.0.2.2")
 

@@ -22,8 +22,8 @@ from backendpool.client.target import LookasideTarget
 from backendpool.lookaside.server import serving
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet
 from tests.fakes.api_server import ApiServer
-from tests.fakes.certificates import Authority, write
 from tests.fakes.pools import document
+from tests.fakes.until import until
 from tests.unit.client.instrumentation import Instrumentation
 from tests.unit.client.resolvers.following import following, pool_at
 from tests.unit.client.resolvers.lookasides import (
@@ -39,9 +39,9 @@ from tests.unit.client.resolvers.lookasides import (
     tells,
     whole,
 )
-from tests.unit.k8s.scripted import until
 from tests.unit.lookaside.peers import SETTINGS
 from tests.unit.lookaside.slices import endpoint_slice
+from tools.certificates import Authority, write
 
 ONE, TWO = pool_at("192.0.2.1"), pool_at("192.0.2.1", "192.0.2.2")
 QUICK = LookasideTiming(backoff=0.01, longest_backoff=0.01)

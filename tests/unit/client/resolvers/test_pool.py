@@ -18,7 +18,8 @@ from backendpool.client.resolvers.pool import PoolResolver
 from backendpool.errors import Forbidden
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import ReflectorTiming
-from tests.unit.k8s.scripted import Answer, ScriptedServer, Watch, answer, line, page, refuse, until
+from tests.fakes.until import until
+from tests.unit.k8s.scripted import Answer, ScriptedServer, Watch, answer, line, page, refuse
 
 READY = {"address": "192.0.2.1", "port": 50051, "podName": "a", "podUID": "uid-a", "zone": "z", "state": "Ready"}
 DRAINING = {"address": "192.0.2.2", "port": 50051, "state": "Draining"}

@@ -6,7 +6,7 @@ import math
 
 from backendpool.api.pool import PoolView
 from backendpool.client.resolvers.resolver import FreshnessTracker
-from tests.fakes.wall_clock import HOUR, WallClock
+from tests.fakes.clock import HOUR, WallClock
 from tests.unit.client.resolvers.following import pool_at
 
 ONE, TWO = pool_at("192.0.2.1"), pool_at("192.0.2.2")

@@ -19,6 +19,7 @@ from backendpool.client.resolvers.iterator import IteratorResolver
 from backendpool.client.resolvers.lookaside import LookasideResolver
 from backendpool.client.resolvers.pool import PoolResolver
 from backendpool.errors import SettingsError, TargetError
+from tests.fakes.until import until
 from tests.unit.k8s.scripted import ScriptedServer
 
 HEAVY = ("kubernetes", "kopf", "aiohttp", "yaml")
@@ -106,9 +107,7 @@ async def test_pool_is_followed_out_of_the_cluster(
         async with resolver_for(target, ignore) as source:
             assert isinstance(source, PoolResolver)
             following = asyncio.create_task(source.run())
-            async with asyncio.timeout(5):
-                while not server.requests:
-                    await asyncio.sleep(0.005)
+            await until(lambda: server.requests)
             following.cancel()
             await asyncio.wait([following])
     assert f"/namespaces/{namespace}/grpcbackendpools" in server.requests[0].path

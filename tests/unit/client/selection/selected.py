@@ -20,21 +20,11 @@ from backendpool.client.outcome import FinishedCall
 from backendpool.client.policies.load_report import TRAILER
 from backendpool.client.selection import PERIOD, Selection
 from backendpool.client.subchannel import Connection, Subchannel
+from tests.fakes.clock import FakeClock
 
 OUTLIERS = OutlierDetection(
     interval=10, base_ejection=30, failure_percentage=FailurePercentage(threshold=50, minimum_hosts=3, request_volume=5)
 )
-
-
-class Clock:
-    """It stands still until a test turns it."""
-
-    def __init__(self) -> None:
-        # Backends note when they were connected to by the machine's own.
-        self.now = time.monotonic()
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Call(FinishedCall):
@@ -84,7 +74,7 @@ class Selected:
     """A selection over all of ``backends``, by a clock of the test's."""
 
     def __init__(self, backends: tuple[Subchannel, ...], balancing: LoadBalancing, options: Options = DEFAULT) -> None:
-        self.clock = Clock()
+        self.clock = FakeClock(time.monotonic())
         self.selection = Selection("ns/who", options, self.clock)
         self.selection.configure(balancing)
         self.selection.replace(backends)

@@ -14,7 +14,7 @@ from backendpool.controller.leader_election import ElectionTiming, LeaderElectio
 from backendpool.errors import LeadershipLost, NotLeading
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import Resource
-from tests.fakes.wall_clock import HOUR, WallClock
+from tests.fakes.clock import HOUR, WallClock
 from tests.unit.controller.leader_election.candidates import TIMING, candidate, following, within
 from tests.unit.controller.leader_election.lease_server import Clock, LeaseServer
 

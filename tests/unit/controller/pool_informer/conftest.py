@@ -13,7 +13,8 @@ import pytest_asyncio
 from backendpool.controller.resync import ResyncTiming
 from backendpool.k8s.client import Api
 from tests.fakes.api_server import KUBECONFIG, ApiServer
-from tests.unit.controller.pool_informer.world import ONCE, World, pool, until
+from tests.fakes.until import until
+from tests.unit.controller.pool_informer.world import ONCE, World, pool
 from tools.fault_proxy import proxy
 
 

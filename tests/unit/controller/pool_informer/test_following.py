@@ -16,8 +16,9 @@ from backendpool.controller.cache import Cache
 from backendpool.controller.pool_informer import PoolInformer
 from backendpool.k8s.resources import POOLS
 from tests.fakes.api_server import ApiServer
-from tests.fakes.timers import Timers
-from tests.unit.controller.pool_informer.world import OFTEN, ONCE, ONLY_POOLS, World, pool, until
+from tests.fakes.clock import FakeClock
+from tests.fakes.until import until
+from tests.unit.controller.pool_informer.world import OFTEN, ONCE, ONLY_POOLS, World, pool
 from tools.fault_proxy.rules import Action, Rule
 
 
@@ -36,7 +37,7 @@ async def test_pools_are_listed_in_pages(monkeypatch: pytest.MonkeyPatch, tmp_pa
     """However many there are, no more of them than a page has come at once."""
     monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
     monkeypatch.setattr(pool_informer, "PAGE", 2)
-    server, cache = ApiServer(), Cache(lambda _: None, Timers().later)
+    server, cache = ApiServer(), Cache(lambda _: None, FakeClock().call_later)
     for name in ("one", "two", "three"):
         server.put(pool(name))
     async with server.connected(tmp_path) as api:

@@ -7,7 +7,8 @@ import pytest
 from backendpool.controller.resync import ResyncTiming
 from backendpool.k8s.reflector import ReflectorTiming
 from backendpool.k8s.resources import POOLS
-from tests.unit.controller.pool_informer.world import OFTEN, ONLY_POOLS, World, until
+from tests.fakes.until import until
+from tests.unit.controller.pool_informer.world import OFTEN, ONLY_POOLS, World
 from tools.fault_proxy.rules import Action, Point, Rule
 
 

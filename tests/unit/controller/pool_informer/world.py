@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import ReflectorTiming
 from backendpool.k8s.resources import POOLS
 from tests.fakes.api_server import ApiServer
+from tests.fakes.clock import FakeClock
 from tests.fakes.pools import document
-from tests.fakes.timers import Timers
+from tests.fakes.until import until
 from tools.fault_proxy.rules import Rule
 
 QUICK = ReflectorTiming(idle_timeout=30, healthy_after=0.1, backoff=0.02, longest_backoff=0.1)
@@ -46,7 +46,7 @@ class World:
         self._jitter = timing.retry.jitter
         retry = replace(timing.retry, clock=lambda: self.now, jitter=self._draw, sleep=self._sleep)
         self._timing = timing = replace(timing, retry=retry, clock=lambda: self.now)
-        self.cache = Cache(lambda _: None, Timers().later)
+        self.cache = Cache(lambda _: None, FakeClock().call_later)
         self.watch = PoolInformer(self.cache, (), "test", api, self._failed, timing)
         self._record_watch = self.watch._record_watch
         self.watch._record_watch = self._accepted  # type: ignore[method-assign]
@@ -100,9 +100,3 @@ def pool(name: str) -> dict[str, Any]:
     made = document(name)
     made["metadata"]["uid"] = name
     return {"apiVersion": API_VERSION, "kind": KIND, **made}
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.005)

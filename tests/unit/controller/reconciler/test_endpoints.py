@@ -28,7 +28,7 @@ async def test_endpoint_that_moves_is_not_written_out(world: World) -> None:
     await world.reconcile()
     assert world.addresses == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
     world.slices(moving, name="s2")
-    world.timers.advance(REMOVAL_GRACE_SECONDS)
+    world.clock.advance(REMOVAL_GRACE_SECONDS)
     await world.reconcile()
     assert world.api.writes == []
 
@@ -41,7 +41,7 @@ async def test_endpoint_that_vanished_is_written_out(world: World) -> None:
     world.enqueued.clear()
     world.slices(Endpoint("10.0.0.2", 50051))
     assert world.enqueued == []
-    world.timers.advance(REMOVAL_GRACE_SECONDS)
+    world.clock.advance(REMOVAL_GRACE_SECONDS)
     assert world.enqueued == [KEY]
     await world.reconcile()
     assert world.addresses == ["10.0.0.2"]

@@ -20,8 +20,8 @@ from backendpool.controller.metrics import OperatorMetrics
 from backendpool.controller.reconciler import Reconciler
 from backendpool.controller.rollouts import RolloutLimiter
 from backendpool.k8s.client import Api
+from tests.fakes.clock import FakeClock
 from tests.fakes.fake_api import FakeApi
-from tests.fakes.timers import Timers
 
 KEY = ("shop", "greetserver")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -39,10 +39,10 @@ class World:
     def __post_init__(self) -> None:
         api = cast("Api", self.api)
         metrics = OperatorMetrics(CollectorRegistry())
-        self.timers = Timers()
-        self.cache = Cache(self.enqueued.append, self.timers.later)
+        self.clock = FakeClock()
+        self.cache = Cache(self.enqueued.append, self.clock.call_later)
         recorder = EventRecorder(api, "operator-0")
-        self.rollouts = RolloutLimiter(1, self.enqueued.append, self.timers.later)
+        self.rollouts = RolloutLimiter(1, self.enqueued.append, self.clock.call_later)
         applier = ChildApplier(api, self.cache, recorder, metrics, "backendpool/operator:test", self.rollouts)
         self.refused: dict[str, str] = {}
         self.seconds = 0.0

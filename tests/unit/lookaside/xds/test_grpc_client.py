@@ -19,8 +19,9 @@ from greet.gateway.greeter import Greeter
 from greet.settings import GatewaySettings
 from tests.fakes.api_server import ApiServer
 from tests.fakes.pools import document
+from tests.fakes.until import until
 from tests.unit.greet.servers import REQUEST, greet_servers, pod_of
-from tests.unit.lookaside.peers import Client, started, until
+from tests.unit.lookaside.peers import Client, started
 from tests.unit.lookaside.slices import endpoint_slice
 from tests.unit.lookaside.views import snapshot_cache
 from tests.unit.lookaside.xds.ads_server import AdsServer
@@ -153,9 +154,7 @@ async def test_nacked_update_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
         async with calling(control, monkeypatch) as greeter:
             await until_shares(greeter, set(HOSTS))
             server.topic.publish(snapshot_cache(*good, Endpoint("no-address", port)))
-            async with asyncio.timeout(10):
-                while ("ClusterLoadAssignment", True) not in server.acks:
-                    await asyncio.sleep(0.01)
+            await until(lambda: not (("ClusterLoadAssignment", True) not in server.acks))
             assert await shares(greeter, 30) == dict.fromkeys(HOSTS, 10)
             server.topic.publish(snapshot_cache(*fewer))
             await until_shares(greeter, set(HOSTS[:2]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import grpc.aio
@@ -14,7 +13,8 @@ from google.rpc.status_pb2 import Status
 from backendpool.k8s.client import Api
 from backendpool.lookaside.xds.servicer import SERVICE
 from tests.fakes.api_server import ApiServer
-from tests.unit.lookaside.peers import started, until
+from tests.fakes.until import until
+from tests.unit.lookaside.peers import started
 from tests.unit.lookaside.slices import endpoint_slice
 from tests.unit.lookaside.views import NAME, snapshot_cache
 from tests.unit.lookaside.xds.ads_clients import ENDPOINTS
@@ -43,9 +43,7 @@ async def test_nothing_is_sent_before_the_first_snapshot() -> None:
     async with server.channel() as channel:
         stream = AggregatedDiscoveryServiceStub(channel).StreamAggregatedResources()
         await stream.write(DiscoveryRequest(type_url=ENDPOINTS, resource_names=[NAME]))
-        async with asyncio.timeout(5):
-            while not len(server.topic):
-                await asyncio.sleep(0.01)
+        await until(lambda: len(server.topic))
         server.topic.publish(snapshot_cache("10.0.0.1"))
         assert b"10.0.0.1" in (await stream.read()).resources[0].value
 

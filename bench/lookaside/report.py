@@ -1,0 +1,75 @@
+"""Table of the lookaside benchmark's results beside the baseline's."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsResult:
+    """Costs of a number of streams of one server.
+
+    ``latencies`` are seconds from the write of a slice until the last stream has received it. ``cpu`` is seconds per
+    change, ``memory`` bytes per stream. ``again`` is the seconds until all streams, closed at once, are back in sync,
+    and ``cpu_again`` the CPU seconds of that.
+    """
+
+    server: str
+    streams: int
+    latencies: Sequence[float]
+    cpu: float
+    memory: float
+    again: float
+    cpu_again: float
+
+    @property
+    def p99(self) -> float:
+        """Nearest rank: the maximum of fewer than a hundred changes."""
+        return sorted(self.latencies)[-(len(self.latencies) // 100) - 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """One run; ``streams`` alternate between the lookaside and the baseline."""
+
+    endpoints: int
+    streams: Sequence[StreamsResult]
+    resolves_per_second: float
+    resolves_per_cpu_second: float
+
+
+_ROWS: tuple[tuple[str, str, Callable[[StreamsResult], float]], ...] = (
+    ("change to the last stream, p50", "ms", lambda r: 1000 * statistics.median(r.latencies)),
+    ("  p99", "ms", lambda r: 1000 * r.p99),
+    ("CPU for each change", "ms", lambda r: 1000 * r.cpu),
+    ("  for each push", "µs", lambda r: 1e6 * r.cpu / r.streams),
+    ("memory for each stream", "kB", lambda r: r.memory / 1000),
+    ("all reconnect: until each was told again", "s", lambda r: r.again),
+    ("  CPU", "s", lambda r: r.cpu_again),
+)
+
+
+def table(results: Results) -> str:
+    """The whole report, in Markdown that reads well on a terminal too."""
+    pairs = [*zip(results.streams[::2], results.streams[1::2], strict=True)]
+    head = [f"{results.endpoints} endpoints, streams"]
+    for ours, theirs in pairs:
+        head += [f"{ours.streams}", theirs.server, "ratio"]
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
+    for name, unit, figure in _ROWS:
+        cells = [f"{name.replace('  ', '&emsp;')}, {unit}"]
+        for pair in pairs:
+            mine, least = map(figure, pair)
+            cells += [_number(mine), _number(least), f"{mine / least:.2f}" if least else "-"]
+        lines.append(cells)
+    resolve = (
+        f"Resolve: {results.resolves_per_second:,.0f} answers a second, "
+        f"{results.resolves_per_cpu_second:,.0f} for each second of CPU."
+    )
+    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", resolve])
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,0 +1,44 @@
+"""Many pools applied at once, on nodes with little spare CPU."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools
+
+pytestmark = [pytest.mark.alone, pytest.mark.faults]
+
+POOLS = 30
+REPLICAS = 2
+LOOKASIDES = "app.kubernetes.io/component=lookaside"
+
+
+def test_thirty_pools_start_at_once(kubectl_with_operator: Kubectl, namespace: str) -> None:
+    """Every replica of thirty lookasides becomes available, and none is restarted on the way."""
+    begun = time.monotonic()
+    kubectl_with_operator.apply(*(pools.pool(namespace, f"pool-{number:02d}") for number in range(POOLS)))
+
+    def all_available() -> bool:
+        found = kubectl_with_operator.json(
+            "get", "deployments", f"--namespace={namespace}", "--selector=app.kubernetes.io/component=lookaside"
+        )
+        available = [deployment["status"].get("availableReplicas", 0) for deployment in found["items"]]
+        assert sum(available) == POOLS * REPLICAS, f"{sum(available)} of {POOLS * REPLICAS} are available"
+        return True
+
+    eventually("all lookasides are available", all_available, timeout=900, every=2)
+    print(f"{POOLS * REPLICAS} lookaside pods are available after {time.monotonic() - begun:.0f} s")
+    assert _restarts(kubectl_with_operator.reader.pods(namespace, pools.LOOKASIDES)) == {}
+
+
+def _restarts(found: list[dict[str, Any]]) -> dict[str, int]:
+    """How often the containers of each pod were restarted, without those that never were."""
+    counts = {
+        pod["metadata"]["name"]: sum(one["restartCount"] for one in pod["status"].get("containerStatuses", ()))
+        for pod in found
+    }
+    return {name: count for name, count in counts.items() if count}

@@ -1,0 +1,141 @@
+"""Mutual TLS of the lookaside: client certificates, unusable Secrets, and certificate renewal."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any
+
+import pytest
+
+from tests.e2e.support import xds_clients
+from tests.e2e.support.gateways import NAME, gateway, url
+from tools.certificates import Authority
+from tools.cluster.kubectl import Kubectl, eventually
+from tools.demo import pools, traffic
+
+pytestmark = pytest.mark.long
+
+SECRET = "greet-tls"
+CLIENT = "greet-client-tls"
+FOLDER = "/var/run/secrets/backendpool.io/greetserver"
+LOOKASIDE = "deployment/greetserver-lookaside"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.make(tmp_path_factory.mktemp("certificates") / "pools")
+
+
+def secret(namespace: str, name: str, **files: bytes) -> dict[str, Any]:
+    """``tls_crt`` and so on are the files' names with a dot."""
+    data = {key.replace("_", "."): b64encode(content).decode() for key, content in files.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": name}, "data": data}
+
+
+def of_server(authority: Authority, namespace: str) -> dict[str, Any]:
+    """The lookaside's Secret, as cert-manager lays it out."""
+    chain, key = authority.issue(f"greetserver-lookaside.{namespace}.svc")
+    return secret(namespace, SECRET, tls_crt=chain, tls_key=key, ca_crt=authority.certificate)
+
+
+def of_client(authority: Authority, namespace: str) -> dict[str, Any]:
+    chain, key = authority.issue("client")
+    return secret(namespace, CLIENT, tls_crt=chain, tls_key=key, ca_crt=authority.certificate)
+
+
+def problem(kubectl: Kubectl, namespace: str) -> str:
+    """What the pool says of its lookaside, while that is not available."""
+    condition = pools.condition(pools.read(kubectl, namespace), "LookasideAvailable")
+    return str(condition.get("message", "")) if condition.get("status") == "False" else ""
+
+
+def test_secret_that_is_missing_or_broken_is_told(
+    kubectl_with_operator: Kubectl, namespace: str, authority: Authority
+) -> None:
+    """The condition says what is wrong with which, and the lookaside comes up when it is put right."""
+    kubectl_with_operator.apply(
+        pools.backends(namespace, 1), pools.pool(namespace, lookaside={"tls": {"secretName": SECRET}})
+    )
+    eventually(
+        "the missing Secret is told",
+        lambda: (
+            f"see that there is a Secret {SECRET} with tls.crt and tls.key" in problem(kubectl_with_operator, namespace)
+        ),
+    )
+    broken = of_server(authority, namespace)
+    broken["data"]["tls.key"] = b64encode(b"no key").decode()
+    kubectl_with_operator.apply(broken)
+    eventually(
+        "the broken Secret is told",
+        lambda: "tls.crt and tls.key cannot be used" in problem(kubectl_with_operator, namespace),
+        timeout=400,
+    )
+    condition = pools.condition(pools.read(kubectl_with_operator, namespace), "LookasideAvailable")
+    assert condition["reason"] == "LookasideUnavailable"
+    kubectl_with_operator.apply(of_server(authority, namespace))
+    kubectl_with_operator("rollout", "restart", LOOKASIDE, f"--namespace={namespace}")
+    pools.wait_ready(kubectl_with_operator, namespace, timeout=400)
+
+
+def test_calls_by_a_lookaside_that_knows_its_clients(
+    kubectl_with_operator: Kubectl, namespace: str, authority: Authority, go_client: str
+) -> None:
+    """Mutual TLS: clients with a certificate follow changes, one without is not served; a renewal loses no stream."""
+    kubectl_with_operator.apply(
+        of_server(authority, namespace),
+        of_client(authority, namespace),
+        pools.backends(namespace),
+        pools.pool(namespace, lookaside={"tls": {"secretName": SECRET}}),
+    )
+    pools.wait_ready(kubectl_with_operator, namespace, timeout=400)
+    xds = {"/etc/xds": "greetserver-xds"}
+    env = {"GATEWAY_MODE": "xds", "GRPC_XDS_BOOTSTRAP": "/etc/xds/bootstrap.json"}
+    stranger = env | {"GRPC_XDS_BOOTSTRAP": "/etc/xds/bootstrap-without-certificate.json"}
+    kubectl_with_operator.apply(
+        *gateway(namespace, env, config_maps=xds, secrets={FOLDER: CLIENT}),
+        *gateway(namespace, stranger, name="stranger", config_maps=xds, secrets={FOLDER: CLIENT}),
+    )
+    kubectl_with_operator.rollout(namespace, f"deployment/{NAME}", "deployment/stranger")
+    refused = traffic.calls(kubectl_with_operator, namespace, 5, url=url("stranger"))
+    assert (refused.ok, refused.failed) == (0, 5), refused
+    eventually("the gateway is reached", lambda: traffic.answering(kubectl_with_operator, namespace))
+    with (
+        traffic.load(kubectl_with_operator, namespace, rate=20) as load,
+        xds_clients.load_by_go(
+            kubectl_with_operator, namespace, go_client, secrets={FOLDER: CLIENT}, rate=20
+        ) as load_in_go,
+    ):
+        before = _certificates(kubectl_with_operator, namespace)
+        kubectl_with_operator.apply(of_server(authority, namespace))
+        _have_mounts_looked_at(kubectl_with_operator, namespace)
+        eventually(
+            "the renewed files are mounted",
+            lambda: _certificates(kubectl_with_operator, namespace) != before,
+            timeout=400,
+        )
+        kubectl_with_operator.apply(*gateway(namespace, env, name="later", config_maps=xds, secrets={FOLDER: CLIENT}))
+        kubectl_with_operator.rollout(namespace, "deployment/later")
+        eventually(
+            "a later client calls all",
+            lambda: traffic.answering(kubectl_with_operator, namespace, url=url("later")) == 3,
+        )
+        pools.scale(kubectl_with_operator, namespace, 4)
+        pools.wait_for_count(kubectl_with_operator, namespace, 4)
+        summaries = load.stop(), load_in_go.stop()
+    for summary in summaries:
+        assert summary.failed == 0, summary.errors
+        assert len(summary.pods) == 4
+
+
+def _have_mounts_looked_at(kubectl: Kubectl, namespace: str) -> None:
+    """A kubelet looks whether a mounted Secret was changed when it looks at the pod: once a minute, or at a change."""
+    which = (f"--selector={pools.LOOKASIDES}", f"--namespace={namespace}")
+    kubectl("annotate", "pods", *which, "example.com/changed=true")
+
+
+def _certificates(kubectl: Kubectl, namespace: str) -> str:
+    """What the replicas have mounted."""
+    program = "print(open('/var/run/secrets/backendpool.io/tls/tls.crt').read())"
+    names = (pod["metadata"]["name"] for pod in kubectl.reader.pods(namespace, pools.LOOKASIDES))
+    read = (kubectl("exec", name, f"--namespace={namespace}", "--", "python", "-c", program) for name in names)
+    return "".join(one.stdout for one in read)

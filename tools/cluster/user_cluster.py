@@ -1,0 +1,43 @@
+"""A cluster of the user's, selected by its context: it is checked for an answer and never changed.
+
+Its context alone is copied into a separate kubeconfig, and everything uses that file and that context, so that no other
+cluster of the user's can be reached by mistake.
+"""
+
+import shutil
+
+from tools.cluster import process
+from tools.cluster.cache import draft
+from tools.cluster.cluster import Cluster
+from tools.cluster.console import Console
+from tools.cluster.errors import ClusterError
+from tools.cluster.settings import Settings
+
+
+def up(context: str, settings: Settings, console: Console) -> Cluster:
+    """The cluster of this context; raises ClusterError if it does not answer."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        raise ClusterError("kubectl is not installed", hint="install it: https://kubernetes.io/docs/tasks/tools")
+    with console.step("cluster") as step:
+        with draft(settings.kubeconfig) as path:
+            path.touch(mode=0o600)  # it holds the user's credentials
+            path.write_text(_flattened(kubectl, context, settings), encoding="utf-8")
+        cluster = Cluster(context, context, settings.kubeconfig, kubectl)
+        hint = f"see that `kubectl --context={context} get nodes` answers, then run this again"
+        cluster.ask("get", "--raw=/readyz", "--request-timeout=10s", timeout=15, hint=hint)
+        step.says(f"{context} answers")
+    return cluster
+
+
+def _flattened(kubectl: str, context: str, settings: Settings) -> str:
+    return process.answer(
+        [kubectl, "config", "view", "--minify", "--flatten", f"--context={context}"],
+        env={"KUBECONFIG": settings.kubeconfigs},
+        hint=f"see that `kubectl config get-contexts` lists {context}",
+    )
+
+
+def forget(settings: Settings) -> None:
+    """Remove our copy of the context."""
+    settings.kubeconfig.unlink(missing_ok=True)
