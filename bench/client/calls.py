@@ -14,7 +14,7 @@ import grpc.aio
 from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.load_balancing import OutlierDetection, Policy
 from backendpool.client import PoolChannel, connect
-from backendpool.client.subchannel import CHANNEL_OPTIONS
+from backendpool.client._subchannel import CHANNEL_OPTIONS
 from bench.client.backends import STREAM, UNARY, endpoints
 from bench.client.comparison import Candidate, Cost, Work, compare
 

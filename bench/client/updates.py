@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.pool import PoolView
-from backendpool.client.balancer import Balancer
+from backendpool.client._balancer import Balancer
 from bench.client.backends import endpoints
 from bench.client.comparison import Cost
 

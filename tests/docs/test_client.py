@@ -20,11 +20,11 @@ import pytest
 import yaml
 
 from backendpool.client import BackendStatus, Endpoint, EndpointSet, EndpointState, PoolChannel, Status, connect
-from backendpool.client.resolvers.document import parse_view
-from backendpool.client.resolvers.lookaside import LookasideTiming
-from backendpool.client.retry import IDEMPOTENT, RetryThrottle
-from backendpool.client.subchannel import AT_ONCE, CHANNEL_OPTIONS, Connection, connect_stagger
-from backendpool.client.target import FileTarget, LookasideTarget, PoolTarget, parse_target
+from backendpool.client._resolvers.document import parse_view
+from backendpool.client._resolvers.lookaside import LookasideTiming
+from backendpool.client._retry import IDEMPOTENT, RetryThrottle
+from backendpool.client._subchannel import AT_ONCE, CHANNEL_OPTIONS, Connection, connect_stagger
+from backendpool.client._target import FileTarget, LookasideTarget, PoolTarget, parse_target
 from backendpool.testing import FakePool
 from greet.greet_pb2 import GreetingRequest, GreetingResponse
 from greet.greet_pb2_grpc import GreetServiceServicer, GreetServiceStub, add_GreetServiceServicer_to_server

@@ -21,7 +21,7 @@ from backendpool.api.pool import PoolView, parse_pool
 from backendpool.api.spec import PoolSpec
 from backendpool.children.lookaside import pod_template
 from backendpool.client import PoolChannel
-from backendpool.client.balancer import Balancer
+from backendpool.client._balancer import Balancer
 from backendpool.controller.manager import Manager
 from backendpool.controller.metrics import OperatorMetrics
 from backendpool.controller.settings import OperatorSettings

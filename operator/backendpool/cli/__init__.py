@@ -125,7 +125,7 @@ def _bootstrap(args: argparse.Namespace, env: dict[str, str]) -> None:
 def _endpoints(args: argparse.Namespace, env: dict[str, str]) -> None:
     from backendpool.cli import endpoints
     from backendpool.client import connect
-    from backendpool.client.tls import credentials_in
+    from backendpool.client._tls import credentials_in
 
     credentials = credentials_in(args.tls_folder) if args.tls_folder else None
 

@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Final, NoReturn
 
 from backendpool.api.endpoints import EndpointState
-from backendpool.client.channel import PoolChannel
-from backendpool.client.status import BackendStatus, Status, absent
-from backendpool.client.subchannel import Connection
+from backendpool.client._channel import PoolChannel
+from backendpool.client._status import BackendStatus, Status, absent
+from backendpool.client._subchannel import Connection
 from backendpool.errors import NoBackendError, SourceError
 
 _CONNECTED: Final = {Connection.CONNECTED: "yes", Connection.CONNECTING: "not yet", Connection.FAILED: "no"}

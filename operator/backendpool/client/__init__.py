@@ -2,37 +2,37 @@
 
 ::
 
-    connect      from a target to a channel
-    channel      PoolChannel, which any generated stub takes
-    target       targets: where the endpoints come from
-    options      options that override the pool's spec; the hash key of a call
+    _connect     from a target to a channel
+    _channel     PoolChannel, which any generated stub takes
+    _target      targets: where the endpoints come from
+    _options     options that override the pool's spec; the hash key of a call
 
     From the pool to a pick:
 
-    resolvers    follow a target and report a PoolView at each change
-    balancer     PoolView -> one subchannel for each endpoint; a pick for each call
-    subchannel   one backend's connection, and its draining
-    selection    which subchannels take calls: state, outlier detection, zone, weights
-    picker       the picker of a policy
-    policies     the policies. Pure
+    _resolvers   follow a target and report a PoolView at each change
+    _balancer    PoolView -> one subchannel for each endpoint; a pick for each call
+    _subchannel  one backend's connection, and its draining
+    _selection   which subchannels take calls: state, outlier detection, zone, weights
+    _picker      the picker of a policy
+    _policies    the policies. Pure
 
     From a stub to a call:
 
-    calls        the multicallables and calls of gRPC's four forms
-    pool_call    one call over the pool: one attempt after the other, as retry decides
-    retry        the retry state machine (gRFC A6): pure
-    stall_timer  fires for calls that have waited too long
-    method       grpc.aio's own multicallable on each backend
-    interceptors, intercepted_call
+    _calls       the multicallables and calls of gRPC's four forms
+    _pool_call   one call over the pool: one attempt after the other, as retry decides
+    _retry       the retry state machine (gRFC A6): pure
+    _stall_timer fires for calls that have waited too long
+    _method      grpc.aio's own multicallable on each backend
+    _interceptors, _intercepted_call
                  interceptors around a call, and around each attempt
-    outcome      how a call ended
-    service_config
+    _outcome     how a call ended
+    _service_config
                  retry settings in gRPC's own format
-    dispatcher   what all calls of a channel share
+    _dispatcher  what all calls of a channel share
 
-    status       a snapshot for programs
+    _status      a snapshot for programs
     metrics      Prometheus metrics
-    tls          credentials for a lookaside
+    _tls         credentials for a lookaside
 """
 
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
@@ -46,13 +46,13 @@ from backendpool.api.load_balancing import (
     SuccessRate,
 )
 from backendpool.api.pool import PoolView
-from backendpool.client.channel import PoolChannel
-from backendpool.client.connect import connect
-from backendpool.client.options import HashKey
-from backendpool.client.policies.slow_start import SlowStart
-from backendpool.client.pool_call import PoolCall
-from backendpool.client.status import BackendStatus, Status
-from backendpool.client.subchannel import CHANNEL_OPTIONS, Connection
+from backendpool.client._channel import PoolChannel
+from backendpool.client._connect import connect
+from backendpool.client._options import HashKey
+from backendpool.client._policies.slow_start import SlowStart
+from backendpool.client._pool_call import PoolCall
+from backendpool.client._status import BackendStatus, Status
+from backendpool.client._subchannel import CHANNEL_OPTIONS, Connection
 from backendpool.errors import (
     BackendPoolError,
     LookasideError,

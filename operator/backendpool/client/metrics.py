@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from backendpool.client.channel import PoolChannel
-from backendpool.client.status import BackendStatus, Status
-from backendpool.client.subchannel import Connection
+from backendpool.client._channel import PoolChannel
+from backendpool.client._status import BackendStatus, Status
+from backendpool.client._subchannel import Connection
 from backendpool.runtime.extras import extra
 
 with extra("metrics"):

@@ -22,8 +22,8 @@ import grpc.aio
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import DEFAULT, LoadBalancing
 from backendpool.api.pool import PoolView
-from backendpool.client.channel import PoolChannel
-from backendpool.client.subchannel import Connection
+from backendpool.client._channel import PoolChannel
+from backendpool.client._subchannel import Connection
 
 Register = Callable[[grpc.aio.Server], object]
 """Adds a servicer, as the generated ``add_…Servicer_to_server`` do."""

@@ -17,8 +17,8 @@ from backendpool.api.load_balancing import LoadBalancing, Policy
 from backendpool.api.pool import PoolView
 from backendpool.cli.endpoints import follow, listing, look
 from backendpool.client import connect
-from backendpool.client.status import BackendStatus, Status
-from backendpool.client.subchannel import Connection
+from backendpool.client._status import BackendStatus, Status
+from backendpool.client._subchannel import Connection
 from backendpool.errors import SourceError
 from backendpool.testing import FakePool
 from tests.unit.client.pods import METHOD, dead_endpoint, pods, silent_endpoint, view

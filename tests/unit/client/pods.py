@@ -15,10 +15,10 @@ from grpc import StatusCode
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import EmptyPolicy, LoadBalancing, Policy
 from backendpool.api.pool import PoolView
-from backendpool.client.balancer import Balancer
-from backendpool.client.channel import PoolChannel
-from backendpool.client.options import Options
-from backendpool.client.subchannel import Connection, Subchannel
+from backendpool.client._balancer import Balancer
+from backendpool.client._channel import PoolChannel
+from backendpool.client._options import Options
+from backendpool.client._subchannel import Connection, Subchannel
 from tests.fakes.until import until
 
 LOOPBACK = "127.0.0.1"

@@ -13,8 +13,8 @@ from grpc.aio import AioRpcError
 from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.load_balancing import EmptyPolicy, Policy
 from backendpool.api.pool import PoolView
-from backendpool.client.balancer import Balancer
-from backendpool.client.subchannel import target_uri
+from backendpool.client._balancer import Balancer
+from backendpool.client._subchannel import target_uri
 from backendpool.errors import NoBackendError
 from tests.unit.client.pods import (
     ask,

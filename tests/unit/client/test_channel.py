@@ -10,8 +10,8 @@ import pytest
 from grpc import StatusCode
 from grpc.aio import AioRpcError
 
-from backendpool.client.channel import PoolChannel
-from backendpool.client.outcome import now
+from backendpool.client._channel import PoolChannel
+from backendpool.client._outcome import now
 from greet.greet_pb2 import Greeting, GreetingRequest, GreetingResponse
 from greet.greet_pb2_grpc import GreetServiceServicer, GreetServiceStub, add_GreetServiceServicer_to_server
 from tests.unit.client.pods import (

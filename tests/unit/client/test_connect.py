@@ -16,7 +16,7 @@ from grpc.aio import AioRpcError
 
 from backendpool.api.load_balancing import LoadBalancing, Policy, Preference
 from backendpool.client import EndpointSet, PoolChannel, PoolView, connect
-from backendpool.client.subchannel import Connection
+from backendpool.client._subchannel import Connection
 from backendpool.errors import NoBackendError, SettingsError, TargetError
 from backendpool.testing import FakePool
 from tests.unit.client.pods import LOOPBACK, METHOD, Pod, pods, view

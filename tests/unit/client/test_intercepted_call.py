@@ -13,8 +13,8 @@ from grpc.aio import EOF, AioRpcError, ClientCallDetails
 
 from backendpool.api.load_balancing import Policy
 from backendpool.client import connect
-from backendpool.client.balancer import Balancer
-from backendpool.client.channel import PoolChannel
+from backendpool.client._balancer import Balancer
+from backendpool.client._channel import PoolChannel
 from backendpool.testing import FakePool
 from tests.fakes.until import until
 from tests.unit.client.instrumentation import add_interceptors, of_each_form, passed

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backendpool.api.load_balancing import Policy
-from backendpool.client.picker import Picker, picker_for
-from backendpool.client.policies.consistent_hash import ConsistentHash
-from backendpool.client.policies.least_request import LeastRequest
-from backendpool.client.policies.random import Random as Uniform
-from backendpool.client.policies.round_robin import RoundRobin
-from backendpool.client.policies.weighted_round_robin import WeightedRoundRobin
+from backendpool.client._picker import Picker, picker_for
+from backendpool.client._policies.consistent_hash import ConsistentHash
+from backendpool.client._policies.least_request import LeastRequest
+from backendpool.client._policies.random import Random as Uniform
+from backendpool.client._policies.round_robin import RoundRobin
+from backendpool.client._policies.weighted_round_robin import WeightedRoundRobin
 from tests.unit.client.policies.candidates import NAMES, Backend
 
 CLASSES = {

@@ -10,9 +10,9 @@ import pytest
 from grpc import StatusCode
 from grpc.aio import AioRpcError
 
-from backendpool.client.channel import PoolChannel
-from backendpool.client.outcome import now
-from backendpool.client.pool_call import ReplayableRequests
+from backendpool.client._channel import PoolChannel
+from backendpool.client._outcome import now
+from backendpool.client._pool_call import ReplayableRequests
 from tests.fakes.until import until
 from tests.unit.client.pods import (
     METHOD,

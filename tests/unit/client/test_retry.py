@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backendpool.client.retry import (
+from backendpool.client._retry import (
     CallState,
     PickDecision,
     RetryDecision,

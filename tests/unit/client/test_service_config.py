@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from backendpool.client.retry import RetryPolicy
-from backendpool.client.service_config import parse_service_config
+from backendpool.client._retry import RetryPolicy
+from backendpool.client._service_config import parse_service_config
 from backendpool.errors import SettingsError
 
 RETRY = {

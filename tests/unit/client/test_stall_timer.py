@@ -8,7 +8,7 @@ from weakref import ref
 
 import pytest
 
-from backendpool.client.stall_timer import StallTimer
+from backendpool.client._stall_timer import StallTimer
 from tests.fakes.clock import FakeClock
 
 

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from backendpool.client.subchannel import AT_ONCE, connect_stagger
+from backendpool.client._subchannel import AT_ONCE, connect_stagger
 
 
 @pytest.mark.parametrize("count", [0, 1, AT_ONCE])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.client.target import FileTarget, LookasideTarget, PoolTarget, Target, parse_target
+from backendpool.client._target import FileTarget, LookasideTarget, PoolTarget, Target, parse_target
 from backendpool.errors import TargetError
 
 LABELS = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from backendpool.client.resolvers.pool import PoolResolver
+from backendpool.client._resolvers.pool import PoolResolver
 from backendpool.controller.cache import Cache
 from backendpool.controller.resync import PoolResync, ResyncTiming
 from backendpool.k8s.client import Api

@@ -20,7 +20,7 @@ LOOKASIDE, OPERATOR = COMMAND.format(command="lookaside"), COMMAND.format(comman
 CLIENT = "import backendpool.client"
 CONNECTING = """
 import asyncio, os, pathlib
-from backendpool.client.resolvers import pool
+from backendpool.client._resolvers import pool
 from backendpool.k8s import service_account
 os.environ |= {{"KUBERNETES_SERVICE_HOST": "localhost", "KUBERNETES_SERVICE_PORT": "1"}}
 service_account.FOLDER = pathlib.Path("{folder}")

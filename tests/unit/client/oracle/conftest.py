@@ -11,8 +11,8 @@ import pytest
 from grpc.aio import ClientInterceptor
 
 from backendpool.api.endpoints import Endpoint
-from backendpool.client.balancer import Balancer
-from backendpool.client.channel import PoolChannel
+from backendpool.client._balancer import Balancer
+from backendpool.client._channel import PoolChannel
 from tests.unit.client.instrumentation import Instrumentation, instrumented
 from tests.unit.client.oracle.service import LOOPBACK, Service, Stub
 from tests.unit.client.pods import initialized, view

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from backendpool.client.policies.candidate import Identity
+from backendpool.client._policies.candidate import Identity
 
 
 @dataclass(eq=False)

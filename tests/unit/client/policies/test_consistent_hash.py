@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backendpool.client.policies.consistent_hash import ConsistentHash
+from backendpool.client._policies.consistent_hash import ConsistentHash
 from tests.unit.client.policies.candidates import Backend, backends
 
 KEYS = [f"user-{number}".encode() for number in range(2000)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.client.policies.least_request import LeastRequest
+from backendpool.client._policies.least_request import LeastRequest
 from tests.unit.client.policies.candidates import Backend
 
 PICKS = 6000

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from xds.data.orca.v3.orca_load_report_pb2 import OrcaLoadReport
 
-from backendpool.client.policies.load_report import LoadWeights, weight_of
+from backendpool.client._policies.load_report import LoadWeights, weight_of
 from backendpool.proto.orca.orca_pb2 import LoadReport
 
 ANY = st.floats()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.client.policies.locality import OVERPROVISIONING, Split, split
+from backendpool.client._policies.locality import OVERPROVISIONING, Split, split
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backendpool.api.load_balancing import FailurePercentage, OutlierDetection, SuccessRate
-from backendpool.client.policies.outliers import Stats, sweep, usable
+from backendpool.client._policies.outliers import Stats, sweep, usable
 from tests.unit.client.policies.candidates import backends
 
 FAILURES = OutlierDetection(max_ejection_percent=100, failure_percentage=FailurePercentage())

@@ -7,8 +7,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.client.policies.least_request import LeastRequest
-from backendpool.client.policies.penalty import HALF_LIFE, Penalty
+from backendpool.client._policies.least_request import LeastRequest
+from backendpool.client._policies.penalty import HALF_LIFE, Penalty
 from tests.unit.client.policies.candidates import Backend, backends
 
 LATENCY, FAILS_WITHIN = 0.1, 0.001

@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import pairwise
 from random import Random as Source
 
-from backendpool.client.policies.random import Random
+from backendpool.client._policies.random import Random
 
 
 def test_gives_equal_shares_in_no_order() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.client.policies.ring import Ring
+from backendpool.client._policies.ring import Ring
 from tests.unit.client.policies.candidates import backends
 
 IDENTITIES = [item.identity for item in backends(5)]

@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.client.policies.round_robin import RoundRobin
+from backendpool.client._policies.round_robin import RoundRobin
 from tests.unit.client.policies.candidates import NAMES
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.client.policies.slow_start import SlowStart
+from backendpool.client._policies.slow_start import SlowStart
 
 SETTINGS = st.builds(SlowStart, st.floats(0.0, 600.0), st.floats(0.1, 10.0), st.floats(0.01, 1.0))
 

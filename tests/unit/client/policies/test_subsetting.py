@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.client.policies.subsetting import subset
+from backendpool.client._policies.subsetting import subset
 from tests.unit.client.policies.candidates import Backend, backends
 
 POOL = backends(30)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backendpool.client.policies.round_robin import RoundRobin
-from backendpool.client.policies.weighted_round_robin import MAX_STRIDE, WeightedRoundRobin, strides
+from backendpool.client._policies.round_robin import RoundRobin
+from backendpool.client._policies.weighted_round_robin import MAX_STRIDE, WeightedRoundRobin, strides
 from tests.unit.client.policies.candidates import Backend, backends, weighted
 
 WEIGHTS = st.lists(st.floats(0.1, 1.0), min_size=2, max_size=8)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.pool import PoolView
-from backendpool.client.resolvers.resolver import OnView, Resolver
+from backendpool.client._resolvers.resolver import OnView, Resolver
 from tests.fakes.until import until
 
 

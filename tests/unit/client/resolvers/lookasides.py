@@ -13,7 +13,7 @@ import grpc.aio
 
 from backendpool.api.pool import PoolView
 from backendpool.api.protobuf import message_of
-from backendpool.client.target import LookasideTarget
+from backendpool.client._target import LookasideTarget
 from backendpool.lookaside.topic import Topic
 from backendpool.lookaside.watch_service import SERVICE, EncodedSnapshot, WatchServicer
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import EmptyPolicy, LoadBalancing, OutlierDetection, Policy, Preference, SuccessRate
 from backendpool.api.pool import PoolView
-from backendpool.client.resolvers.document import parse_view
+from backendpool.client._resolvers.document import parse_view
 
 WORDS = st.text("abc-", max_size=5)
 ENDPOINTS = st.builds(

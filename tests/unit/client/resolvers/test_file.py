@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from backendpool.client.resolvers.file import FileResolver
-from backendpool.client.resolvers.resolver import OnView
+from backendpool.client._resolvers.file import FileResolver
+from backendpool.client._resolvers.resolver import OnView
 from tests.unit.client.resolvers.following import Told, following, pool_at
 
 ONE, TWO = pool_at("192.0.2.1"), pool_at("192.0.2.1", "192.0.2.2")

@@ -11,7 +11,7 @@ import pytest
 from backendpool.api.endpoints import EndpointSet
 from backendpool.api.load_balancing import LoadBalancing, Policy
 from backendpool.api.pool import PoolView
-from backendpool.client.resolvers.iterator import IteratorResolver
+from backendpool.client._resolvers.iterator import IteratorResolver
 from tests.fakes.until import until
 from tests.unit.client.resolvers.following import following, pool_at
 

@@ -16,9 +16,9 @@ import pytest
 from backendpool.api.endpoints import EndpointState
 from backendpool.api.load_balancing import EmptyPolicy, LoadBalancing, Policy
 from backendpool.api.protobuf import message_of
-from backendpool.client.resolvers.lookaside import LookasideResolver, LookasideTiming
-from backendpool.client.resolvers.resolver import OnView
-from backendpool.client.target import LookasideTarget
+from backendpool.client._resolvers.lookaside import LookasideResolver, LookasideTiming
+from backendpool.client._resolvers.resolver import OnView
+from backendpool.client._target import LookasideTarget
 from backendpool.lookaside.server import serving
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet
 from tests.fakes.api_server import ApiServer

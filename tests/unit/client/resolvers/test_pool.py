@@ -14,7 +14,7 @@ import pytest_asyncio
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import EmptyPolicy, LoadBalancing, Policy
 from backendpool.api.pool import PoolView
-from backendpool.client.resolvers.pool import PoolResolver
+from backendpool.client._resolvers.pool import PoolResolver
 from backendpool.errors import Forbidden
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import ReflectorTiming

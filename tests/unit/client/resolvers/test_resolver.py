@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from backendpool.api.pool import PoolView
-from backendpool.client.resolvers.resolver import FreshnessTracker
+from backendpool.client._resolvers.resolver import FreshnessTracker
 from tests.fakes.clock import HOUR, WallClock
 from tests.unit.client.resolvers.following import pool_at
 

@@ -13,11 +13,11 @@ import pytest
 
 from backendpool.api.endpoints import EndpointSet
 from backendpool.api.pool import PoolView
-from backendpool.client.resolvers import resolver_for
-from backendpool.client.resolvers.file import FileResolver
-from backendpool.client.resolvers.iterator import IteratorResolver
-from backendpool.client.resolvers.lookaside import LookasideResolver
-from backendpool.client.resolvers.pool import PoolResolver
+from backendpool.client._resolvers import resolver_for
+from backendpool.client._resolvers.file import FileResolver
+from backendpool.client._resolvers.iterator import IteratorResolver
+from backendpool.client._resolvers.lookaside import LookasideResolver
+from backendpool.client._resolvers.pool import PoolResolver
 from backendpool.errors import SettingsError, TargetError
 from tests.fakes.until import until
 from tests.unit.k8s.scripted import ScriptedServer
@@ -26,7 +26,7 @@ HEAVY = ("kubernetes", "kopf", "aiohttp", "yaml")
 
 IMPORTS = """
 import sys, backendpool.client
-from backendpool.client.resolvers import resolver_for
+from backendpool.client._resolvers import resolver_for
 for target in ("lookaside://localhost/ns/who", "file:///pool.json"):
     resolver_for(target, print)
 print([name for name in {heavy} if name in sys.modules])
@@ -58,7 +58,7 @@ asyncio.run(main())
 IN_BASE_INSTALL = """
 import sys
 sys.modules.update(dict.fromkeys({heavy}))
-from backendpool.client.resolvers import resolver_for
+from backendpool.client._resolvers import resolver_for
 try:
     resolver_for("{target}", print)
 except Exception as error:

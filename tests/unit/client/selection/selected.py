@@ -15,11 +15,11 @@ from grpc.aio import Metadata
 
 from backendpool.api.endpoints import Endpoint
 from backendpool.api.load_balancing import FailurePercentage, LoadBalancing, OutlierDetection
-from backendpool.client.options import DEFAULT, Options
-from backendpool.client.outcome import FinishedCall
-from backendpool.client.policies.load_report import TRAILER
-from backendpool.client.selection import PERIOD, Selection
-from backendpool.client.subchannel import Connection, Subchannel
+from backendpool.client._options import DEFAULT, Options
+from backendpool.client._outcome import FinishedCall
+from backendpool.client._policies.load_report import TRAILER
+from backendpool.client._selection import PERIOD, Selection
+from backendpool.client._subchannel import Connection, Subchannel
 from tests.fakes.clock import FakeClock
 
 OUTLIERS = OutlierDetection(

@@ -8,8 +8,8 @@ import pytest
 from grpc.aio import Metadata
 
 from backendpool.api.load_balancing import LoadBalancing, Policy
-from backendpool.client.options import Options
-from backendpool.client.subchannel import Connection
+from backendpool.client._options import Options
+from backendpool.client._subchannel import Connection
 from tests.unit.client.selection.selected import Selected, backends
 
 HASHED = LoadBalancing(Policy.CONSISTENT_HASH, hash_header="User")

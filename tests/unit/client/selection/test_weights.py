@@ -9,10 +9,10 @@ from typing import Any
 from grpc import StatusCode
 
 from backendpool.api.load_balancing import LoadBalancing, Policy, Preference
-from backendpool.client.options import Options
-from backendpool.client.policies.slow_start import SlowStart
-from backendpool.client.selection import PERIOD
-from backendpool.client.subchannel import Subchannel
+from backendpool.client._options import Options
+from backendpool.client._policies.slow_start import SlowStart
+from backendpool.client._selection import PERIOD
+from backendpool.client._subchannel import Subchannel
 from backendpool.proto.orca.orca_pb2 import LoadReport
 from tests.unit.client.selection.selected import OUTLIERS, Held, Selected, backends, near
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from grpc import StatusCode
 
 from backendpool.api.load_balancing import LoadBalancing, Preference
-from backendpool.client.options import Options
-from backendpool.client.subchannel import Connection
+from backendpool.client._options import Options
+from backendpool.client._subchannel import Connection
 from tests.unit.client.selection.selected import OUTLIERS, Selected, backends, near
 
 

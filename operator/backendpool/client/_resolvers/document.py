@@ -24,7 +24,7 @@ from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.load_balancing import parse_load_balancing
 from backendpool.api.pool import PoolView
 from backendpool.api.validation import choice, integer, mapping
-from backendpool.client.target import split_host_port
+from backendpool.client._target import split_host_port
 from backendpool.errors import SourceError, SpecError
 from backendpool.runtime.extras import extra
 

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import grpc
 
-from backendpool.client.resolvers.file import FileResolver
-from backendpool.client.resolvers.iterator import IteratorResolver, Views
-from backendpool.client.resolvers.lookaside import LookasideResolver
-from backendpool.client.resolvers.resolver import OnView, Resolver
-from backendpool.client.target import FileTarget, LookasideTarget, PoolTarget, parse_target
+from backendpool.client._resolvers.file import FileResolver
+from backendpool.client._resolvers.iterator import IteratorResolver, Views
+from backendpool.client._resolvers.lookaside import LookasideResolver
+from backendpool.client._resolvers.resolver import OnView, Resolver
+from backendpool.client._target import FileTarget, LookasideTarget, PoolTarget, parse_target
 from backendpool.runtime.extras import extra, require
 
 __all__ = ["OnView", "Resolver", "Views", "resolver_for"]
@@ -31,7 +31,7 @@ __all__ = ["OnView", "Resolver", "Views", "resolver_for"]
 def resolver_for(
     target: str | Views, on_view: OnView, *, credentials: grpc.ChannelCredentials | None = None
 ) -> AbstractAsyncContextManager[Resolver]:
-    """Return the resolver of ``target`` (see :mod:`~backendpool.client.target`); run it in its context.
+    """Return the resolver of ``target`` (see :mod:`~backendpool.client._target`); run it in its context.
 
     ``credentials`` are for a lookaside that serves TLS; None means plaintext. Raises
     :class:`~backendpool.errors.TargetError` for an invalid target, and :class:`~backendpool.errors.SettingsError` if an
@@ -59,5 +59,5 @@ async def _pool_resolver(namespace: str, name: str, on_view: OnView) -> AsyncIte
 
 def _import_pool_resolver() -> Callable[[str, str, OnView], AbstractAsyncContextManager[Resolver]]:
     with extra("status"):
-        from backendpool.client.resolvers import pool  # noqa: PLC0415  # the base install cannot
+        from backendpool.client._resolvers import pool  # noqa: PLC0415  # the base install cannot
     return pool.connect

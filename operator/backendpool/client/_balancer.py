@@ -17,12 +17,12 @@ from grpc import ChannelConnectivity
 from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.load_balancing import EmptyPolicy
 from backendpool.api.pool import PoolView
-from backendpool.client.options import DEFAULT, KeyOf, Options
-from backendpool.client.policies.candidate import Identity
-from backendpool.client.policies.subsetting import subset
-from backendpool.client.selection import PERIOD, Selection
-from backendpool.client.status import BackendStatus, absent, empty, status_of, unreachable
-from backendpool.client.subchannel import PLAINTEXT, Connection, Dial, DrainingSubchannels, Subchannel, connect_stagger
+from backendpool.client._options import DEFAULT, KeyOf, Options
+from backendpool.client._policies.candidate import Identity
+from backendpool.client._policies.subsetting import subset
+from backendpool.client._selection import PERIOD, Selection
+from backendpool.client._status import BackendStatus, absent, empty, status_of, unreachable
+from backendpool.client._subchannel import PLAINTEXT, Connection, Dial, DrainingSubchannels, Subchannel, connect_stagger
 from backendpool.errors import NoBackendError
 
 log = logging.getLogger(__name__)

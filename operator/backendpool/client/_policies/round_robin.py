@@ -6,7 +6,7 @@ import random
 from collections.abc import Collection
 from typing import Generic, TypeVar
 
-from backendpool.client.policies.candidate import RandomSource
+from backendpool.client._policies.candidate import RandomSource
 
 T = TypeVar("T")
 

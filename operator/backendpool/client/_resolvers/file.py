@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NoReturn
 
-from backendpool.client.resolvers.document import loader_for, parse_view
-from backendpool.client.resolvers.resolver import FreshnessTracker, OnView
+from backendpool.client._resolvers.document import loader_for, parse_view
+from backendpool.client._resolvers.resolver import FreshnessTracker, OnView
 from backendpool.errors import SourceError
 
 log = logging.getLogger(__name__)
 
 
 class FileResolver:
-    """Follows the file at ``path``, in the format of :mod:`~backendpool.client.resolvers.document`.
+    """Follows the file at ``path``, in the format of :mod:`~backendpool.client._resolvers.document`.
 
     The file is read every ``interval`` seconds and its content compared, so that each change is seen: a write in place,
     a rename, a symlink that moves (as kubelet does for a ConfigMap), also if size and mtime stay the same. If the file

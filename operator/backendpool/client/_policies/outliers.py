@@ -13,7 +13,7 @@ from statistics import mean, pstdev
 from typing import Final, TypeVar
 
 from backendpool.api.load_balancing import FailurePercentage, OutlierDetection, SuccessRate
-from backendpool.client.policies.candidate import Candidate, Identity, RandomSource
+from backendpool.client._policies.candidate import Candidate, Identity, RandomSource
 
 K = TypeVar("K")
 C = TypeVar("C", bound=Candidate)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Final, TypeAlias, TypeVar
 
 from backendpool.api.load_balancing import LoadBalancing, OutlierDetection, Policy, Preference
-from backendpool.client.policies.slow_start import SlowStart
+from backendpool.client._policies.slow_start import SlowStart
 from backendpool.errors import SettingsError
 
 DRAIN_SECONDS: Final = 30.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from backendpool.api.endpoints import Endpoint
 from backendpool.api.pool import PoolView
-from backendpool.client.subchannel import Connection, Subchannel
+from backendpool.client._subchannel import Connection, Subchannel
 
 
 @dataclass(frozen=True, slots=True)

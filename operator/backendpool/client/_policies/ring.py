@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Final
 
-from backendpool.client.policies.candidate import Identity
-from backendpool.client.policies.hashing import encoded
+from backendpool.client._policies.candidate import Identity
+from backendpool.client._policies.hashing import encoded
 
 POINTS: Final = 128
 """Points per backend. The standard deviation of its share of the ring is 1/sqrt(POINTS) of the mean: 9 %."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from backendpool.api.pool import PoolView, parse_pool
 from backendpool.api.status import endpoints_of
-from backendpool.client.resolvers.resolver import OnView
+from backendpool.client._resolvers.resolver import OnView
 from backendpool.errors import ClusterError, Forbidden, NotFound, SpecError
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import Reflector, ReflectorMetrics, ReflectorTiming

@@ -19,8 +19,8 @@ import grpc.aio
 from grpc import CallCredentials, Compression, StatusCode
 from grpc.aio import ClientCallDetails, Metadata
 
-from backendpool.client.dispatcher import Waiting
-from backendpool.client.outcome import (
+from backendpool.client._dispatcher import Waiting
+from backendpool.client._outcome import (
     ALREADY_FINISHED,
     CANCELLED,
     LOCALLY_CANCELLED,
@@ -29,8 +29,8 @@ from backendpool.client.outcome import (
     error_of,
     now,
 )
-from backendpool.client.retry import unsent
-from backendpool.client.subchannel import Subchannel, target_uri
+from backendpool.client._retry import unsent
+from backendpool.client._subchannel import Subchannel, target_uri
 
 _SUCCEEDED: Final = FinishedCall(StatusCode.OK, "")
 

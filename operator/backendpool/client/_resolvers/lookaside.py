@@ -15,9 +15,9 @@ from grpc import StatusCode
 
 from backendpool.api.pool import PoolView
 from backendpool.api.protobuf import endpoints_of, view_of
-from backendpool.client.resolvers.resolver import FreshnessTracker, OnView
-from backendpool.client.subchannel import CHANNEL_OPTIONS
-from backendpool.client.target import LookasideTarget
+from backendpool.client._resolvers.resolver import FreshnessTracker, OnView
+from backendpool.client._subchannel import CHANNEL_OPTIONS
+from backendpool.client._target import LookasideTarget
 from backendpool.errors import LookasideError, SpecError
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet, WatchRequest
 from backendpool.proto.v1.endpoints_pb2_grpc import EndpointsStub

@@ -9,10 +9,10 @@ from typing import Any, Final, Literal
 from grpc import CallCredentials, Compression
 from grpc.aio import Metadata
 
-from backendpool.client.dispatcher import Dispatcher
-from backendpool.client.intercepted_call import InterceptedCall, InterceptedMethod, take_interceptors
-from backendpool.client.retry import RetryPolicy, RetryThrottle
-from backendpool.client.subchannel import Subchannel
+from backendpool.client._dispatcher import Dispatcher
+from backendpool.client._intercepted_call import InterceptedCall, InterceptedMethod, take_interceptors
+from backendpool.client._retry import RetryPolicy, RetryThrottle
+from backendpool.client._subchannel import Subchannel
 
 Form = Literal["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
 

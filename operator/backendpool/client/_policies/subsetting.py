@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from heapq import nsmallest
 from typing import Protocol, TypeVar
 
-from backendpool.client.policies.candidate import Identity
-from backendpool.client.policies.hashing import encoded, hash64
+from backendpool.client._policies.candidate import Identity
+from backendpool.client._policies.hashing import encoded, hash64
 
 
 class Identified(Protocol):

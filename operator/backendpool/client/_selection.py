@@ -17,14 +17,14 @@ from grpc import StatusCode
 
 from backendpool.api.endpoints import EndpointState
 from backendpool.api.load_balancing import DEFAULT, LoadBalancing, Policy, Preference
-from backendpool.client.options import KeyOf, Options, key_of
-from backendpool.client.outcome import now as outcome
-from backendpool.client.picker import Picker, ZonePicker, picker_for
-from backendpool.client.policies.candidate import Identity
-from backendpool.client.policies.load_report import TRAILER, UPDATE_PERIOD, LoadWeights
-from backendpool.client.policies.outliers import Stats, sweep, usable
-from backendpool.client.policies.penalty import Penalty
-from backendpool.client.subchannel import Connection, Subchannel
+from backendpool.client._options import KeyOf, Options, key_of
+from backendpool.client._outcome import now as outcome
+from backendpool.client._picker import Picker, ZonePicker, picker_for
+from backendpool.client._policies.candidate import Identity
+from backendpool.client._policies.load_report import TRAILER, UPDATE_PERIOD, LoadWeights
+from backendpool.client._policies.outliers import Stats, sweep, usable
+from backendpool.client._policies.penalty import Penalty
+from backendpool.client._subchannel import Connection, Subchannel
 
 log = logging.getLogger(__name__)
 

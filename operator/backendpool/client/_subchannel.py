@@ -18,8 +18,8 @@ import grpc.aio
 from grpc import ChannelConnectivity
 
 from backendpool.api.endpoints import Endpoint
-from backendpool.client.policies.candidate import RandomSource
-from backendpool.client.policies.penalty import Penalty
+from backendpool.client._policies.candidate import RandomSource
+from backendpool.client._policies.penalty import Penalty
 
 CHANNEL_OPTIONS: Final = (
     # Without it, two channels to one address share a connection, and closing one does not close it.
@@ -144,7 +144,7 @@ class Subchannel:
 
     @property
     def active(self) -> int:
-        """Calls in flight, plus recent failures that count as such (:mod:`~.policies.penalty`)."""
+        """Calls in flight, plus recent failures that count as such (:mod:`~._policies.penalty`)."""
         return self.in_flight if self.penalty is None else self.in_flight + self.penalty.calls(time.monotonic())
 
     def track(self, call: grpc.aio.Call) -> None:

@@ -9,14 +9,14 @@ import grpc
 from grpc.aio import ClientInterceptor
 
 from backendpool.api.load_balancing import OutlierDetection, Policy, Preference
-from backendpool.client.balancer import Balancer
-from backendpool.client.channel import PoolChannel
-from backendpool.client.options import DRAIN_SECONDS, HashKey, Options, chosen
-from backendpool.client.policies.slow_start import SlowStart
-from backendpool.client.resolvers import Views, resolver_for
-from backendpool.client.resolvers.resolver import ResolverTask
-from backendpool.client.subchannel import dialer
-from backendpool.client.target import parse_target
+from backendpool.client._balancer import Balancer
+from backendpool.client._channel import PoolChannel
+from backendpool.client._options import DRAIN_SECONDS, HashKey, Options, chosen
+from backendpool.client._policies.slow_start import SlowStart
+from backendpool.client._resolvers import Views, resolver_for
+from backendpool.client._resolvers.resolver import ResolverTask
+from backendpool.client._subchannel import dialer
+from backendpool.client._target import parse_target
 
 
 def connect(
@@ -40,12 +40,12 @@ def connect(
 ) -> PoolChannel:
     """Return a channel that balances calls over the pool of ``target``, and follows the pool as it changes.
 
-    ``target`` is a URI (:mod:`~backendpool.client.target`) or an async iterator of endpoint sets. ``policy``,
+    ``target`` is a URI (:mod:`~backendpool.client._target`) or an async iterator of endpoint sets. ``policy``,
     ``outlier_detection`` and ``prefer`` override the pool's spec. ``hash_key`` returns a call's key for consistent
     hashing. ``zone`` is the client's own zone. ``subset`` is the number of backends to connect to, 0 for all.
     ``slow_start`` is the window in seconds in which a newly connected backend ramps up to its share. ``drain_timeout``
     is how many seconds calls may take on a backend that was removed. ``idempotent``, ``service_config`` and
-    ``interceptors`` are those of :class:`~backendpool.client.channel.PoolChannel`.
+    ``interceptors`` are those of :class:`~backendpool.client._channel.PoolChannel`.
 
     Connections to backends are plaintext unless ``credentials`` are given; ``options`` (gRPC's, which override ours)
     and ``compression`` apply to each of their channels. ``lookaside_credentials`` are for a lookaside that serves TLS.

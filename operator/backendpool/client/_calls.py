@@ -10,8 +10,8 @@ import grpc.aio
 from grpc import CallCredentials, Compression
 from grpc.aio import AioRpcError
 
-from backendpool.client.method import CallMetadata, Form, Method
-from backendpool.client.pool_call import Attempt, PoolCall, ReplayableRequests
+from backendpool.client._method import CallMetadata, Form, Method
+from backendpool.client._pool_call import Attempt, PoolCall, ReplayableRequests
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")

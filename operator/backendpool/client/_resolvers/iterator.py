@@ -9,7 +9,7 @@ from typing import NoReturn, TypeAlias
 
 from backendpool.api.endpoints import EndpointSet
 from backendpool.api.pool import PoolView
-from backendpool.client.resolvers.resolver import FreshnessTracker, OnView
+from backendpool.client._resolvers.resolver import FreshnessTracker, OnView
 from backendpool.errors import SourceError
 
 log = logging.getLogger(__name__)

@@ -12,15 +12,15 @@ import grpc.aio
 from grpc import ChannelConnectivity
 from grpc.aio import ClientInterceptor
 
-from backendpool.client.balancer import Balancer
-from backendpool.client.calls import MULTICALLABLES
-from backendpool.client.dispatcher import CLOSED, Dispatcher
-from backendpool.client.interceptors import intercepted_channel
-from backendpool.client.method import Form, Method
-from backendpool.client.resolvers.resolver import ResolverTask
-from backendpool.client.retry import IDEMPOTENT, RetryPolicy, RetryThrottle
-from backendpool.client.service_config import ServiceConfig, parse_service_config
-from backendpool.client.status import Status
+from backendpool.client._balancer import Balancer
+from backendpool.client._calls import MULTICALLABLES
+from backendpool.client._dispatcher import CLOSED, Dispatcher
+from backendpool.client._interceptors import intercepted_channel
+from backendpool.client._method import Form, Method
+from backendpool.client._resolvers.resolver import ResolverTask
+from backendpool.client._retry import IDEMPOTENT, RetryPolicy, RetryThrottle
+from backendpool.client._service_config import ServiceConfig, parse_service_config
+from backendpool.client._status import Status
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")

@@ -17,13 +17,13 @@ from typing import Any, Final, Generic, TypeVar
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 
-from backendpool.client.balancer import PickTimeout
-from backendpool.client.intercepted_call import InterceptedCall
-from backendpool.client.method import Method, Options
-from backendpool.client.outcome import BACKEND_REMOVED, CANCELLED, LOCALLY_CANCELLED, FinishedCall, error_of, now
-from backendpool.client.retry import FIRST_ATTEMPT, CallState, PickDecision, RetryDecision
-from backendpool.client.stall_timer import Bucket, stall_timeout
-from backendpool.client.subchannel import Subchannel, target_uri
+from backendpool.client._balancer import PickTimeout
+from backendpool.client._intercepted_call import InterceptedCall
+from backendpool.client._method import Method, Options
+from backendpool.client._outcome import BACKEND_REMOVED, CANCELLED, LOCALLY_CANCELLED, FinishedCall, error_of, now
+from backendpool.client._retry import FIRST_ATTEMPT, CallState, PickDecision, RetryDecision
+from backendpool.client._stall_timer import Bucket, stall_timeout
+from backendpool.client._subchannel import Subchannel, target_uri
 from backendpool.errors import NoBackendError
 
 T = TypeVar("T")

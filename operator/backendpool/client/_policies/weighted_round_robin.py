@@ -10,8 +10,8 @@ import random
 from collections.abc import Collection, Sequence
 from typing import Final, Generic, TypeVar
 
-from backendpool.client.policies.candidate import Candidate, RandomSource
-from backendpool.client.policies.round_robin import resume
+from backendpool.client._policies.candidate import Candidate, RandomSource
+from backendpool.client._policies.round_robin import resume
 
 C = TypeVar("C", bound=Candidate)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from backendpool.client.policies.candidate import Identity
+from backendpool.client._policies.candidate import Identity
 
 
 def hash64(data: bytes, salt: bytes = b"") -> int:

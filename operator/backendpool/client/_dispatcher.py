@@ -8,9 +8,9 @@ from typing import Final, NoReturn, Protocol
 
 import grpc.aio
 
-from backendpool.client.balancer import Balancer
-from backendpool.client.stall_timer import StallTimer
-from backendpool.client.subchannel import Subchannel
+from backendpool.client._balancer import Balancer
+from backendpool.client._stall_timer import StallTimer
+from backendpool.client._subchannel import Subchannel
 
 CLOSED: Final = "Channel is closed."
 """grpc.aio's own words."""

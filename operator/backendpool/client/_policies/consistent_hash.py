@@ -12,9 +12,9 @@ import random
 from collections.abc import Collection
 from typing import Generic, TypeVar
 
-from backendpool.client.policies.candidate import Candidate, Identity, RandomSource, preferred
-from backendpool.client.policies.hashing import hash64
-from backendpool.client.policies.ring import Ring
+from backendpool.client._policies.candidate import Candidate, Identity, RandomSource, preferred
+from backendpool.client._policies.hashing import hash64
+from backendpool.client._policies.ring import Ring
 
 C = TypeVar("C", bound=Candidate)
 

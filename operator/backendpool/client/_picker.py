@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection
 from typing import Generic, Protocol, TypeVar
 
 from backendpool.api.load_balancing import Policy
-from backendpool.client.policies.candidate import Candidate, RandomSource
-from backendpool.client.policies.consistent_hash import ConsistentHash
-from backendpool.client.policies.least_request import LeastRequest
-from backendpool.client.policies.locality import split
-from backendpool.client.policies.random import Random
-from backendpool.client.policies.round_robin import RoundRobin
-from backendpool.client.policies.weighted_round_robin import WeightedRoundRobin
+from backendpool.client._policies.candidate import Candidate, RandomSource
+from backendpool.client._policies.consistent_hash import ConsistentHash
+from backendpool.client._policies.least_request import LeastRequest
+from backendpool.client._policies.locality import split
+from backendpool.client._policies.random import Random
+from backendpool.client._policies.round_robin import RoundRobin
+from backendpool.client._policies.weighted_round_robin import WeightedRoundRobin
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Candidate)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from grpc import StatusCode
 
-from backendpool.client.retry import RetryPolicy, RetryThrottle
+from backendpool.client._retry import RetryPolicy, RetryThrottle
 from backendpool.errors import SettingsError
 
 MAX_ATTEMPTS: Final = 5
