@@ -109,6 +109,10 @@ cluster-status: venv  ## What is there
 images: venv  ## The project's images, named by IMAGES= for a cluster of yours
 	@$(BIN)/python -m tools.cluster images
 
+.PHONY: docs
+docs: venv  ## Generate docs/reference from the docstrings of the public modules
+	@$(BIN)/python tools/reference.py
+
 .PHONY: protos
 protos: venv  ## Generate the code of the .proto files anew
 	@$(BIN)/python tools/protos.py
