@@ -48,7 +48,7 @@ def document(
     }
 
 
-class Follower:
+class FollowedCache:
     """The real view and cache; each change that they tell is published, the union of what they hold."""
 
     def __init__(self) -> None:

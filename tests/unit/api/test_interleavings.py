@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from backendpool.api.endpoint_slices import REMOVAL_GRACE_SECONDS, parse_slice, union
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.pool import PoolKey
-from tests.fakes.following import CONDITIONS, SERVICES, Document, Follower, document
+from tests.fakes.following import CONDITIONS, SERVICES, Document, FollowedCache, document
 
 Moving = tuple[PoolKey, str]
 """An address, and the Service whose slices it moves between."""
@@ -47,7 +47,7 @@ class Cluster(RuleBasedStateMachine):
         self.untold: list[Told] = []
         self.last: list[Told] = []
         self.past: list[Told] = []
-        self.follower = Follower()
+        self.follower = FollowedCache()
         self.seen: dict[tuple[PoolKey, Endpoint], float] = {}
         self.moving: Moving | None = None
         self.moving_until = 0.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakes.following import SERVICES, Document, Follower, document
+from tests.fakes.following import SERVICES, Document, FollowedCache, document
 
 
 @pytest.fixture
-def large() -> tuple[Follower, dict[str, Document]]:
+def large() -> tuple[FollowedCache, dict[str, Document]]:
     """A Service of 250 pods over three slices, as the cluster cuts them (KEP-752: 100 to a slice)."""
     docs = {}
     for n in range(3):
@@ -16,13 +16,15 @@ def large() -> tuple[Follower, dict[str, Document]]:
         pods = range(n * 100, min(250, n * 100 + 100))
         doc["endpoints"] = [{"addresses": [f"10.1.{p // 200}.{p % 200}"]} for p in pods]
         docs[f"slice-{n}"] = doc
-    follower = Follower()
+    follower = FollowedCache()
     follower.relist(list(docs.values()))
     return follower, docs
 
 
 @pytest.mark.parametrize("name", ["slice-0", "slice-1", "slice-2"])
-def test_one_of_several_slices_changes_only_its_own(large: tuple[Follower, dict[str, Document]], name: str) -> None:
+def test_one_of_several_slices_changes_only_its_own(
+    large: tuple[FollowedCache, dict[str, Document]], name: str
+) -> None:
     """Of 250 pods in three slices: one slice updated, emptied, deleted takes and brings its own pods alone."""
     follower, docs = large
     own = len(docs[name]["endpoints"])
@@ -40,14 +42,14 @@ def test_one_of_several_slices_changes_only_its_own(large: tuple[Follower, dict[
     assert len(follower.endpoints(SERVICES[0]).endpoints) == 250 - own
 
 
-def listed(follower: Follower) -> dict[str, str]:
+def listed(follower: FollowedCache) -> dict[str, str]:
     """What is published of the first Service: the state of each target."""
     return {endpoint.target: str(endpoint.state) for endpoint in follower.endpoints(SERVICES[0]).endpoints}
 
 
 def test_rollout_that_changes_a_named_port() -> None:
     """Pods of the new number come in a slice of their own, those of the old one drain in theirs."""
-    follower, key = Follower(), SERVICES[0]
+    follower, key = FollowedCache(), SERVICES[0]
     one, two, three, four = "10.0.0.1:50051", "10.0.0.2:50051", "10.0.0.3:50052", "10.0.0.4:50052"
     follower.put(document(key, "old", [1, 2]))
     follower.put(document(key, "new", {3: "unready"}, 50052))
@@ -66,7 +68,7 @@ def test_rollout_that_changes_a_named_port() -> None:
 @pytest.mark.parametrize("removal_first", [True, False])
 def test_port_number_that_changes(removal_first: bool) -> None:
     """The same pods in a slice of another number: they are listed all the while, by the new number once it is told."""
-    follower, key = Follower(), SERVICES[0]
+    follower, key = FollowedCache(), SERVICES[0]
     follower.put(document(key, "old", [1, 2]))
     before = listed(follower)
     if removal_first:
@@ -82,7 +84,7 @@ def test_port_number_that_changes(removal_first: bool) -> None:
 
 def test_only_terminating_endpoints_left() -> None:
     """As one pod after another goes, calls go to those that are ready, then to those that still serve, then nowhere."""
-    follower, key = Follower(), SERVICES[0]
+    follower, key = FollowedCache(), SERVICES[0]
     steps: list[tuple[dict[int, str], set[str]]] = [
         ({1: "ready", 2: "ready"}, {"10.0.0.1", "10.0.0.2"}),
         ({1: "draining", 2: "ready"}, {"10.0.0.2"}),
@@ -100,7 +102,7 @@ def test_only_terminating_endpoints_left() -> None:
 
 def test_same_service_name_in_two_namespaces_are_two() -> None:
     """Slices of one name, of Services of one name, in two namespaces do not meet."""
-    follower = Follower()
+    follower = FollowedCache()
     follower.put(document(("shop", "greetserver"), "s", [1]))
     follower.put(document(("mall", "greetserver"), "s", [2]))
     assert [e.address for e in follower.endpoints(("shop", "greetserver")).endpoints] == ["10.0.0.1"]
@@ -109,7 +111,7 @@ def test_same_service_name_in_two_namespaces_are_two() -> None:
 
 def test_only_the_pool_that_changed_is_told() -> None:
     """A change of one Service's slice brings no other pool to the queue."""
-    follower = Follower()
+    follower = FollowedCache()
     follower.relist([document(key, f"{key[1]}-1", [1, 2]) for key in SERVICES])
     follower.told.clear()
     follower.put(document(SERVICES[0], "greetserver-1", [3]))

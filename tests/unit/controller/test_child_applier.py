@@ -37,7 +37,7 @@ class Recorder(EventRecorder):
         self.events.append(event)
 
 
-class World:
+class ApplierHarness:
     """An applier for one pool, and the API server; watches are told when a test says so."""
 
     def __init__(self) -> None:
@@ -87,230 +87,230 @@ class World:
 
 
 @pytest.fixture
-async def world() -> World:
+async def harness() -> ApplierHarness:
     """Where a pool has its children already."""
-    world = World()
-    await world.apply()
-    world.deliver()
-    return world
+    harness = ApplierHarness()
+    await harness.apply()
+    harness.deliver()
+    return harness
 
 
 async def test_everything_made_is_told_once() -> None:
     """A new pool is one event with all its children in it, and each write is counted by its kind."""
-    world = World()
-    assert (await world.apply()).status.applied
-    (event,) = world.recorder.events
+    harness = ApplierHarness()
+    assert (await harness.apply()).status.applied
+    (event,) = harness.recorder.events
     assert (event.reason, event.warning) == ("ChildrenApplied", False)
     assert "Service greetserver, ServiceAccount greetserver-lookaside" in event.note
-    assert world.writes("create", "Service") == 2
+    assert harness.writes("create", "Service") == 2
 
 
 async def test_children_not_brought_by_the_watch_are_found() -> None:
     """A look right after the writes, before the watches tell of them, writes nothing a second time."""
-    world = World()
-    await world.apply()
-    assert (await world.apply()).status.applied
-    assert (world.api.writes, world.recorder.events) == ([], [])
+    harness = ApplierHarness()
+    await harness.apply()
+    assert (await harness.apply()).status.applied
+    assert (harness.api.writes, harness.recorder.events) == ([], [])
 
 
 async def test_refused_child_withholds_no_other() -> None:
     """Where a quota refuses the Deployment, readers still get their rights; the refusal comes back to be retried."""
-    world = World()
-    world.api.refusals["create", "Deployment"] = QUOTA
-    outcome = await world.apply(world.pool(readers=[{"serviceAccount": "gateway"}]))
+    harness = ApplierHarness()
+    harness.api.refusals["create", "Deployment"] = QUOTA
+    outcome = await harness.apply(harness.pool(readers=[{"serviceAccount": "gateway"}]))
     assert outcome.error is QUOTA
     assert outcome.status.failure == "The API server refused a child (Forbidden): exceeded quota: pods"
     assert not outcome.status.applied
-    assert ("RoleBinding", "greetserver-reader") in world.api.children()
-    assert ("Deployment", "greetserver-lookaside") not in world.api.children()
-    assert "Deployment" not in world.recorder.events[0].note, "told is what was done"
+    assert ("RoleBinding", "greetserver-reader") in harness.api.children()
+    assert ("Deployment", "greetserver-lookaside") not in harness.api.children()
+    assert "Deployment" not in harness.recorder.events[0].note, "told is what was done"
 
 
-async def test_refused_look_is_told_like_a_refused_write(world: World) -> None:
+async def test_refused_look_is_told_like_a_refused_write(harness: ApplierHarness) -> None:
     """Without the right to get a child the pool says so, instead of failing in silence."""
-    world.change("Service", "greetserver", spec={"type": "NodePort"})
-    world.api.refusals["get", "Service"] = QUOTA
-    assert (await world.apply()).status.failure.endswith("exceeded quota: pods")
-    assert world.api.writes == []
+    harness.change("Service", "greetserver", spec={"type": "NodePort"})
+    harness.api.refusals["get", "Service"] = QUOTA
+    assert (await harness.apply()).status.failure.endswith("exceeded quota: pods")
+    assert harness.api.writes == []
 
 
 async def test_first_refusal_is_the_one_told() -> None:
     """Later refusals often follow from the first."""
-    world = World()
-    world.api.refusals["create", "Role"] = QUOTA
-    world.api.refusals["create", "RoleBinding"] = TooManyRequests(429, "TooManyRequests", "slow down", 1.0)
-    assert (await world.apply()).error is QUOTA
+    harness = ApplierHarness()
+    harness.api.refusals["create", "Role"] = QUOTA
+    harness.api.refusals["create", "RoleBinding"] = TooManyRequests(429, "TooManyRequests", "slow down", 1.0)
+    assert (await harness.apply()).error is QUOTA
 
 
 async def test_outage_is_raised_at_once() -> None:
     """An API server that does not answer is not asked for each child in turn."""
-    world = World()
-    world.api.refusals["create", "Service"] = Unreachable("timed out")
+    harness = ApplierHarness()
+    harness.api.refusals["create", "Service"] = Unreachable("timed out")
     with pytest.raises(Unreachable):
-        await world.apply()
-    assert len(world.api.writes) == 1
+        await harness.apply()
+    assert len(harness.api.writes) == 1
 
 
-async def test_removal_is_told(world: World) -> None:
+async def test_removal_is_told(harness: ApplierHarness) -> None:
     """What the spec no longer asks for is deleted by its uid, in one event."""
-    assert (await world.apply(world.pool(lookaside={"replicas": 1}))).status.applied
-    assert ("delete", "PodDisruptionBudget", "greetserver-lookaside") in world.api.writes
-    assert world.reasons() == ["ChildrenApplied", "Removed"]
-    assert world.writes("delete", "PodDisruptionBudget") == 1
+    assert (await harness.apply(harness.pool(lookaside={"replicas": 1}))).status.applied
+    assert ("delete", "PodDisruptionBudget", "greetserver-lookaside") in harness.api.writes
+    assert harness.reasons() == ["ChildrenApplied", "Removed"]
+    assert harness.writes("delete", "PodDisruptionBudget") == 1
 
 
-async def test_removing_what_is_gone_is_no_failure(world: World) -> None:
+async def test_removing_what_is_gone_is_no_failure(harness: ApplierHarness) -> None:
     """A child that somebody else deleted first is as gone as it should be."""
-    world.api.remove("PodDisruptionBudget", "default", "greetserver-lookaside")
-    outcome = await world.apply(world.pool(lookaside={"replicas": 1}))
+    harness.api.remove("PodDisruptionBudget", "default", "greetserver-lookaside")
+    outcome = await harness.apply(harness.pool(lookaside={"replicas": 1}))
     assert (outcome.error, outcome.status.failure) == (None, "")
 
 
-async def test_another_object_of_a_removed_name_is_spared(world: World) -> None:
+async def test_another_object_of_a_removed_name_is_spared(harness: ApplierHarness) -> None:
     """Between our look and the deletion the name can come to stand for somebody else's object."""
     ref = ("PodDisruptionBudget", "default", "greetserver-lookaside")
-    mine = world.api.objects[ref]
-    world.api.put({**mine, "metadata": {**mine["metadata"], "uid": "another"}})
-    outcome = await world.apply(world.pool(lookaside={"replicas": 1}))
+    mine = harness.api.objects[ref]
+    harness.api.put({**mine, "metadata": {**mine["metadata"], "uid": "another"}})
+    outcome = await harness.apply(harness.pool(lookaside={"replicas": 1}))
     assert outcome.error is None
-    assert ref in world.api.objects
+    assert ref in harness.api.objects
 
 
 @pytest.mark.parametrize("change", ["edited", "deleted"])
-async def test_repair_is_a_warning(world: World, change: str) -> None:
+async def test_repair_is_a_warning(harness: ApplierHarness, change: str) -> None:
     """Who edits or deletes a child of a settled pool finds in the events that it was put right, and why."""
     if change == "edited":
-        world.change("Service", "greetserver", spec={"type": "NodePort"})
+        harness.change("Service", "greetserver", spec={"type": "NodePort"})
     else:
-        world.api.remove("Service", "default", "greetserver")
-        world.cache.put_child(world.child("Service", "greetserver"), None)
+        harness.api.remove("Service", "default", "greetserver")
+        harness.cache.put_child(harness.child("Service", "greetserver"), None)
     applied = {"type": "Reconciling", "reason": "Applied", "observedGeneration": 3}
-    await world.apply(replace(world.pool(), status={"conditions": [applied]}))
-    (event,) = world.recorder.events
+    await harness.apply(replace(harness.pool(), status={"conditions": [applied]}))
+    (event,) = harness.recorder.events
     assert (event.reason, event.warning) == ("DriftRepaired", True)
     assert "Service greetserver:" in event.note
 
 
-async def test_pool_made_anew_takes_its_children_over(world: World) -> None:
+async def test_pool_made_anew_takes_its_children_over(harness: ApplierHarness) -> None:
     """The children of the deleted pool of its name become its own without having been missed."""
-    world.api.remove(KIND, "default", "greetserver")
+    harness.api.remove(KIND, "default", "greetserver")
     anew = document()
     anew["metadata"]["uid"] = "pool-anew"
-    world.api.put({"apiVersion": API_VERSION, "kind": KIND, **anew})
-    assert (await world.apply()).status.applied
-    owners = [child["metadata"]["ownerReferences"][0]["uid"] for child in world.api.children().values()]
+    harness.api.put({"apiVersion": API_VERSION, "kind": KIND, **anew})
+    assert (await harness.apply()).status.applied
+    owners = [child["metadata"]["ownerReferences"][0]["uid"] for child in harness.api.children().values()]
     assert set(owners) == {"pool-anew"}
-    assert {verb for verb, _, _ in world.api.writes} == {"merge", "apply"}
+    assert {verb for verb, _, _ in harness.api.writes} == {"merge", "apply"}
 
 
 async def test_nothing_is_made_for_a_pool_that_another_replaced() -> None:
     """A deletion that no watch told of, and a new pool of the name: children would be owned by a ghost."""
-    world = World()
+    harness = ApplierHarness()
     with pytest.raises(NotFound, match="default/greetserver is another pool of that name by now"):
-        await world.apply(replace(world.pool(), uid="ghost", status={"observedGeneration": 3}))
-    assert world.api.writes == []
+        await harness.apply(replace(harness.pool(), uid="ghost", status={"observedGeneration": 3}))
+    assert harness.api.writes == []
 
 
 async def test_foreign_object_that_the_watch_does_not_show_ends_it() -> None:
     """Where a name turns out to be somebody else's nothing that comes after it is made, and no pod runs."""
-    world = World()
+    harness = ApplierHarness()
     account = {"kind": "ServiceAccount", "metadata": {"namespace": "default", "name": "greetserver-lookaside"}}
-    foreign = world.api.put(account)
-    outcome = await world.apply()
+    foreign = harness.api.put(account)
+    outcome = await harness.apply()
     assert "ServiceAccount greetserver-lookaside in namespace default" in outcome.status.conflict
     assert outcome.requeue_after
-    assert world.api.children() == {
-        ("Service", "greetserver"): world.api.children()["Service", "greetserver"],
+    assert harness.api.children() == {
+        ("Service", "greetserver"): harness.api.children()["Service", "greetserver"],
         ("ServiceAccount", "greetserver-lookaside"): foreign,
     }
-    assert world.reasons() == ["ChildrenApplied"]
+    assert harness.reasons() == ["ChildrenApplied"]
 
 
-async def test_bad_spec_touches_nothing(world: World) -> None:
+async def test_bad_spec_touches_nothing(harness: ApplierHarness) -> None:
     """Where it is not understood what is asked for, what stands is left as it is."""
-    world.api.remove("Service", "default", "greetserver")
-    outcome = await world.apply(world.pool(policy="Psychic"))
-    assert (world.api.writes, outcome.error, outcome.status.applied) == ([], None, False)
+    harness.api.remove("Service", "default", "greetserver")
+    outcome = await harness.apply(harness.pool(policy="Psychic"))
+    assert (harness.api.writes, outcome.error, outcome.status.applied) == ([], None, False)
 
 
-async def test_available_replicas_are_the_deployments(world: World) -> None:
+async def test_available_replicas_are_the_deployments(harness: ApplierHarness) -> None:
     """The lookaside's availability is what the cluster says of the Deployment."""
-    assert (await world.apply()).status.lookaside_available == 0
-    world.change("Deployment", "greetserver-lookaside", status={"availableReplicas": 2})
-    assert (await world.apply()).status.lookaside_available == 2
+    assert (await harness.apply()).status.lookaside_available == 0
+    harness.change("Deployment", "greetserver-lookaside", status={"availableReplicas": 2})
+    assert (await harness.apply()).status.lookaside_available == 2
 
 
-def roll_out(world: World) -> None:
+def roll_out(harness: ApplierHarness) -> None:
     """Have the lookaside's Deployment there, up to date and available, as its watch would tell."""
     ref = ("Deployment", "default", "greetserver-lookaside")
     counts = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
-    world.cache.put_child(None, world.api.put({**world.api.objects[ref], "status": counts}))
+    harness.cache.put_child(None, harness.api.put({**harness.api.objects[ref], "status": counts}))
 
 
 async def test_lookaside_waits_for_its_turn() -> None:
     """Where as many others are starting as may, all is made but the Deployment, which is made when there is room."""
-    world = World()
-    world.rollouts.admit(OTHER)
-    applied = await world.apply()
+    harness = ApplierHarness()
+    harness.rollouts.admit(OTHER)
+    applied = await harness.apply()
     assert (applied.status.applied, applied.status.rollout_pending, applied.error) == (True, True, None)
-    assert "Deployment" not in {kind for _, kind, _ in world.api.writes}
-    assert ("create", "ConfigMap", "greetserver-xds") in world.api.writes
-    world.rollouts.finish(OTHER)
-    assert world.admitted == [("default", "greetserver")]
-    assert not (await world.apply()).status.rollout_pending
-    assert ("create", "Deployment", "greetserver-lookaside") in world.api.writes
+    assert "Deployment" not in {kind for _, kind, _ in harness.api.writes}
+    assert ("create", "ConfigMap", "greetserver-xds") in harness.api.writes
+    harness.rollouts.finish(OTHER)
+    assert harness.admitted == [("default", "greetserver")]
+    assert not (await harness.apply()).status.rollout_pending
+    assert ("create", "Deployment", "greetserver-lookaside") in harness.api.writes
 
 
-async def test_rollout_makes_room_when_it_is_complete(world: World) -> None:
+async def test_rollout_makes_room_when_it_is_complete(harness: ApplierHarness) -> None:
     """And not before."""
-    await world.apply()
-    assert not world.rollouts.admit(OTHER)
-    await world.apply()
-    assert world.admitted == []
-    roll_out(world)
-    await world.apply()
-    assert world.admitted == [OTHER]
+    await harness.apply()
+    assert not harness.rollouts.admit(OTHER)
+    await harness.apply()
+    assert harness.admitted == []
+    roll_out(harness)
+    await harness.apply()
+    assert harness.admitted == [OTHER]
 
 
-async def test_repair_of_a_lookaside_does_not_wait(world: World) -> None:
+async def test_repair_of_a_lookaside_does_not_wait(harness: ApplierHarness) -> None:
     """What somebody changed by hand is put right at once; what the spec or a new image changes is a rollout."""
-    await world.apply()
-    roll_out(world)
-    await world.apply()
-    world.rollouts.admit(OTHER)
+    await harness.apply()
+    roll_out(harness)
+    await harness.apply()
+    harness.rollouts.admit(OTHER)
     ref = ("Deployment", "default", "greetserver-lookaside")
-    edited = copy.deepcopy(world.api.objects[ref])
+    edited = copy.deepcopy(harness.api.objects[ref])
     edited["spec"]["template"]["spec"]["containers"][0]["image"] = "evil"
-    world.cache.put_child(world.api.objects[ref], world.api.put(edited))
-    assert not (await world.apply()).status.rollout_pending
-    assert ("apply", "Deployment", "greetserver-lookaside") in world.api.writes
-    world.cache.put_child(edited, world.api.objects[ref])
-    roll_out(world)
-    await world.apply()
-    changed = await world.apply(world.pool(lookaside={"port": 50056}))
+    harness.cache.put_child(harness.api.objects[ref], harness.api.put(edited))
+    assert not (await harness.apply()).status.rollout_pending
+    assert ("apply", "Deployment", "greetserver-lookaside") in harness.api.writes
+    harness.cache.put_child(edited, harness.api.objects[ref])
+    roll_out(harness)
+    await harness.apply()
+    changed = await harness.apply(harness.pool(lookaside={"port": 50056}))
     assert changed.status.rollout_pending
-    assert ("apply", "Deployment", "greetserver-lookaside") not in world.api.writes
+    assert ("apply", "Deployment", "greetserver-lookaside") not in harness.api.writes
 
 
 async def test_refused_rollout_makes_room() -> None:
     """A Deployment that the API server refuses starts no pod."""
-    world = World()
-    world.api.refusals["create", "Deployment"] = QUOTA
-    await world.apply()
-    assert world.rollouts.admit(OTHER)
+    harness = ApplierHarness()
+    harness.api.refusals["create", "Deployment"] = QUOTA
+    await harness.apply()
+    assert harness.rollouts.admit(OTHER)
 
 
 DEPLOYMENT = ("Deployment", "default", "greetserver-lookaside")
 
 
-async def settled_world() -> World:
+async def settled_world() -> ApplierHarness:
     """A pool whose lookaside is rolled out and told so, while another pool holds the only place."""
-    world = World()
-    await world.apply()
-    roll_out(world)
-    await world.apply()
-    world.rollouts.admit(OTHER)
-    return world
+    harness = ApplierHarness()
+    await harness.apply()
+    roll_out(harness)
+    await harness.apply()
+    harness.rollouts.admit(OTHER)
+    return harness
 
 
 READY = {"type": "LookasideAvailable", "status": "True", "reason": "LookasideReady", "message": "."}
@@ -318,74 +318,74 @@ READY = {"type": "LookasideAvailable", "status": "True", "reason": "LookasideRea
 
 async def test_deleted_lookaside_does_not_wait() -> None:
     """One that was there is made again at once, however many others are starting."""
-    world = await settled_world()
-    world.cache.put_child(world.api.objects[DEPLOYMENT], None)
-    world.api.remove(*DEPLOYMENT)
-    applied = await world.apply(replace(world.pool(), status={"conditions": [READY]}))
+    harness = await settled_world()
+    harness.cache.put_child(harness.api.objects[DEPLOYMENT], None)
+    harness.api.remove(*DEPLOYMENT)
+    applied = await harness.apply(replace(harness.pool(), status={"conditions": [READY]}))
     assert not applied.status.rollout_pending
-    assert ("create", "Deployment", "greetserver-lookaside") in world.api.writes
+    assert ("create", "Deployment", "greetserver-lookaside") in harness.api.writes
 
 
 async def test_lookaside_that_waits_is_scaled_and_taken_over() -> None:
     """Only its pods wait: replicas, labels and owner are as desired, whatever somebody did to them."""
-    world = await settled_world()
-    before = world.api.objects[DEPLOYMENT]
+    harness = await settled_world()
+    before = harness.api.objects[DEPLOYMENT]
     edited = copy.deepcopy(before)
     edited["spec"]["replicas"] = 0
-    world.cache.put_child(before, world.api.put(edited))
-    anew = replace(world.pool(lookaside={"port": 50056}), uid="anew")
-    assert (await world.apply(anew)).status.rollout_pending
-    live = world.api.objects[DEPLOYMENT]
+    harness.cache.put_child(before, harness.api.put(edited))
+    anew = replace(harness.pool(lookaside={"port": 50056}), uid="anew")
+    assert (await harness.apply(anew)).status.rollout_pending
+    live = harness.api.objects[DEPLOYMENT]
     assert live["spec"]["replicas"] == 2
     assert live["metadata"]["ownerReferences"][0]["uid"] == "anew"
     assert live["spec"]["template"] == before["spec"]["template"]
-    world.cache.put_child(edited, live)
-    assert (await world.apply(anew)).status.rollout_pending
-    assert world.api.writes == [], "what is done while it waits is done once"
-    world.rollouts.finish(OTHER)
-    assert not (await world.apply(anew)).status.rollout_pending
-    ports = world.api.objects[DEPLOYMENT]["spec"]["template"]["spec"]["containers"][0]["ports"]
+    harness.cache.put_child(edited, live)
+    assert (await harness.apply(anew)).status.rollout_pending
+    assert harness.api.writes == [], "what is done while it waits is done once"
+    harness.rollouts.finish(OTHER)
+    assert not (await harness.apply(anew)).status.rollout_pending
+    ports = harness.api.objects[DEPLOYMENT]["spec"]["template"]["spec"]["containers"][0]["ports"]
     assert {"containerPort": 50056, "name": "grpc", "protocol": "TCP"} in ports
 
 
 async def test_fewer_replicas_are_no_rollout() -> None:
     """They start no pod."""
-    world = await settled_world()
-    assert not (await world.apply(world.pool(lookaside={"replicas": 1}))).status.rollout_pending
-    assert world.api.objects[DEPLOYMENT]["spec"]["replicas"] == 1
+    harness = await settled_world()
+    assert not (await harness.apply(harness.pool(lookaside={"replicas": 1}))).status.rollout_pending
+    assert harness.api.objects[DEPLOYMENT]["spec"]["replicas"] == 1
 
 
 @pytest.mark.parametrize("trouble", ["conflict", "bad spec", "deletion"])
 async def test_pool_that_does_not_roll_out_holds_no_place(trouble: str) -> None:
     """Whatever keeps it from that."""
-    world = World()
-    world.rollouts.admit(("default", "greetserver"))
+    harness = ApplierHarness()
+    harness.rollouts.admit(("default", "greetserver"))
     if trouble == "conflict":
-        world.api.put({"kind": "Deployment", "metadata": {"namespace": "default", "name": "greetserver-lookaside"}})
-        await world.apply()
+        harness.api.put({"kind": "Deployment", "metadata": {"namespace": "default", "name": "greetserver-lookaside"}})
+        await harness.apply()
     elif trouble == "bad spec":
-        await world.apply(world.pool(policy="Newer"))
+        await harness.apply(harness.pool(policy="Newer"))
     else:
-        del world.api.objects[KIND, "default", "greetserver"]
+        del harness.api.objects[KIND, "default", "greetserver"]
         with pytest.raises(NotFound):
-            await world.apply(replace(parse_pool(document()), status={"observedGeneration": 3}))
-    assert world.rollouts.admit(OTHER)
+            await harness.apply(replace(parse_pool(document()), status={"observedGeneration": 3}))
+    assert harness.rollouts.admit(OTHER)
 
 
 async def test_rollout_of_the_leader_before_counts() -> None:
     """An operator that takes over, or is started again, begins no more than there is room for."""
-    world = World()
-    await world.apply()
-    world.deliver()
-    world.rollouts = world._applier._rollouts = RolloutLimiter(1, world.admitted.append, FakeClock().call_later)
-    await world.apply()
-    assert not world.rollouts.admit(OTHER)
+    harness = ApplierHarness()
+    await harness.apply()
+    harness.deliver()
+    harness.rollouts = harness._applier._rollouts = RolloutLimiter(1, harness.admitted.append, FakeClock().call_later)
+    await harness.apply()
+    assert not harness.rollouts.admit(OTHER)
 
 
 async def test_refused_lookaside_does_not_wait_to_be_tried_again() -> None:
     """It keeps its condition and its backoff, instead of changing between refused and waiting."""
-    world = World()
-    world.rollouts.admit(OTHER)
-    world.api.refusals["create", "Deployment"] = QUOTA
+    harness = ApplierHarness()
+    harness.rollouts.admit(OTHER)
+    harness.api.refusals["create", "Deployment"] = QUOTA
     refused = {"conditions": [{"type": "Reconciling", "status": "True", "reason": "ApplyFailed", "message": "."}]}
-    assert (await world.apply(replace(world.pool(), status=refused))).error is QUOTA
+    assert (await harness.apply(replace(harness.pool(), status=refused))).error is QUOTA

@@ -23,7 +23,7 @@ class FakeInformer:
         return 0.0
 
 
-class Story:
+class WatchedKind:
     """The problems of a kind, one for each look at it, three seconds apart; what was told by then is ``told``."""
 
     def __init__(self, *problems: ClusterError | None) -> None:
@@ -53,24 +53,24 @@ class Story:
 @pytest.mark.parametrize("error", [FORBIDDEN, Unauthorized(401, "Unauthorized", "Unauthorized")])
 async def test_refusal_that_lasts_is_told_once(error: ClusterError) -> None:
     """However often it is looked at; and that it is over as well."""
-    assert await Story(*[error] * 20, None, None).tell() == [{"EndpointSlice": str(error)}, {}]
+    assert await WatchedKind(*[error] * 20, None, None).tell() == [{"EndpointSlice": str(error)}, {}]
 
 
 async def test_refusal_that_passes_is_not_told() -> None:
     """A token is renewed, a role is applied anew: none of it is for the users of a pool."""
-    assert await Story(*[FORBIDDEN] * 4, None, *[FORBIDDEN] * 4, None).tell() == []
+    assert await WatchedKind(*[FORBIDDEN] * 4, None, *[FORBIDDEN] * 4, None).tell() == []
 
 
 async def test_server_that_is_away_is_no_refusal() -> None:
     """Nothing could be written then, and all would be written twice as it comes back."""
-    assert await Story(*[Unreachable("no route to host")] * 20).tell() == []
+    assert await WatchedKind(*[Unreachable("no route to host")] * 20).tell() == []
 
 
 async def test_each_kind_has_its_own_time() -> None:
     """One that is refused for long does not make another's first refusal one that lasts."""
-    story = Story(*[None] * 10, *[FORBIDDEN] * 4, None, *[FORBIDDEN] * 10)
-    story.informers[SERVICES].problem = FORBIDDEN
-    assert await story.tell() == [
+    watched = WatchedKind(*[None] * 10, *[FORBIDDEN] * 4, None, *[FORBIDDEN] * 10)
+    watched.informers[SERVICES].problem = FORBIDDEN
+    assert await watched.tell() == [
         {"Service": str(FORBIDDEN)},
         {"Service": str(FORBIDDEN), "EndpointSlice": str(FORBIDDEN)},
     ]
@@ -79,4 +79,4 @@ async def test_each_kind_has_its_own_time() -> None:
 async def test_other_words_are_no_news() -> None:
     """Whether it is the token or the right that is missing at the moment: it is one refusal, told once."""
     unauthorized = Unauthorized(401, "Unauthorized", "Unauthorized")
-    assert await Story(*[FORBIDDEN] * 10, *[unauthorized] * 10).tell() == [{"EndpointSlice": str(FORBIDDEN)}]
+    assert await WatchedKind(*[FORBIDDEN] * 10, *[unauthorized] * 10).tell() == [{"EndpointSlice": str(FORBIDDEN)}]

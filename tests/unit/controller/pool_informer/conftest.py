@@ -14,7 +14,7 @@ from backendpool.controller.resync import ResyncTiming
 from backendpool.k8s.client import Api
 from tests.fakes.api_server import KUBECONFIG, ApiServer
 from tests.fakes.until import until
-from tests.unit.controller.pool_informer.world import ONCE, World, pool
+from tests.unit.controller.pool_informer.harness import ONCE, InformerHarness, pool
 from tools.fault_proxy import proxy
 
 
@@ -25,7 +25,9 @@ def timing() -> ResyncTiming:
 
 
 @pytest_asyncio.fixture
-async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, timing: ResyncTiming) -> AsyncIterator[World]:
+async def harness(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, timing: ResyncTiming
+) -> AsyncIterator[InformerHarness]:
     """A watch that is settled, and knows the pool "one"."""
     monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
     server, kubeconfig, token_file = ApiServer(), tmp_path / "by-proxy", tmp_path / "token"
@@ -36,14 +38,14 @@ async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, timing: ResyncT
         config = KUBECONFIG.format(url=f"http://127.0.0.1:{port}")
         kubeconfig.write_text(config.replace("token: none", f'tokenFile: "{token_file}"'))
         async with await Api.connect(str(kubeconfig)) as api:
-            world = World(server, api, f"http://127.0.0.1:{control}", timing, token_file)
-            watch = asyncio.create_task(world.watch.run())
-            await until(lambda: world.watch.resyncs[None].synced)
-            await until(lambda: world.accepted)
-            world.now += 10 * timing.retry.healthy_after
-            world.pauses.clear()
-            world.backoffs.clear()
-            yield world
+            harness = InformerHarness(server, api, f"http://127.0.0.1:{control}", timing, token_file)
+            watch = asyncio.create_task(harness.watch.run())
+            await until(lambda: harness.watch.resyncs[None].synced)
+            await until(lambda: harness.accepted)
+            harness.now += 10 * timing.retry.healthy_after
+            harness.pauses.clear()
+            harness.backoffs.clear()
+            yield harness
             watch.cancel()
             await asyncio.wait([watch])
             assert watch.cancelled(), watch.exception()

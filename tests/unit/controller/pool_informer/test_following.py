@@ -18,19 +18,19 @@ from backendpool.k8s.resources import POOLS
 from tests.fakes.api_server import ApiServer
 from tests.fakes.clock import FakeClock
 from tests.fakes.until import until
-from tests.unit.controller.pool_informer.world import OFTEN, ONCE, ONLY_POOLS, World, pool
+from tests.unit.controller.pool_informer.harness import OFTEN, ONCE, ONLY_POOLS, InformerHarness, pool
 from tools.fault_proxy.rules import Action, Rule
 
 
-async def test_pools_are_listed_and_followed(world: World) -> None:
+async def test_pools_are_listed_and_followed(harness: InformerHarness) -> None:
     """What is there, what comes, and what goes."""
-    await world.knows("one")
-    world.put("two")
-    await world.knows("one", "two")
-    world.server.remove(KIND, "default", "one")
-    await world.knows("two")
-    assert not world.failures
-    assert world.requests["watch"] == 1, "kopf's requests count as well"
+    await harness.knows("one")
+    harness.put("two")
+    await harness.knows("one", "two")
+    harness.server.remove(KIND, "default", "one")
+    await harness.knows("two")
+    assert not harness.failures
+    assert harness.requests["watch"] == 1, "kopf's requests count as well"
 
 
 async def test_pools_are_listed_in_pages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -48,39 +48,41 @@ async def test_pools_are_listed_in_pages(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert server.pages == [(POOLS, 2), (POOLS, 1)]
 
 
-async def test_pool_that_is_none_is_passed_over(world: World) -> None:
+async def test_pool_that_is_none_is_passed_over(harness: InformerHarness) -> None:
     """Something that the API server cannot have meant ends nothing, and the pool after it is known."""
     odd = pool("odd")
-    world.server.put({**odd, "metadata": {**odd["metadata"], "labels": ["odd"]}})
-    world.put("two")
-    await world.knows("one", "two")
-    assert world.failures == {"Malformed": 1}
+    harness.server.put({**odd, "metadata": {**odd["metadata"], "labels": ["odd"]}})
+    harness.put("two")
+    await harness.knows("one", "two")
+    assert harness.failures == {"Malformed": 1}
 
 
 @pytest.mark.parametrize("timing", [OFTEN])
-async def test_deletion_that_kopf_loses_is_found(world: World) -> None:
+async def test_deletion_that_kopf_loses_is_found(harness: InformerHarness) -> None:
     """kopf lists anew after a gap, and does not tell what is no longer there."""
-    await world.script(Rule(Action.REFUSE, path=ONLY_POOLS, watch=True, status=410, count=1))
-    await world.cut()
-    world.server.remove(KIND, "default", "one")
-    world.put("two")
-    await world.knows("two")
-    assert (await world.used()) == [1]
+    await harness.script(Rule(Action.REFUSE, path=ONLY_POOLS, watch=True, status=410, count=1))
+    await harness.cut()
+    harness.server.remove(KIND, "default", "one")
+    harness.put("two")
+    await harness.knows("two")
+    assert (await harness.used()) == [1]
 
 
-async def test_our_own_tasks_outlive_kopf(world: World) -> None:
+async def test_our_own_tasks_outlive_kopf(harness: InformerHarness) -> None:
     """kopf cancels all tasks of its event loop when it ends; ours are in another one."""
     ours = asyncio.create_task(asyncio.sleep(60))
-    await world.script(Rule(Action.REFUSE, path=ONLY_POOLS, status=401, count=1))
-    await world.cut()
-    world.put("two")
-    await world.knows("one", "two")
-    assert world.failures == {"Unauthorized": 1}
+    await harness.script(Rule(Action.REFUSE, path=ONLY_POOLS, status=401, count=1))
+    await harness.cut()
+    harness.put("two")
+    await harness.knows("one", "two")
+    assert harness.failures == {"Unauthorized": 1}
     assert not ours.done()
     ours.cancel()
 
 
-async def test_kopf_that_cancels_itself_is_started_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_kopf_that_cancels_itself_is_started_again(
+    harness: InformerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its cancellation is not taken for one of ours, which would leave the pools unwatched without a word."""
     operator, cancelled = kopf.operator, asyncio.Event()
 
@@ -91,28 +93,28 @@ async def test_kopf_that_cancels_itself_is_started_again(world: World, monkeypat
         raise asyncio.CancelledError
 
     monkeypatch.setattr(kopf, "operator", broken)
-    await world.script(Rule(Action.REFUSE, path=ONLY_POOLS, status=401, count=1))
-    await world.cut()
-    world.put("two")
-    await world.knows("one", "two")
-    assert world.failures == {"Unauthorized": 1, "RuntimeError": 1}
+    await harness.script(Rule(Action.REFUSE, path=ONLY_POOLS, status=401, count=1))
+    await harness.cut()
+    harness.put("two")
+    await harness.knows("one", "two")
+    assert harness.failures == {"Unauthorized": 1, "RuntimeError": 1}
 
 
-async def test_crd_that_comes_later_is_found(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_crd_that_comes_later_is_found(harness: InformerHarness, caplog: pytest.LogCaptureFixture) -> None:
     """A CRD that is deleted and applied again, as its pools are, is followed again."""
-    world.server.unserved = {POOLS}
-    await world.cut()
+    harness.server.unserved = {POOLS}
+    await harness.cut()
     await until(lambda: "is not installed" in caplog.text)
-    world.server.unserved = set()
-    world.put("two")
-    await world.knows("one", "two")
+    harness.server.unserved = set()
+    harness.put("two")
+    await harness.knows("one", "two")
 
 
-async def test_token_that_rotates_is_followed(world: World) -> None:
+async def test_token_that_rotates_is_followed(harness: InformerHarness) -> None:
     """kopf asks with the token that is in the file now, as our own requests do, and not with the one it began with."""
-    world.token_file.write_text("second")
-    world.server.token = "second"
-    await world.cut()
-    world.put("two")
-    await world.knows("one", "two")
-    assert world.failures == {"Unauthorized": 1}
+    harness.token_file.write_text("second")
+    harness.server.token = "second"
+    await harness.cut()
+    harness.put("two")
+    await harness.knows("one", "two")
+    assert harness.failures == {"Unauthorized": 1}

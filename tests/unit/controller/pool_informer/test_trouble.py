@@ -8,7 +8,7 @@ from backendpool.controller.resync import ResyncTiming
 from backendpool.k8s.reflector import ReflectorTiming
 from backendpool.k8s.resources import POOLS
 from tests.fakes.until import until
-from tests.unit.controller.pool_informer.world import OFTEN, ONLY_POOLS, World
+from tests.unit.controller.pool_informer.harness import OFTEN, ONLY_POOLS, InformerHarness
 from tools.fault_proxy.rules import Action, Point, Rule
 
 
@@ -24,24 +24,24 @@ from tools.fault_proxy.rules import Action, Point, Rule
     ],
     ids=lambda value: f"{value.action}-{value.status}" if isinstance(value, Rule) else value,
 )
-async def test_refusals_are_survived_and_counted(world: World, rule: Rule, error: str) -> None:
+async def test_refusals_are_survived_and_counted(harness: InformerHarness, rule: Rule, error: str) -> None:
     """A watch that breaks and is refused twice is there again, knows what came meanwhile, and told of each refusal."""
-    await world.script(rule)
-    await world.cut()
-    world.put("two")
-    await world.knows("one", "two")
-    assert world.failures == {error: 2}
+    await harness.script(rule)
+    await harness.cut()
+    harness.put("two")
+    await harness.knows("one", "two")
+    assert harness.failures == {error: 2}
 
 
-async def test_connections_that_are_cut_are_survived(world: World) -> None:
+async def test_connections_that_are_cut_are_survived(harness: InformerHarness) -> None:
     """So is an API server that nothing is heard of."""
-    await world.script(Rule(Action.CUT, path=ONLY_POOLS))
-    await world.cut()
-    world.put("two")
-    await until(lambda: world.failures["Unreachable"] >= 2)
-    await world.script()
-    await world.knows("one", "two")
-    assert world.failures.keys() == {"Unreachable"}
+    await harness.script(Rule(Action.CUT, path=ONLY_POOLS))
+    await harness.cut()
+    harness.put("two")
+    await until(lambda: harness.failures["Unreachable"] >= 2)
+    await harness.script()
+    await harness.knows("one", "two")
+    assert harness.failures.keys() == {"Unreachable"}
 
 
 @pytest.mark.parametrize(
@@ -54,26 +54,26 @@ async def test_connections_that_are_cut_are_survived(world: World) -> None:
     ],
     ids=lambda value: f"{value.action}-{value.status}" if isinstance(value, Rule) else value,
 )
-async def test_broken_events_are_survived(world: World, rule: Rule, error: str | None) -> None:
+async def test_broken_events_are_survived(harness: InformerHarness, rule: Rule, error: str | None) -> None:
     """Whatever stands in an event's place, the pool that it was about is known in the end, and the next one too.
 
     What ends kopf counts as a failure; that a watch has to be begun anew does not.
     """
-    await world.script(rule)
-    world.put("two")
-    await world.knows("one", "two")
-    world.put("three")
-    await world.knows("one", "two", "three")
-    assert world.failures == ({error: 1} if error else {})
+    await harness.script(rule)
+    harness.put("two")
+    await harness.knows("one", "two")
+    harness.put("three")
+    await harness.knows("one", "two", "three")
+    assert harness.failures == ({error: 1} if error else {})
 
 
-async def test_outage_is_told_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_outage_is_told_once(harness: InformerHarness, caplog: pytest.LogCaptureFixture) -> None:
     """One line when it begins and one when it is over, and none of kopf's own, however often kopf tries."""
     caplog.set_level("INFO")
-    await world.script(Rule(Action.REFUSE, path=ONLY_POOLS, status=503))
-    await world.cut()
-    await until(lambda: world.failures["ApiError"] >= 5)
-    await world.script()
+    await harness.script(Rule(Action.REFUSE, path=ONLY_POOLS, status=503))
+    await harness.cut()
+    await until(lambda: harness.failures["ApiError"] >= 5)
+    await harness.script()
     over = "watching grpcbackendpools again"
     await until(lambda: over in caplog.text)
     told = [record for record in caplog.records if record.name.startswith(("backendpool", "kopf"))]
@@ -92,67 +92,69 @@ async def test_outage_is_told_once(world: World, caplog: pytest.LogCaptureFixtur
     ],
     ids=["closed at once", "401", "503"],
 )
-async def test_what_fails_on_is_no_flood(world: World, rule: Rule, error: str) -> None:
+async def test_what_fails_on_is_no_flood(harness: InformerHarness, rule: Rule, error: str) -> None:
     """However it fails, kopf pauses before each retry, each time longer; by itself, it does not always."""
-    await world.script(rule)
-    await world.cut()
-    pauses = world.backoffs if error == "ApiError" else world.pauses
+    await harness.script(rule)
+    await harness.cut()
+    pauses = harness.backoffs if error == "ApiError" else harness.pauses
     await until(lambda: len(pauses) >= 3)
-    (used,) = await world.used()
+    (used,) = await harness.used()
     assert used <= len(pauses) + 1
     assert pauses[:3] == [0.1, 0.2, 0.4]
-    await until(lambda: world.failures[error])
-    await world.script()
-    world.put("two")
-    await world.knows("one", "two")
+    await until(lambda: harness.failures[error])
+    await harness.script()
+    harness.put("two")
+    await harness.knows("one", "two")
 
 
 @pytest.mark.parametrize("timing", [ResyncTiming(retry=ReflectorTiming(healthy_after=0.3, jitter=max, backoff=0.1))])
-async def test_watches_that_expire_at_once_are_no_flood(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_watches_that_expire_at_once_are_no_flood(
+    harness: InformerHarness, caplog: pytest.LogCaptureFixture
+) -> None:
     """Where kopf lists anew for each watch it pauses as well; it is counted, and told once."""
-    world.server.selected.clear()
-    world.server.expired = {POOLS}
-    await world.cut()
-    await until(lambda: len(world.pauses) >= 3)
-    assert len(world.server.selected) <= 2 * (len(world.pauses) + 1), "a list and a watch before each pause"
-    assert world.pauses[:3] == [0.1, 0.2, 0.4]
-    await until(lambda: world.failures["Unreachable"] >= 2)
+    harness.server.selected.clear()
+    harness.server.expired = {POOLS}
+    await harness.cut()
+    await until(lambda: len(harness.pauses) >= 3)
+    assert len(harness.server.selected) <= 2 * (len(harness.pauses) + 1), "a list and a watch before each pause"
+    assert harness.pauses[:3] == [0.1, 0.2, 0.4]
+    await until(lambda: harness.failures["Unreachable"] >= 2)
     assert caplog.text.count("cannot be watched") == 1
-    world.server.expired = set()
-    world.put("two")
-    await world.knows("one", "two")
+    harness.server.expired = set()
+    harness.put("two")
+    await harness.knows("one", "two")
 
 
 @pytest.mark.parametrize("timing", [OFTEN])
-async def test_watch_that_hangs_is_begun_anew(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_watch_that_hangs_is_begun_anew(harness: InformerHarness, caplog: pytest.LogCaptureFixture) -> None:
     """A watch that stays open and brings nothing is found out by what is listed."""
-    await world.script(Rule(Action.STALL, Point.EVENT, path=ONLY_POOLS, count=1))
-    world.put("two")
-    await world.grace_passes()
-    await world.knows("one", "two")
-    assert world.failures == {"Stalled": 1}
+    await harness.script(Rule(Action.STALL, Point.EVENT, path=ONLY_POOLS, count=1))
+    harness.put("two")
+    await harness.grace_passes()
+    await harness.knows("one", "two")
+    assert harness.failures == {"Stalled": 1}
     assert "trying again: the watch is silent, though a list shows 1 made or changed" in caplog.text
-    world.put("three")
-    await world.knows("one", "two", "three")
-    await until(lambda: world.watch.resyncs[None].age() < 5)
+    harness.put("three")
+    await harness.knows("one", "two", "three")
+    await until(lambda: harness.watch.resyncs[None].age() < 5)
 
 
 @pytest.mark.parametrize("timing", [OFTEN])
-async def test_absurd_retry_after_blinds_no_watch(world: World) -> None:
+async def test_absurd_retry_after_blinds_no_watch(harness: InformerHarness) -> None:
     """kopf waits for as long as it is asked to, be it a year: then it is begun anew as soon as there is news."""
-    await world.script(Rule(Action.REFUSE, path=ONLY_POOLS, watch=True, status=429, retry_after=31536000, count=1))
-    await world.cut()
-    await until(lambda: world.failures["TooManyRequests"])
-    world.put("two")
-    await world.grace_passes()
-    await world.knows("one", "two")
-    assert world.failures == {"TooManyRequests": 1, "Stalled": 1}
+    await harness.script(Rule(Action.REFUSE, path=ONLY_POOLS, watch=True, status=429, retry_after=31536000, count=1))
+    await harness.cut()
+    await until(lambda: harness.failures["TooManyRequests"])
+    harness.put("two")
+    await harness.grace_passes()
+    await harness.knows("one", "two")
+    assert harness.failures == {"TooManyRequests": 1, "Stalled": 1}
 
 
 @pytest.mark.parametrize("timing", [ResyncTiming(retry=ReflectorTiming(idle_timeout=0.3, healthy_after=0.1))])
-async def test_silent_watch_is_given_up(world: World) -> None:
+async def test_silent_watch_is_given_up(harness: InformerHarness) -> None:
     """Without bookmarks, of which there is one a minute, a watch is as good as dead."""
-    await world.script(Rule(Action.STALL, Point.EVENT, path=ONLY_POOLS, count=1))
-    world.put("two")
-    await world.knows("one", "two")
-    assert not world.failures["Stalled"]
+    await harness.script(Rule(Action.STALL, Point.EVENT, path=ONLY_POOLS, count=1))
+    harness.put("two")
+    await harness.knows("one", "two")
+    assert not harness.failures["Stalled"]

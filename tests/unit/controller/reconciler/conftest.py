@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.controller.reconciler.world import World
+from tests.unit.controller.reconciler.harness import ReconcilerHarness
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def harness() -> ReconcilerHarness:
+    return ReconcilerHarness()

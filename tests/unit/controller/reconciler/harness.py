@@ -30,7 +30,7 @@ STARTING = 10.0
 
 
 @dataclass
-class World:
+class ReconcilerHarness:
     """A reconciler, the API server that it writes to, and the watches between, delivered on request."""
 
     api: FakeApi = field(default_factory=FakeApi)

@@ -29,7 +29,7 @@ OFTEN = ResyncTiming(interval=0.1, grace=0.3, retry=QUICK)
 ONLY_POOLS = f"{POOLS.plural}$"
 
 
-class World:
+class InformerHarness:
     """A pool informer that runs, the server that it watches, and the proxy between them.
 
     The informer's clock stands until a test advances it. ``pauses`` are those of the informer before its retries, and
