@@ -144,10 +144,8 @@ def _container(pool: Pool, lookaside: LookasideSpec, image: str) -> dict[str, An
         ],
         # HTTP probes, since kubelet's gRPC probes cannot use TLS. Nodes on which many pods start respond slowly: it
         # may take five minutes, and liveness fails after two.
-        "startupProbe": _probe(
-            "/healthz", initialDelaySeconds=1, periodSeconds=2, timeoutSeconds=10, failureThreshold=150
-        ),
-        "readinessProbe": _probe("/readyz", periodSeconds=5, timeoutSeconds=5, failureThreshold=3),
+        "startupProbe": _probe("/healthz", periodSeconds=1, timeoutSeconds=10, failureThreshold=300),
+        "readinessProbe": _probe("/readyz", periodSeconds=2, timeoutSeconds=5, failureThreshold=3),
         "livenessProbe": _probe("/healthz", periodSeconds=20, timeoutSeconds=10, failureThreshold=6),
         "securityContext": {
             "allowPrivilegeEscalation": False,
