@@ -18,7 +18,11 @@ class Authority:
     def make(cls, folder: Path) -> Authority:
         folder.mkdir(parents=True)
         key = ["-newkey", "rsa:2048", "-nodes", "-keyout", str(folder / "ca.key")]
-        _openssl("req", "-x509", *key, "-days", "1", "-subj", f"/CN={folder.name}", "-out", str(folder / "ca.crt"))
+        # Python 3.13 verifies strictly (RFC 5280): a CA states its key usage, a certificate the key of its issuer.
+        usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+        _openssl(
+            "req", "-x509", *key, *usage, "-days", "1", "-subj", f"/CN={folder.name}", "-out", str(folder / "ca.crt")
+        )
         return cls(folder)
 
     @property
@@ -29,7 +33,7 @@ class Authority:
         """Issue a certificate for a DNS name; returns chain and key."""
         key, request, issued = (str(self.folder / f"{name}.{end}") for end in ("key", "csr", "crt"))
         extension = self.folder / f"{name}.ext"
-        extension.write_text(f"subjectAltName=DNS:{name}")
+        extension.write_text(f"subjectAltName=DNS:{name}\nauthorityKeyIdentifier=keyid\n")
         signer = ["-CA", str(self.folder / "ca.crt"), "-CAkey", str(self.folder / "ca.key"), "-CAcreateserial"]
         _openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-subj", "/CN=of a test", "-out", request)
         _openssl("x509", "-req", "-in", request, *signer, "-days", "1", "-extfile", str(extension), "-out", issued)
