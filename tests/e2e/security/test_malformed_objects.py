@@ -15,6 +15,13 @@ from tools.demo import pools
 
 LOOKASIDE = "deployment/greetserver-lookaside"
 
+INCOMPLETE_ENTRIES = (
+    {"operation": "Update", "apiVersion": "v1"},
+    {"operation": "Apply", "apiVersion": "v1"},
+    {"manager": "somebody", "operation": "Update"},
+    {"manager": "backendpool", "operation": "Update", "apiVersion": "v1"},
+)
+
 
 @pytest.fixture
 def one_pool(kubectl_with_operator: Kubectl, namespace: str) -> Iterator[str]:
@@ -53,23 +60,11 @@ def test_amount_that_somebody_else_wrote_is_put_right(
     eventually("the request for CPU is 20m again", repaired)
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        {"operation": "Update", "apiVersion": "v1"},
-        {"operation": "Apply", "apiVersion": "v1"},
-        {"manager": "somebody", "operation": "Update"},
-        {"manager": "backendpool", "operation": "Update", "apiVersion": "v1"},
-    ],
-    ids=str,
-)
-def test_managed_fields_of_any_shape_are_left_alone(
-    kubectl_with_operator: Kubectl, one_pool: str, entry: dict[str, str]
-) -> None:
-    """An entry that lacks what every entry has keeps no child from being put right."""
+def test_managed_fields_of_any_shape_are_left_alone(kubectl_with_operator: Kubectl, one_pool: str) -> None:
+    """Entries that lack what every entry has keep no child from being repaired."""
     service = "service/greetserver"
     found = kubectl_with_operator.json("get", service, f"--namespace={one_pool}", "--show-managed-fields")
-    entries = [*found["metadata"]["managedFields"], entry]
+    entries = [*found["metadata"]["managedFields"], *INCOMPLETE_ENTRIES]
     change = {"metadata": {"managedFields": entries}, "spec": {"selector": {"run": "somebody-else"}}}
     _patch(kubectl_with_operator, one_pool, service, "merge", change)
 
@@ -81,23 +76,20 @@ def test_managed_fields_of_any_shape_are_left_alone(
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("what", ["gbp/greetserver", "configmap/greetserver-xds", "configmap/strange"])
-def test_managed_fields_of_any_depth_hide_nothing(kubectl_with_operator: Kubectl, one_pool: str, what: str) -> None:
-    """Fields nested as deeply as the API server takes them, in a pool, a child or a stranger with our label.
+def test_managed_fields_of_any_depth_hide_nothing(kubectl_with_operator: Kubectl, one_pool: str) -> None:
+    """Fields nested as deeply as the API server takes them, in a pool, a child and an unrelated object with our label.
 
     They are in each list of their kind, so that an operator that starts meets them first.
     """
-    here = f"--namespace={one_pool}"
-    if what.endswith("strange"):
-        metadata = {"name": "strange", "namespace": one_pool, "labels": {"backendpool.io/pool": "nobody"}}
-        kubectl_with_operator.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    metadata = {"name": "unrelated", "namespace": one_pool, "labels": {"backendpool.io/pool": "nobody"}}
+    kubectl_with_operator.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
     deep = '{"f:a":' * 5000 + "{}" + "}" * 5000
     entry = (
         f'{{"manager": "x", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {deep}}}'
     )
-    kubectl_with_operator(
-        "patch", what, here, "--type=merge", f'--patch={{"metadata": {{"managedFields": [{entry}]}}}}'
-    )
+    patch = f'--patch={{"metadata": {{"managedFields": [{entry}]}}}}'
+    for what in ("gbp/greetserver", "configmap/greetserver-xds", "configmap/unrelated"):
+        kubectl_with_operator("patch", what, f"--namespace={one_pool}", "--type=merge", patch)
     kubectl_with_operator("rollout", "restart", "deployment/backendpool-operator", f"--namespace={OPERATOR_NAMESPACE}")
     kubectl_with_operator.rollout(OPERATOR_NAMESPACE, "deployment/backendpool-operator")
 
