@@ -1,4 +1,4 @@
-"""The command ``python -m greet``: the server, the gateway in front of it, and a load on the gateway."""
+"""The command ``python -m greet``: the greet server, its REST gateway, and a load generator."""
 
 from __future__ import annotations
 
@@ -21,52 +21,64 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="greet", description="Greetings over gRPC, and a REST gateway to them.")
+    parser = argparse.ArgumentParser(
+        prog="greet", description="Run the example: greet server, REST gateway, load generator."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _server_flags(commands.add_parser("server", help="greet over gRPC, and say which pod did it"))
-    _gateway_flags(commands.add_parser("gateway", help="take POST /greet, and call the greet servers"))
-    _load_flags(commands.add_parser("load", help="call a gateway, and count what each pod answered"))
+    _server_flags(commands.add_parser("server", help="run the greet server; each greeting names its pod"))
+    _gateway_flags(commands.add_parser("gateway", help="run the REST gateway: POST /greet calls a greet server"))
+    _load_flags(commands.add_parser("load", help="send calls and count the answers of each pod"))
     return parser
 
 
 def _server_flags(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--port", "GRPC_PORT", "gRPC port (default: 50051)")
-    add_flag(parser, "--pod-name", "POD_NAME", "name to sign greetings with (default: the host's name)")
-    add_flag(parser, "--pod-ip", "POD_IP", "address to sign greetings with (default: unknown)")
-    add_flag(parser, "--delay", "GREET_DELAY_SECONDS", "time that each greeting takes, in seconds (default: 0)")
+    add_flag(parser, "--pod-name", "POD_NAME", "pod name in the greeting (default: the host's name)")
+    add_flag(parser, "--pod-ip", "POD_IP", "pod address in the greeting (default: unknown)")
+    add_flag(parser, "--delay", "GREET_DELAY_SECONDS", "seconds that each greeting takes (default: 0)")
     _common(parser)
 
 
 def _gateway_flags(parser: argparse.ArgumentParser) -> None:
     modes = ", ".join(Mode)
-    add_flag(parser, "--mode", "GATEWAY_MODE", f"how backends are found: {modes} (default: {Mode.POOL})")
+    add_flag(parser, "--mode", "GATEWAY_MODE", f"how to find backends: {modes} (default: {Mode.POOL})")
     add_flag(parser, "--port", "GATEWAY_PORT", "HTTP port (default: 9091)")
     add_flag(parser, "--server-host", "GRPC_SERVER_HOST", "sticky: host of the greet servers (default: localhost)")
     add_flag(parser, "--server-port", "GRPC_SERVER_PORT", "sticky, dns, lookaside: their port (default: 50051)")
     add_flag(parser, "--service", "GRPC_SVC", "dns, lookaside, pool, xds: Service or pool (default: greetserver)")
-    add_flag(parser, "--namespace", "POD_NAMESPACE", "the pod's namespace, where it is looked for")
-    add_flag(parser, "--lookaside-host", "LB_SVC_NAME", "lookaside: its Service (default: greetserver-lookaside)")
-    add_flag(parser, "--lookaside-port", "LB_PORT", "lookaside: its port (default: 50055)")
-    timeout = "deadline of a call that brings none, in seconds (default: 5)"
+    add_flag(
+        parser,
+        "--namespace",
+        "POD_NAMESPACE",
+        "its namespace; required in modes lookaside, pool, watch, xds",
+    )
+    add_flag(
+        parser,
+        "--lookaside-host",
+        "LB_SVC_NAME",
+        "lookaside, watch: its host (default: greetserver-lookaside)",
+    )
+    add_flag(parser, "--lookaside-port", "LB_PORT", "lookaside, watch: its port (default: 50055)")
+    timeout = "deadline in seconds of a call without a grpc-timeout header (default: 5)"
     add_flag(parser, "--timeout", "GREET_TIMEOUT_SECONDS", timeout)
     _common(parser)
 
 
 def _load_flags(parser: argparse.ArgumentParser) -> None:
     url = "http://greet-gateway:9091/greet"
-    parser.add_argument("--url", default=url, help="gateway, or a pool such as pool:///ns/name (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=0.0, help="calls a second; 0: one after another (default: 0)")
-    parser.add_argument("--calls", type=int, help="end after so many calls (default: never)")
-    parser.add_argument("--seconds", type=float, help="end after so many seconds (default: never)")
-    parser.add_argument("--timeout", type=float, default=10.0, help="each call's, in seconds (default: 10)")
-    parser.add_argument("--interval", type=float, default=1.0, help="seconds between two lines (default: 1)")
-    wait = "wait until the gateway takes connections, so many seconds at most (default: 0)"
+    parser.add_argument("--url", default=url, help="gateway or pool:///namespace/name to call (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=0.0, help="calls per second; 0: one after another (default: 0)")
+    parser.add_argument("--calls", type=int, help="stop after this number of calls (default: never)")
+    parser.add_argument("--seconds", type=float, help="stop after this number of seconds (default: never)")
+    parser.add_argument("--timeout", type=float, default=10.0, help="timeout of each call in seconds (default: 10)")
+    parser.add_argument("--interval", type=float, default=1.0, help="seconds between progress lines (default: 1)")
+    wait = "maximum seconds to wait until the gateway accepts connections (default: 0)"
     parser.add_argument("--wait", type=float, default=0.0, help=wait)
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    add_flag(parser, "--drain", "DRAIN_SECONDS", "seconds to go on serving when asked to stop (default: 5)")
-    add_flag(parser, "--grace", "GRACE_SECONDS", "seconds that calls then still have to finish (default: 20)")
+    add_flag(parser, "--drain", "DRAIN_SECONDS", "seconds to keep serving after SIGTERM (default: 5)")
+    add_flag(parser, "--grace", "GRACE_SECONDS", "seconds that calls in flight then have to finish (default: 20)")
     add_log_flags(parser)
 
 

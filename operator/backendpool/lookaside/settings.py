@@ -49,7 +49,7 @@ class LookasideSettings:
 def _label(env: Mapping[str, str], variable: str, meaning: str) -> str:
     value = env.get(variable, "")
     if not value:
-        raise SettingsError(f"{variable} is not set: give {meaning}")
+        raise SettingsError(f"{variable} is not set: expected {meaning}")
     if not is_label(value):
-        raise SettingsError(f"{variable} is {value!r}, which no Kubernetes object can be named: give {meaning}")
+        raise SettingsError(f"invalid {variable} {value!r}: expected {meaning}, a valid Kubernetes name")
     return value

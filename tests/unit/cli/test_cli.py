@@ -118,7 +118,7 @@ def test_unusable_settings_exit_2_with_one_line(capsys: pytest.CaptureFixture[st
     """Who starts it wrongly reads what to change, and no traceback."""
     assert main(["operator"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("backendpool operator: LOOKASIDE_IMAGE is not set: give the image")
+    assert line.startswith("backendpool operator: LOOKASIDE_IMAGE is not set: expected the image")
 
 
 @pytest.mark.usefixtures("started")

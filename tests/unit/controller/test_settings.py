@@ -40,20 +40,20 @@ def test_empty_is_as_unset() -> None:
 @pytest.mark.parametrize(
     ("env", "problem"),
     [
-        ({"LOOKASIDE_IMAGE": ""}, "LOOKASIDE_IMAGE is not set: give the image"),
-        ({"METRICS_PORT": "http"}, "METRICS_PORT is 'http': give a port number from 0 to 65535"),
-        ({"METRICS_PORT": "65536"}, "METRICS_PORT is '65536': give a port number from 0 to 65535"),
-        ({"METRICS_PORT": "-1"}, "METRICS_PORT is '-1': give a port number from 0 to 65535"),
-        ({"WATCH_NAMESPACES": "shop,*"}, "WATCH_NAMESPACES names '\\*', which is no namespace"),
-        ({"WATCH_NAMESPACES": "Shop"}, "WATCH_NAMESPACES names 'Shop', which is no namespace"),
-        ({"WATCH_NAMESPACES": "x" * 64}, "which is no namespace: give names by commas, or none"),
-        ({"LEASE_NAMESPACE": "a/b"}, "LEASE_NAMESPACE names 'a/b', which is no namespace"),
-        ({"MAX_ROLLOUTS": "0"}, "MAX_ROLLOUTS is '0': give a whole number from 1 to 1000"),
-        ({"MAX_ROLLOUTS": "many"}, "MAX_ROLLOUTS is 'many': give a whole number from 1 to 1000"),
-        ({"LEASE_NAMESPACE": "a,b"}, "LEASE_NAMESPACE names 2 namespaces: give one, or none"),
+        ({"LOOKASIDE_IMAGE": ""}, "LOOKASIDE_IMAGE is not set: expected the image"),
+        ({"METRICS_PORT": "http"}, "invalid METRICS_PORT 'http': expected a port number from 0 to 65535"),
+        ({"METRICS_PORT": "65536"}, "invalid METRICS_PORT '65536': expected a port number from 0 to 65535"),
+        ({"METRICS_PORT": "-1"}, "invalid METRICS_PORT '-1': expected a port number from 0 to 65535"),
+        ({"WATCH_NAMESPACES": "shop,*"}, "invalid WATCH_NAMESPACES: '\\*' is no namespace"),
+        ({"WATCH_NAMESPACES": "Shop"}, "invalid WATCH_NAMESPACES: 'Shop' is no namespace"),
+        ({"WATCH_NAMESPACES": "x" * 64}, "is no namespace; expected names separated by commas"),
+        ({"LEASE_NAMESPACE": "a/b"}, "invalid LEASE_NAMESPACE: 'a/b' is no namespace"),
+        ({"MAX_ROLLOUTS": "0"}, "invalid MAX_ROLLOUTS '0': expected a whole number from 1 to 1000"),
+        ({"MAX_ROLLOUTS": "many"}, "invalid MAX_ROLLOUTS 'many': expected a whole number from 1 to 1000"),
+        ({"LEASE_NAMESPACE": "a,b"}, "invalid LEASE_NAMESPACE: expected at most one namespace, got 2"),
     ],
 )
-def test_unusable_value_is_refused(env: dict[str, str], problem: str) -> None:
-    """The refusal names the variable and what to give."""
+def test_invalid_value_is_rejected(env: dict[str, str], problem: str) -> None:
+    """The error names the variable and the expected value."""
     with pytest.raises(SettingsError, match=f"{problem}"):
         OperatorSettings.from_env(IMAGE | env)

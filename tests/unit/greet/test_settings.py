@@ -51,22 +51,25 @@ def test_unset_and_empty_mean_the_default(env: Mapping[str, str]) -> None:
 @pytest.mark.parametrize(
     ("env", "message"),
     [
-        ({"GATEWAY_MODE": "magic"}, "GATEWAY_MODE is 'magic': give one of sticky, dns, lookaside, pool"),
-        ({"GATEWAY_PORT": "http"}, "GATEWAY_PORT is 'http': give a port number"),
-        ({"GRPC_SERVER_PORT": "tcp://10.0.0.1:50051"}, "GRPC_SERVER_PORT is 'tcp://10.0.0.1:50051'"),
-        ({"LB_PORT": "65536"}, "LB_PORT is '65536'"),
+        ({"GATEWAY_MODE": "magic"}, "invalid GATEWAY_MODE 'magic': expected one of sticky, dns, lookaside, pool"),
+        ({"GATEWAY_PORT": "http"}, "invalid GATEWAY_PORT 'http': expected a port number"),
+        ({"GRPC_SERVER_PORT": "tcp://10.0.0.1:50051"}, "invalid GRPC_SERVER_PORT 'tcp://10.0.0.1:50051'"),
+        ({"LB_PORT": "65536"}, "invalid LB_PORT '65536'"),
         ({"POD_NAMESPACE": ""}, "POD_NAMESPACE is not set: mode pool needs"),
         ({"GATEWAY_MODE": "xds", "POD_NAMESPACE": ""}, "POD_NAMESPACE is not set: mode xds needs"),
         ({"GATEWAY_MODE": "xds"}, "GRPC_XDS_BOOTSTRAP is not set: mode xds needs the bootstrap.json"),
-        ({"GREET_TIMEOUT_SECONDS": "0"}, "GREET_TIMEOUT_SECONDS is '0': give a number of seconds above 0 to 3600"),
-        ({"DRAIN_SECONDS": "-1"}, "DRAIN_SECONDS is '-1': give a number of seconds from 0 to 3600"),
-        ({"GRACE_SECONDS": "nan"}, "GRACE_SECONDS is 'nan'"),
-        ({"GRACE_SECONDS": "inf"}, "GRACE_SECONDS is 'inf'"),
-        ({"GRACE_SECONDS": "long"}, "GRACE_SECONDS is 'long'"),
+        (
+            {"GREET_TIMEOUT_SECONDS": "0"},
+            "invalid GREET_TIMEOUT_SECONDS '0': expected a number of seconds above 0 to 3600",
+        ),
+        ({"DRAIN_SECONDS": "-1"}, "invalid DRAIN_SECONDS '-1': expected a number of seconds from 0 to 3600"),
+        ({"GRACE_SECONDS": "nan"}, "invalid GRACE_SECONDS 'nan'"),
+        ({"GRACE_SECONDS": "inf"}, "invalid GRACE_SECONDS 'inf'"),
+        ({"GRACE_SECONDS": "long"}, "invalid GRACE_SECONDS 'long'"),
     ],
 )
 def test_unusable_setting_is_named(env: Mapping[str, str], message: str) -> None:
-    """The error names the variable, its value and what to give."""
+    """The error names the variable, its value and what is expected."""
     with pytest.raises(SettingsError) as caught:
         GatewaySettings.from_env({"POD_NAMESPACE": "ns", **env})
     assert str(caught.value).startswith(message)

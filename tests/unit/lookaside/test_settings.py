@@ -22,11 +22,11 @@ def test_ports_come_from_the_environment() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"POOL_NAME": ""}, "POOL_NAME is not set: give the name of the GrpcBackendPool"),
-        ({"POOL_NAMESPACE": ""}, "POOL_NAMESPACE is not set: give the namespace of the GrpcBackendPool"),
-        ({"POOL_NAME": "a,b!=c"}, "POOL_NAME is 'a,b!=c', which no Kubernetes object can be named"),
-        ({"LOOKASIDE_PORT": "x"}, "LOOKASIDE_PORT is 'x': give a port"),
-        ({"METRICS_PORT": "65536"}, "METRICS_PORT is '65536': give a port"),
+        ({"POOL_NAME": ""}, "POOL_NAME is not set: expected the name of the GrpcBackendPool"),
+        ({"POOL_NAMESPACE": ""}, "POOL_NAMESPACE is not set: expected the namespace of the GrpcBackendPool"),
+        ({"POOL_NAME": "a,b!=c"}, "invalid POOL_NAME 'a,b!=c': expected the name"),
+        ({"LOOKASIDE_PORT": "x"}, "invalid LOOKASIDE_PORT 'x': expected a port"),
+        ({"METRICS_PORT": "65536"}, "invalid METRICS_PORT '65536': expected a port"),
     ],
 )
 def test_invalid_settings_are_errors(change: dict[str, str], sentence: str) -> None:
