@@ -42,10 +42,10 @@ def test_wrong_usage_exits_with_2(args: list[str], capsys: pytest.CaptureFixture
 
 
 def test_flag_overrides_the_environment(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A flag is looked at first, and a wrong one is told by its variable, with exit code 2."""
+    """A flag overrides the variable; an invalid value names the variable and exits with code 2."""
     monkeypatch.setenv("GATEWAY_MODE", "sticky")
     assert main(["gateway", "--mode", "magic"]) == 2
-    assert capsys.readouterr().err.startswith("greet gateway: GATEWAY_MODE is 'magic'")
+    assert capsys.readouterr().err.startswith("greet gateway: invalid GATEWAY_MODE 'magic'")
 
 
 @pytest.mark.parametrize("args", [["server"], ["gateway", "--mode", "sticky"]])
