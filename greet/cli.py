@@ -85,16 +85,14 @@ def _common(parser: argparse.ArgumentParser) -> None:
 def _server(args: argparse.Namespace, env: dict[str, str]) -> None:
     with extra("lookaside", CLONE):
         from greet import server
-
-        set_up_log(env)
+    set_up_log(env)
     asyncio.run(server.serve(ServerSettings.from_env(env)))
 
 
 def _gateway(args: argparse.Namespace, env: dict[str, str]) -> None:
     with extra("lookaside", CLONE):
         from greet.gateway import server
-
-        set_up_log(env)
+    set_up_log(env)
     asyncio.run(server.serve(GatewaySettings.from_env(env)))
 
 

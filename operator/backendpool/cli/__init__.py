@@ -85,8 +85,7 @@ def _operator(args: argparse.Namespace, env: dict[str, str]) -> None:
     with extra("operator"):
         from backendpool.controller import manager
         from backendpool.controller.settings import OperatorSettings
-
-        set_up_log(env)
+    set_up_log(env)
     settings = OperatorSettings.from_env(env)
     # A list allocates hundreds of thousands of containers and no garbage. Collecting after every 700 allocations,
     # Python's default, took a quarter of the CPU time of a start with a thousand pools.
@@ -100,8 +99,7 @@ def _lookaside(args: argparse.Namespace, env: dict[str, str]) -> None:
     with extra("lookaside"):
         from backendpool.lookaside import server
         from backendpool.lookaside.settings import LookasideSettings
-
-        set_up_log(env)
+    set_up_log(env)
     settings = LookasideSettings.from_env(env)
     gc.set_threshold(20_000)
     asyncio.run(server.serve(settings))

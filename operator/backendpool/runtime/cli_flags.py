@@ -15,6 +15,7 @@ from types import FrameType
 from typing import NoReturn, TypeAlias
 
 from backendpool.errors import BackendPoolError, SettingsError, TargetError
+from backendpool.runtime.logs import configure_logging
 
 Run: TypeAlias = Callable[[Namespace, dict[str, str]], None]
 """A sub-command. It takes its arguments, and the environment with the flags merged in."""
@@ -57,8 +58,6 @@ def port_from(env: Mapping[str, str], name: str, default: int) -> int:
 
 def set_up_log(env: Mapping[str, str]) -> None:
     """Configure logging from LOG_LEVEL and LOG_FORMAT."""
-    from backendpool.runtime.observability import configure_logging
-
     configure_logging(env.get("LOG_LEVEL") or "info", env.get("LOG_FORMAT") or "text")
 
 

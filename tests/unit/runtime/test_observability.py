@@ -1,8 +1,6 @@
-"""Health, metrics and logs."""
+"""Health and metrics over HTTP."""
 
 import asyncio
-import json
-import logging
 import socket
 
 import aiohttp
@@ -10,7 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from backendpool.errors import SettingsError
-from backendpool.runtime.observability import configure_logging, new_registry, serve
+from backendpool.runtime.logs import configure_logging
+from backendpool.runtime.observability import new_registry, serve
 
 LOOPBACK = "127.0.0.1"
 
@@ -92,37 +91,6 @@ def test_new_registry_has_the_process_figures() -> None:
     assert {"process_resident_memory_bytes", "process_cpu_seconds", "python_info"} <= names
 
 
-def test_json_log_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """A record is one line of JSON, with its exception and its extra fields."""
-    configure_logging("info", "json")
-    try:
-        raise ValueError("broken")
-    except ValueError:
-        logging.getLogger("a.b").exception("it\nfailed", extra={"pool": "greet", "object": object()})
-    (line,) = capsys.readouterr().err.splitlines()
-    record = json.loads(line)
-    assert record["time"].endswith("Z")
-    assert "ValueError: broken" in record.pop("exception")
-    record.pop("time")
-    assert record == {"level": "error", "logger": "a.b", "message": "it\nfailed", "pool": "greet"}
-
-
-def test_text_log_keeps_a_message_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line break in a message cannot forge a record."""
-    configure_logging("info", "text")
-    logging.getLogger("a.b").info("one\r\n2026-01-01 ERROR forged")
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith(r"INFO    a.b: one\r\n2026-01-01 ERROR forged")
-
-
-def test_level_is_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
-    """Records under the level are not written, whichever case the level is given in."""
-    configure_logging("WARNING", "text")
-    logging.getLogger("a").info("quiet")
-    logging.getLogger("a").warning("loud")
-    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["loud"]
-
-
 @pytest.mark.parametrize("junk", [b"no header", b"A: " + b"a" * 9000], ids=["no header", "over 8 KiB"])
 async def test_malformed_requests_do_not_fill_the_log(junk: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     """Who sends what is no HTTP, or a header that is too long, is told so by a 400; the log is for our own errors."""
@@ -136,11 +104,3 @@ async def test_malformed_requests_do_not_fill_the_log(junk: bytes, capsys: pytes
         assert capsys.readouterr().err == ""
         assert (await get(port, "/readyz"))[0] == 500
         assert "ZeroDivisionError" in capsys.readouterr().err
-
-
-def test_unknown_level_and_format_are_refused() -> None:
-    """The refusal names the variable and the choices."""
-    with pytest.raises(SettingsError, match="LOG_LEVEL is 'loud': give one of debug, info, warning, error"):
-        configure_logging("loud")
-    with pytest.raises(SettingsError, match="LOG_FORMAT is 'xml': give one of text, json"):
-        configure_logging("info", "xml")
