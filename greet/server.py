@@ -50,7 +50,7 @@ async def serving(settings: ServerSettings) -> AsyncIterator[int]:
     port = server.listen(settings.host, settings.port, "GRPC_PORT")
     async with server.answering(settings.grace_seconds):
         await server.ready()
-        log.info("serving on port %d", port)
+        log.info("Serving greetings over gRPC", extra={"port": port})
         try:
             yield port
         finally:

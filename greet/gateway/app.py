@@ -135,7 +135,7 @@ async def _answered(request: web.Request, handler: _Handler) -> web.StreamRespon
         return _translated(request, error).response()
     # One request that nobody foresaw must not be answered by a traceback, nor by nothing.
     except Exception:
-        log.exception("%s %s failed", request.method, request.path)
+        log.exception("Unexpected error, responding with 500", extra={"method": request.method, "path": request.path})
         return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the gateway failed: its log says why").response()
 
 

@@ -47,9 +47,9 @@ async def serving(
     try:
         await _listen(runner, settings)
         port: int = runner.addresses[0][1]
-        log.info("serving on port %d, mode %s", port, settings.mode)
+        log.info("Serving greetings over HTTP", extra={"port": port, "mode": settings.mode})
         yield port
-        log.info("stopping: serving for another %g s", settings.drain_seconds)
+        log.info("Draining before shutdown", extra={"drain_seconds": settings.drain_seconds})
         gateway.stopping = True
         await asyncio.sleep(settings.drain_seconds)
     finally:

@@ -24,6 +24,7 @@ from backendpool.client._selection import PERIOD, Selection
 from backendpool.client._status import BackendStatus, absent, empty, status_of, unreachable
 from backendpool.client._subchannel import PLAINTEXT, Connection, Dial, DrainingSubchannels, Subchannel, connect_stagger
 from backendpool.errors import NoBackendError
+from backendpool.runtime.logs import FieldLogger
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Balancer:
 
     def __init__(self, pool: str, options: Options = DEFAULT, dial: Dial = PLAINTEXT) -> None:
         self.pool = pool
+        self._log = FieldLogger(log, pool=pool)
         self._options = options
         self._dial = dial
         self._salt = random.randbytes(16)
@@ -80,12 +82,8 @@ class Balancer:
         endpoints = self._effective_endpoints(view)
         self._resolved, self.view = True, view
         self._update_subchannels(endpoints.endpoints)
-        log.debug(
-            "pool %s: revision %s, %d endpoints",
-            self.pool,
-            endpoints.revision,
-            len(endpoints.endpoints),
-            extra={"pool": self.pool, "revision": endpoints.revision},
+        self._log.debug(
+            "Updated the endpoints", extra={"revision": endpoints.revision, "endpoints": len(endpoints.endpoints)}
         )
         self._refresh()
 
@@ -153,7 +151,7 @@ class Balancer:
         identity = subchannel.identity
         if self._subchannels.get(identity) is not subchannel:
             return
-        log.info("pool %s: backend %s is silent: connecting anew", self.pool, subchannel.endpoint.target)
+        self._log.info("Backend does not respond, reconnecting", extra=_log_fields(subchannel.endpoint))
         self._subchannels[identity] = Subchannel(subchannel.endpoint, self._connection_changed, self._dial)
         self._subchannels[identity].inherit_counters(subchannel)
         self._draining.drain(subchannel, _UNTIL_DONE)
@@ -175,10 +173,9 @@ class Balancer:
         self._empty_policy = view.balancing.empty_policy
         self._selection.configure(view.balancing)
         if view.endpoints.truncated and not (self.view and self.view.endpoints.truncated):
-            log.warning(
-                "pool %s has more than the %d endpoints that its status lists: the others get no calls from here",
-                self.pool,
-                len(view.endpoints.endpoints),
+            self._log.warning(
+                "Pool has more endpoints than its status lists, calling only the listed ones",
+                extra={"endpoints": len(view.endpoints.endpoints)},
             )
 
     def _effective_endpoints(self, view: PoolView | None) -> EndpointSet:
@@ -187,7 +184,7 @@ class Balancer:
         if found.endpoints or not self._subchannels or self._empty_policy is not EmptyPolicy.KEEP_LAST:
             return found
         kept = EndpointSet.of(one.endpoint for one in self._subchannels.values())
-        log.warning("pool %s has no endpoint left: keeping the last %d", self.pool, len(kept.endpoints))
+        self._log.warning("Pool has no endpoints, keeping the last ones", extra={"endpoints": len(kept.endpoints)})
         return kept
 
     def _update_subchannels(self, endpoints: Collection[Endpoint]) -> None:
@@ -201,23 +198,22 @@ class Balancer:
         for identity, endpoint in wanted.items():
             subchannel = before.pop(identity, None)
             if subchannel is None:
-                self._log_change(endpoint, "joins")
+                self._log.debug("Added a backend", extra=_log_fields(endpoint))
                 subchannel = Subchannel(endpoint, self._connection_changed, self._dial, delays[identity])
             elif subchannel.endpoint.state is not endpoint.state:
-                self._log_change(endpoint, f"is {endpoint.state}")
+                self._log.debug("Backend changed its state", extra=_log_fields(endpoint))
             subchannel.endpoint = endpoint
             self._subchannels[identity] = subchannel
         for subchannel in before.values():
-            self._log_change(subchannel.endpoint, "leaves")
+            self._log.debug("Removed a backend", extra=_log_fields(subchannel.endpoint))
             self._draining.drain(subchannel, self._options.drain_timeout)
 
     def _connection_changed(self, subchannel: Subchannel) -> None:
-        self._log_change(subchannel.endpoint, f"is {subchannel.connection}")
+        self._log.debug(
+            "Connection to a backend changed",
+            extra={**_log_fields(subchannel.endpoint), "connection": subchannel.connection},
+        )
         self._refresh()
-
-    def _log_change(self, endpoint: Endpoint, what: str) -> None:
-        fields = {"backend": endpoint.target, "pod": endpoint.pod_name, "zone": endpoint.zone}
-        log.debug("pool %s: backend %s %s", self.pool, endpoint.target, what, extra=fields)
 
     def _refresh(self) -> None:
         """Recompute who can be picked, and wake the calls that wait for a backend."""
@@ -244,3 +240,12 @@ class Balancer:
         if self._subchannels:
             raise NoBackendError(unreachable(self.pool, [one.endpoint for one in self.subchannels]))
         raise NoBackendError(absent(self.pool) if self.view is None else empty(self.pool))
+
+
+def _log_fields(endpoint: Endpoint) -> dict[str, object]:
+    return {
+        "backend": endpoint.target,
+        "pod": endpoint.pod_name or None,
+        "zone": endpoint.zone or None,
+        "state": endpoint.state,
+    }

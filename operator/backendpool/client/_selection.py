@@ -25,6 +25,7 @@ from backendpool.client._policies.load_report import TRAILER, UPDATE_PERIOD, Loa
 from backendpool.client._policies.outliers import Stats, sweep, usable
 from backendpool.client._policies.penalty import Penalty
 from backendpool.client._subchannel import Connection, Subchannel
+from backendpool.runtime.logs import FieldLogger
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Selection:
     def __init__(self, name: str, options: Options, clock: Callable[[], float] = time.monotonic) -> None:
         self.candidates: tuple[Subchannel, ...] = ()
         self.key_of: KeyOf | None = None
-        self._name = name
+        self._log = FieldLogger(log, pool=name)
         self._options = options
         self._clock = clock
         self._eligible: tuple[Subchannel, ...] = ()
@@ -168,15 +169,12 @@ class Selection:
             was, stats = before[backend.identity], self._stats[backend.identity]
             if stats.ejected and not was.ejected:
                 backend.ejections += 1
-                log.warning(
-                    "pool %s: backend %s is ejected: %d of its last %d calls failed",
-                    self._name,
-                    backend.endpoint.target,
-                    was.failures,
-                    was.volume,
+                self._log.warning(
+                    "Ejected a backend",
+                    extra={"backend": backend.endpoint.target, "calls": was.volume, "failed_calls": was.failures},
                 )
             elif was.ejected and not stats.ejected:
-                log.info("pool %s: backend %s gets calls again", self._name, backend.endpoint.target)
+                self._log.info("Ejection of a backend ended", extra={"backend": backend.endpoint.target})
 
 
 def _eligible(backends: Collection[Subchannel]) -> tuple[Subchannel, ...]:

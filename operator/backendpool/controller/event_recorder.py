@@ -59,9 +59,13 @@ class EventRecorder:
     def __init__(self, api: Api, instance: str, timing: WorkTiming = TIMING) -> None:
         self._api = api
         self._instance = instance
-        self._queue: WorkQueue[tuple[str, str]] = WorkQueue(timing=timing)
+        self._queue: WorkQueue[tuple[str, str]] = WorkQueue(
+            timing=timing, log_fields=lambda key: {"key": "/".join(key)}
+        )
         self._pending: dict[tuple[str, str], _Pending] = {}
-        self._outage = OutageLog(log, "events cannot be posted", "posting events again", _HEALTHY_AFTER)
+        self._outage = OutageLog(
+            log, "Posting events failed, dropping them", "Posting events recovered", _HEALTHY_AFTER
+        )
         self._dropped = 0
 
     def record(self, pool: Pool, event: PoolEvent) -> None:
@@ -69,7 +73,10 @@ class EventRecorder:
         key = (pool.uid, event.reason)
         earlier = self._pending.get(key)
         if earlier is None:
-            log.info("%s/%s: %s: %s", pool.namespace, pool.name, event.reason, event.note)
+            log.info(
+                "Recorded an event",
+                extra={"pool": "/".join(pool.key), "reason": event.reason, "note": event.note},
+            )
             if len(self._pending) >= _MAX_PENDING:
                 self._drop(pool)
                 return
@@ -84,7 +91,10 @@ class EventRecorder:
 
     def _drop(self, pool: Pool) -> None:
         if not self._dropped:
-            log.warning("dropping events, the first of %s/%s: %d wait already", *pool.key, _MAX_PENDING)
+            log.warning(
+                "Too many pending events, dropping further ones",
+                extra={"pool": "/".join(pool.key), "pending": _MAX_PENDING},
+            )
         self._dropped += 1
 
     async def _post(self, key: tuple[str, str]) -> None:
@@ -98,7 +108,7 @@ class EventRecorder:
             self._outage.record_failure(error)
         # One line for all: under load, each post that makes room is followed by another drop.
         if self._dropped and not self._pending:
-            log.warning("dropped %d events", self._dropped)
+            log.warning("Dropped events", extra={"dropped": self._dropped})
             self._dropped = 0
 
 

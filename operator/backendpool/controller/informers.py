@@ -48,9 +48,6 @@ class NamespaceInformers:
     pools: Informer
     reflectors: Mapping[Resource, Reflector[Any]]
 
-    def __str__(self) -> str:
-        return f"namespace {self.namespace}" if self.namespace else "all namespaces"
-
     @property
     def by_resource(self) -> Mapping[Resource, Informer]:
         return {POOLS: self.pools, **self.reflectors}

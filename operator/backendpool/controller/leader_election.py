@@ -26,6 +26,7 @@ from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import Reflector, ReflectorTiming
 from backendpool.k8s.resources import LEASES
 from backendpool.runtime.clock import since_boot
+from backendpool.runtime.logs import FieldLogger
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class LeaderElection:
     ) -> None:
         self.identity = identity
         self._lease = _LeaseLock(api, namespace, name, timing.lease_duration)
+        self._log = FieldLogger(log, lease=f"{namespace}/{name}", identity=identity)
         self._timing = timing
         self._clock = clock
         self._sleep = sleep
@@ -124,7 +126,7 @@ class LeaderElection:
     async def acquire(self) -> None:
         """Wait until this candidate holds the Lease."""
         await self._reflector.wait_synced()
-        log.info("%s stands by for the Lease %s/%s", self.identity, *self._lease.key)
+        self._log.info("Waiting for the Lease")
         while not self.leading:
             self._changed.clear()
             wait = self._record.free_at(self.identity) - self._clock() if self._record else 0.0
@@ -132,7 +134,7 @@ class LeaderElection:
                 await self._wait_for_change(wait)
             elif not await self._try_acquire(self._record):
                 await self._wait_for_change(self._timing.retry_interval)
-        log.info("%s leads", self.identity)
+        self._log.info("Became leader")
 
     async def renew_until_lost(self) -> NoReturn:
         """Renew the Lease until that fails for too long; raises :class:`LeadershipLost` then."""
@@ -152,13 +154,13 @@ class LeaderElection:
             return
         self._expires_at = float("-inf")
         if self._clock() < self._in_flight_until:
-            log.warning("a write may still be under way: the Lease is not given back, and ends by itself")
+            self._log.warning("A write may still be in flight, letting the Lease expire")
             return
         try:
             await self._write(holder="")
-            log.info("%s gave the Lease back", self.identity)
+            self._log.info("Released the Lease")
         except (ClusterError, LeadershipLost) as error:
-            log.warning("the Lease could not be given back, and ends by itself: %s", error)
+            self._log.warning("Releasing the Lease failed, letting it expire", extra={"error": error})
 
     async def _try_acquire(self, record: LeaseRecord | None) -> bool:
         """The first writer wins, since the write is bound to the version that was observed."""
@@ -166,7 +168,7 @@ class LeaderElection:
         try:
             await self._lease.acquire(self.identity, record)
         except ClusterError as error:
-            log.debug("the Lease could not be taken: %s", error)
+            self._log.debug("Acquiring the Lease failed, retrying", extra={"error": error})
             if isinstance(error, Conflict):
                 await self._refresh()
             return False
@@ -180,7 +182,7 @@ class LeaderElection:
         except NotFound:
             self._record = None
         except ClusterError as error:
-            log.debug("the Lease could not be read: %s", error)
+            self._log.debug("Reading the Lease failed", extra={"error": error})
 
     async def _renew(self) -> bool:
         """Return whether the Lease was renewed; raises :class:`LeadershipLost` if another process may hold it."""
@@ -191,7 +193,7 @@ class LeaderElection:
         try:
             await self._write(self.identity)
         except ClusterError as error:
-            log.warning("the Lease could not be renewed, trying on: %s", error)
+            self._log.warning("Renewing the Lease failed, retrying", extra={"error": error})
             return False
         self._held_since(begun)
         return True

@@ -100,7 +100,7 @@ class Manager:
         self._started = False
         call_later = asyncio.get_running_loop().call_later
         metrics = OperatorMetrics(self.registry)
-        self._queue: WorkQueue[PoolKey] = WorkQueue(metrics, describe="/".join)
+        self._queue: WorkQueue[PoolKey] = WorkQueue(metrics, log_fields=lambda key: {"pool": "/".join(key)})
         self._cache = Cache(self._enqueue, call_later)
         self._pools = PoolInformer(
             self._cache, settings.namespaces, settings.instance, api, partial(metrics.failed, POOLS)
@@ -183,7 +183,10 @@ class Manager:
 
     async def _sync(self, informers: NamespaceInformers) -> None:
         await informers.wait_synced()
-        log.info("all watches on %s have their first list: %d pools known", informers, len(self._pools_of(informers)))
+        log.info(
+            "Synced all informers",
+            extra={"namespace": informers.namespace, "pools": len(self._pools_of(informers))},
+        )
         self._enqueue_all(informers)
 
     def _enqueue(self, key: PoolKey) -> None:

@@ -34,6 +34,7 @@ from backendpool.k8s.resources import POOLS
 from backendpool.k8s.responses import object_in
 from backendpool.k8s.session import observed_session
 from backendpool.runtime.backoff import OutageLog
+from backendpool.runtime.logs import FieldLogger
 
 log = logging.getLogger(__name__)
 
@@ -95,11 +96,11 @@ class PoolInformer:
             try:
                 self._process(event)
             except Malformed as error:
-                self._record_failure("an event", error)
+                self._record_failure("event", error)
             # One unexpected pool must not stop the watch on all others.
             except Exception as error:
                 self._failed(error)
-                log.exception("an event of a pool cannot be used")
+                log.exception("Event of a pool cannot be processed")
 
     def _process(self, event: Mapping[str, Any]) -> None:
         obj = object_in(event["object"])
@@ -135,9 +136,12 @@ class PoolInformer:
         self._failed(error)
         if isinstance(error, ClusterError) and what in self._by_path:
             self._by_path[what].watch_problem = error
-        begin, end = f"{PLURAL} cannot be watched", f"watching {PLURAL} again"
-        outage = self._outages.setdefault(what, OutageLog(log, begin, end, self._timing.healthy_after))
-        outage.record_failure(error)
+        if what not in self._outages:
+            outage_log = FieldLogger(log, resource=PLURAL, source=what)
+            self._outages[what] = OutageLog(
+                outage_log, "Watch failed, retrying", "Watch recovered", self._timing.healthy_after
+            )
+        self._outages[what].record_failure(error)
 
     def _record_watch(self, path: str) -> None:
         self._by_path[path].watch_problem = None

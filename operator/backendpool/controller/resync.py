@@ -24,6 +24,7 @@ from backendpool.k8s.resources import POOLS
 from backendpool.k8s.store import is_newer
 from backendpool.runtime.backoff import OutageLog
 from backendpool.runtime.clock import since_boot
+from backendpool.runtime.logs import FieldLogger
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +76,8 @@ class PoolResync:
         self._failed = failed
         self._stalled = stalled
         self._timing = timing
-        begin, end = f"{POOLS.plural} cannot be listed", f"listing {POOLS.plural} again"
-        self._outage = OutageLog(log, begin, end, timing.retry.healthy_after)
+        outage_log = FieldLogger(log, resource=POOLS.plural, namespace=namespace)
+        self._outage = OutageLog(outage_log, "List failed, retrying", "List recovered", timing.retry.healthy_after)
         self._pending: PendingVersions = {}
         self._unusable: dict[str, str] = {}  # resource version by uid; not pending
         self._last_event_at = self._current_at = -math.inf
@@ -125,7 +126,7 @@ class PoolResync:
         listed = await self._list()
         for pool in known:
             if pool.uid not in listed:
-                log.info("pool %s/%s is gone, as a list shows", *pool.key)
+                log.info("Removing a pool that is no longer listed", extra={"pool": "/".join(pool.key)})
                 self._cache.drop_pool(pool)
         held = {pool.uid: pool.resource_version for pool in self._cached()}
         self._unusable = {uid: version for uid, version in self._unusable.items() if uid in listed}
@@ -150,7 +151,8 @@ class PoolResync:
     async def _read(self, overdue: Iterable[Document]) -> None:
         """Read these pools; one that is deleted meanwhile is removed after the next list."""
         for meta in overdue:
-            log.info("pool %s/%s is read: a list shows what the watch left out", meta["namespace"], meta["name"])
+            pool = f"{meta['namespace']}/{meta['name']}"
+            log.info("Reading a pool whose change the watch missed", extra={"pool": pool})
             with suppress(NotFound):
                 self._put(await self._api.get(POOLS, meta["namespace"], meta["name"]))
 
@@ -161,7 +163,8 @@ class PoolResync:
         except Exception as error:
             self._unusable[obj["metadata"]["uid"]] = obj["metadata"]["resourceVersion"]
             self._failed(error)
-            log.exception("pool %s/%s cannot be used", obj["metadata"]["namespace"], obj["metadata"]["name"])
+            pool = f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
+            log.exception("Pool cannot be processed, ignoring this version", extra={"pool": pool})
 
     async def _list(self) -> dict[str, Document]:
         """List the metadata of all pools, by uid."""

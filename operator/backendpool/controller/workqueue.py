@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -58,17 +58,17 @@ class _Item:
 
 
 class WorkQueue(Generic[K]):
-    """A queue of keys; ``describe`` formats a key for the log."""
+    """A queue of keys; ``log_fields`` returns the log fields of a key."""
 
     def __init__(
         self,
         metrics: QueueMetrics | None = None,
         timing: WorkTiming = WorkTiming(),
-        describe: Callable[[K], str] = str,
+        log_fields: Callable[[K], Mapping[str, object]] = lambda key: {"key": key},
     ) -> None:
         self._metrics = metrics or QueueMetrics()
         self._timing = timing
-        self._describe = describe
+        self._log_fields = log_fields
         self._items: dict[K, _Item] = {}
         self._ready: asyncio.Queue[K] = asyncio.Queue()
 
@@ -125,11 +125,11 @@ class WorkQueue(Generic[K]):
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
             if not item.error_logged:
-                log.error("%s: unexpected error, retrying with backoff", self._describe(key), exc_info=error)
+                log.error("Unexpected error, retrying with backoff", extra=self._log_fields(key), exc_info=error)
             item.error_logged = True
             return "error", self._retry(key, item, error)
         if item.failures > 1 and requeue_after != 0.0:
-            log.info("%s works again after %d failures", self._describe(key), item.failures)
+            log.info("Run succeeded after failures", extra={**self._log_fields(key), "failures": item.failures})
         if requeue_after != 0.0:  # 0: the run has only found out that there is more to do
             item.failures, item.error_logged = 0, False
         return ("done", None) if requeue_after is None else ("requeue", requeue_after)
@@ -140,7 +140,11 @@ class WorkQueue(Generic[K]):
         wait = max(self._backoff(item.failures), retry_after)
         # A first failure is often transient: only the second one is logged.
         level = logging.WARNING if item.failures == 2 and not item.error_logged else logging.DEBUG
-        log.log(level, "%s failed %d times, next try in %.1f s: %s", self._describe(key), item.failures, wait, error)
+        log.log(
+            level,
+            "Run failed, retrying with backoff",
+            extra={**self._log_fields(key), "failures": item.failures, "wait_seconds": round(wait, 1), "error": error},
+        )
         return wait
 
     def _begin(self, item: _Item) -> None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Final
 from backendpool.errors import SettingsError
 from backendpool.k8s.access import Access, CredentialsError, CredentialSource
 from backendpool.k8s.service_account import ServiceAccount
+from backendpool.runtime.logs import FieldLogger
 
 if TYPE_CHECKING:
     from backendpool.k8s.kubeconfig import Kubeconfig
 
-log = logging.getLogger(__name__)
+log = FieldLogger(logging.getLogger(__name__))
 
 _DEFAULT_NAMESPACE: Final = "default"
 """The default of kubectl and client-go."""
@@ -77,7 +78,7 @@ class Credentials:
         try:
             await self._source.load()
         except CredentialsError as error:
-            log.warning("the credentials cannot be loaded again, going on with those of before: %s", error)
+            log.warning("Reloading the credentials failed, keeping the previous ones", extra={"error": error})
 
 
 def _kubeconfig(path: str | None, context: str | None) -> Kubeconfig:

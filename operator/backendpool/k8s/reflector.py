@@ -28,6 +28,7 @@ from backendpool.k8s.resources import Resource
 from backendpool.k8s.store import Key, OnChange, Store, version_of
 from backendpool.runtime.backoff import OutageLog, max_backoff
 from backendpool.runtime.clock import since_boot
+from backendpool.runtime.logs import FieldLogger
 
 log = logging.getLogger(__name__)
 
@@ -113,8 +114,8 @@ class Reflector(Generic[T]):
         self._current_at = -math.inf
         self._empty_watches = 0  # in a row that were accepted and brought nothing
         self._watch_began_at = math.inf
-        begin, end = f"{resource.plural} cannot be watched", f"watching {resource.plural} again"
-        self._outage = OutageLog(log, begin, end, timing.healthy_after)
+        outage_log = FieldLogger(log, resource=resource.plural, namespace=namespace, selector=field_selector or None)
+        self._outage = OutageLog(outage_log, "Watch failed, retrying", "Watch recovered", timing.healthy_after)
 
     @property
     def items(self) -> Mapping[Key, T]:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar
 
-log = logging.getLogger(__name__)
+from backendpool.runtime.logs import FieldLogger
+
+log = FieldLogger(logging.getLogger(__name__))
 
 T = TypeVar("T")
 
@@ -86,7 +88,10 @@ class Store(Generic[T]):
         # One unexpected object must not stop the watch on all others.
         except Exception as error:  # noqa: BLE001
             if key not in self._unparsable:
-                log.warning("%s %s/%s cannot be read, and stays as it was: %r", obj.get("kind"), *key, error)
+                log.warning(
+                    "Object cannot be parsed, keeping its previous state",
+                    extra={"kind": obj.get("kind"), "object": _reference(key), "error": repr(error)},
+                )
             self._unparsable.add(key)
             return self._items.get(key)
         self._unparsable.discard(key)
@@ -99,7 +104,7 @@ class Store(Generic[T]):
             self._on_change(old, new)
         # Keep the previous state, so that the next list reports the change again.
         except Exception:
-            log.exception("%s/%s cannot be used; keeping its previous state", *key)
+            log.exception("Object cannot be processed, keeping its previous state", extra={"object": _reference(key)})
             if old is None:
                 self._items.pop(key, None)
             else:
@@ -120,3 +125,8 @@ def version_of(obj: Mapping[str, Any]) -> str:
 def _key(obj: dict[str, Any]) -> Key:
     meta = obj["metadata"]
     return (meta.get("namespace", ""), meta["name"])
+
+
+def _reference(key: Key) -> str:
+    """Return ``namespace/name``, as logs show an object."""
+    return "/".join(filter(None, key))

@@ -75,10 +75,10 @@ class CertWatcher:
                     "certificate is settled when the server starts: restart the lookaside if that is meant"
                 )
         except SettingsError as error:
-            log.warning("keeping the previous certificate: %s", error)
+            log.warning("Reloading the certificate failed, keeping the previous one", extra={"error": error})
             self._on_reload(False)
             return None
-        log.info("the certificate was renewed")
+        log.info("Reloaded the certificate")
         self._certificate = certificate
         self._on_reload(True)
         return _configuration(certificate)

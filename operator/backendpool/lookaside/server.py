@@ -74,8 +74,11 @@ async def serving(api: Api, settings: LookasideSettings) -> AsyncIterator[Ports]
         server.answering(settings.grace_seconds),
         _beside(lookaside.run(), _report_serving(lookaside, server)),
     ):
-        tls = ("mutual TLS" if cert_watcher.mutual_tls else "TLS") if cert_watcher else "no TLS"
-        log.info("serving %s/%s on port %d, %s", settings.namespace, settings.pool, port, tls)
+        tls = ("mutual" if cert_watcher.mutual_tls else "server") if cert_watcher else "none"
+        log.info(
+            "Serving the endpoints of a pool",
+            extra={"pool": f"{settings.namespace}/{settings.pool}", "port": port, "tls": tls},
+        )
         try:
             yield Ports(port, metrics_port)
         finally:
@@ -88,7 +91,7 @@ async def serving(api: Api, settings: LookasideSettings) -> AsyncIterator[Ports]
 async def _report_serving(lookaside: Lookaside, server: RpcServer) -> None:
     await lookaside.wait_synced()
     await server.ready()
-    log.info("the endpoints are known")
+    log.info("Synced the endpoints, ready to serve")
 
 
 def _alive() -> None:

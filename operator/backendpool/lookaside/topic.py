@@ -96,7 +96,10 @@ class Topic(Generic[T]):
             yield subscriber
         except _SendTimeout:
             self._subscribers.discard(subscriber)
-            log.warning("%s reads nothing: given up after %g s", context.peer(), self._send_timeout)
+            log.warning(
+                "Client reads nothing, aborting its stream",
+                extra={"peer": context.peer(), "timeout_seconds": self._send_timeout},
+            )
             # This waits for the client as well, which sees the status when it reads on, or when its connection ends.
             advice = f"nothing was read for {self._send_timeout:g} s: read what comes, and call again"
             await context.abort(StatusCode.RESOURCE_EXHAUSTED, advice)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from backendpool.runtime.logs import FieldLogger
+
 
 def max_backoff(failures: int, initial: float, longest: float) -> float:
     """Return the longest delay in seconds after so many failures in a row: ``initial``, doubled up to ``longest``.
@@ -17,11 +19,12 @@ def max_backoff(failures: int, initial: float, longest: float) -> float:
 class OutageLog:
     """Log when an operation begins to fail, when it fails in another way, and when it has recovered.
 
-    ``begin`` and ``end`` are what to log ("pools cannot be watched", "watching pools again"). An outage is over when no
-    failure follows a success within ``healthy_after`` seconds. ``failures`` counts those of the current outage.
+    ``begin`` and ``end`` are the sentences to log ("Watch failed, retrying", "Watch recovered"); ``log`` may add fields
+    to them. An outage is over when no failure follows a success within ``healthy_after`` seconds. ``failures`` counts
+    those of the current outage.
     """
 
-    def __init__(self, log: logging.Logger, begin: str, end: str, healthy_after: float) -> None:
+    def __init__(self, log: logging.Logger | FieldLogger, begin: str, end: str, healthy_after: float) -> None:
         self.failures = 0
         self._log = log
         self._begin = begin
@@ -38,7 +41,7 @@ class OutageLog:
             self._recovery = None
         kind = (type(error), getattr(error, "status", None))
         if kind not in self._logged:
-            self._log.warning("%s, trying again: %s", self._begin, str(error) or repr(error))
+            self._log.warning(self._begin, extra={"error": error})
         self._logged.add(kind)
 
     def record_success(self) -> None:
@@ -47,5 +50,5 @@ class OutageLog:
             self._recovery = asyncio.get_running_loop().call_later(self._healthy_after, self._recover)
 
     def _recover(self) -> None:
-        self._log.info(self._end)
+        self._log.info(self._end, extra={"failures": self.failures})
         self.failures, self._logged, self._recovery = 0, set(), None

@@ -73,7 +73,7 @@ class RpcServer:
 
     async def drain(self, seconds: float) -> None:
         """Report NOT_SERVING from now on, and keep serving for so many seconds."""
-        log.info("stopping: serving for another %g s", seconds)
+        log.info("Draining before shutdown", extra={"drain_seconds": seconds})
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(seconds)
 

@@ -117,7 +117,7 @@ def test_confined_operator_lacks_no_right(kubectl_with_operator: Kubectl, confin
         pools.wait_for_count(kubectl_with_operator, namespace, 2)
         _is_kept_as_it_is(kubectl_with_operator, namespace)
     log = _log(kubectl_with_operator, confined)
-    assert "pools known" in log
+    assert "Synced all informers" in log
     assert "orbidden" not in log
 
 
@@ -147,7 +147,9 @@ def test_confined_operator_is_held_up_by_no_namespace(kubectl_with_operator: Kub
     )
     kubectl_with_operator.rollout(confined.operator_namespace, OPERATOR)
     _are_served(kubectl_with_operator, confined.served, "latest")
-    assert "endpointslices cannot be watched, trying again: 403" in _log(kubectl_with_operator, confined)
+    failed = f"Watch failed, retrying resource=endpointslices namespace={confined.other} "
+    lines = [line for line in _log(kubectl_with_operator, confined).splitlines() if failed in line]
+    assert any('error="403' in line for line in lines)
 
 
 def _are_served(kubectl: Kubectl, namespaces: Sequence[str], name: str) -> None:

@@ -16,6 +16,7 @@ from backendpool.api.pool import PoolView
 from backendpool.client._balancer import Balancer
 from backendpool.client._subchannel import target_uri
 from backendpool.errors import NoBackendError
+from tests.fakes.logs import logged
 from tests.unit.client.pods import (
     ask,
     balancing,
@@ -299,17 +300,18 @@ async def test_missing_pool_settles() -> None:
 
 
 async def test_changes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Who joins, connects, drains and leaves stands in the log, with the pod as a field."""
+    """Backends that are added, connected, draining and removed are logged, with the pod as a field."""
     caplog.set_level(logging.DEBUG, "backendpool.client")
     async with pods("a") as (a,), balancing(a.endpoint) as balancer:
         balancer.update(view([a.draining]))
         balancer.update(view([]))
     told = [record for record in caplog.records if getattr(record, "pod", None) == "a"]
-    assert [record.getMessage().split(a.endpoint.target)[1] for record in told] == [
-        " joins",
-        " is connected",
-        " is Draining",
-        " leaves",
+    fields = f"pool=ns/who backend={a.endpoint.target} pod=a state"
+    assert [record.getMessage() for record in told] == [
+        f"Added a backend {fields}=Ready",
+        f"Connection to a backend changed {fields}=Ready connection=connected",
+        f"Backend changed its state {fields}=Draining",
+        f"Removed a backend {fields}=Draining",
     ]
 
 
@@ -320,7 +322,7 @@ async def test_endpoints_beyond_the_list_are_warned_of_once(caplog: pytest.LogCa
             listed = EndpointSet.of(pod.endpoint for pod in cut or [a, b])
             balancer.update(PoolView(replace(listed, truncated=bool(cut))))
             assert [record.levelname for record in caplog.records] == ["WARNING"] * times
-    assert "ns/who has more than the 1 endpoints that its status lists" in caplog.text
+    assert logged(caplog, "Pool has more endpoints than its status lists, calling only the listed ones", endpoints=1)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from backendpool.controller.workqueue import WorkTiming
 from backendpool.errors import Forbidden, Unreachable
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import EVENTS, Resource
+from tests.fakes.logs import logged
 from tests.fakes.pools import pool
 from tests.fakes.until import until
 
@@ -96,8 +97,9 @@ async def test_outage_is_told_once(posted: Posted, recorder: EventRecorder, capl
     for number in range(101):
         recorder.record(pool(), PoolEvent(f"Reason{number}", "It is so."))
     await posted.noted(1)
-    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warned == ["events cannot be posted, trying again: refused"]
+    warned = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert warned == logged(caplog, "Posting events failed, dropping them", error="refused")
+    assert len(warned) == 1
 
 
 async def test_what_happens_again_and_again_is_told_less_and_less(posted: Posted) -> None:
@@ -168,10 +170,11 @@ async def test_recording_never_waits_and_never_grows(
     assert len(await posted.noted(1000)) == 1000
     await asyncio.sleep(0)
     task.cancel()
-    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        "dropping events, the first of default/greetserver: 1000 wait already",
-        "dropped 2 events",
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == [
+        *logged(caplog, "Too many pending events, dropping further ones", pool="default/greetserver", pending=1000),
+        *logged(caplog, "Dropped events", dropped=2),
     ]
+    assert logged(caplog, "Dropped events")
 
 
 async def test_no_error_ends_the_recorder(posted: Posted, recorder: EventRecorder, running: asyncio.Task[Any]) -> None:

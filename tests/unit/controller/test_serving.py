@@ -21,6 +21,7 @@ from backendpool.controller.watch_failures import WatchFailureTiming
 from backendpool.controller.workqueue import WorkQueue
 from backendpool.k8s.resources import CHILD_RESOURCES, DEPLOYMENTS, ENDPOINT_SLICES, POOLS, SERVICES, Resource
 from tests.fakes.api_server import ApiServer
+from tests.fakes.logs import logged
 from tests.fakes.until import until
 from tests.unit.controller.operators import (
     NAME,
@@ -162,8 +163,8 @@ async def test_namespace_that_may_not_be_read_holds_up_no_other(
         for kind in (POOLS, ENDPOINT_SLICES, *CHILD_RESOURCES.values()):
             assert shown(operator, blind.format(kind.plural))
             await until(partial(shown, operator, refused.format(kind.plural)))
-        assert caplog.text.count("services cannot be watched") == 1
-        assert caplog.text.count("grpcbackendpools cannot be watched") == 1
+        assert len(logged(caplog, "Watch failed, retrying", resource="services")) == 1
+        assert len(logged(caplog, "Watch failed, retrying", resource="grpcbackendpools")) == 1
         assert not applied(server, "shop")
         server.forbidden.clear()
         await until(lambda: applied(server, "shop"))
@@ -217,7 +218,8 @@ async def test_kind_that_may_not_be_watched_any_more_is_told_by_the_pools(
         await until(lambda: told()["Reconciling"] == ("True", "WatchRefused"))
         assert told()["Ready"] == ("True", "PoolReady")
         await until(lambda: ("create", "Event", "WatchRefused") in server.writes)
-        assert caplog.text.count(f"{kind.plural} cannot be watched, trying again: 403") == 1
+        failures = logged(caplog, "Watch failed, retrying", resource=kind.plural)
+        assert len([record for record in failures if "403" in str(getattr(record, "error", ""))]) == 1
         server.unwatchable.clear()
         await until(lambda: told()["Reconciling"] == ("False", "Applied"))
 
@@ -271,7 +273,8 @@ async def test_bug_concerns_one_pool_alone(
         assert reasons["Ready"] == reasons["Reconciling"] == "ReconcileError"
         assert ("create", "Event", "ReconcileError") in server.writes
     tracebacks = [record for record in caplog.records if record.exc_info]
-    assert [record.getMessage().partition(":")[0] for record in tracebacks] == [f"shop/{NAME}"]
+    assert tracebacks == logged(caplog, "Unexpected error, retrying with backoff", pool=f"shop/{NAME}")
+    assert len(tracebacks) == 1
 
 
 async def test_bug_in_a_handler_concerns_one_pool_alone(

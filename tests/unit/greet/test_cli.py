@@ -54,9 +54,9 @@ def test_program_ends_well_when_asked_to(args: list[str]) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as program:
         assert program.stderr is not None
-        assert "serving on port" in program.stderr.readline()
+        assert "Serving greetings over" in program.stderr.readline()
         program.send_signal(signal.SIGTERM)
-        assert "stopping" in program.stderr.read()
+        assert "Draining before shutdown drain_seconds=0" in program.stderr.read()
         assert program.wait(10) == 0
 
 

@@ -39,7 +39,7 @@ async def test_forbidden_in_mid_life_is_survived(
             await asyncio.sleep(0.001)
         assert any(isinstance(problem, Forbidden) for problem in shown)
         await until(lambda: run.reflector.problem is None)
-        await until(lambda: "watching endpointslices again" in caplog.text)
+        await until(lambda: "Watch recovered resource=endpointslices" in caplog.text)
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "INFO"], "cut, forbidden, again"
     assert "Forbidden it is" in caplog.text
     assert run.changes == [Change(A, None, 1), Change(B, None, 2)]

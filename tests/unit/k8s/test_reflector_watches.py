@@ -93,11 +93,11 @@ async def test_watch_that_was_taken_proves_nothing(
         await asyncio.sleep(0.1)
         assert run.reflector.age() == 1
         assert isinstance(run.reflector.problem, Unreachable)
-        assert "watching endpointslices again" not in caplog.text
+        assert "Watch recovered" not in caplog.text
         second.send(bookmark(3))
         await until(lambda: run.reflector.age() == 0)
         assert run.reflector.problem is None
-        await until(lambda: caplog.messages[-1] == "watching endpointslices again")
+        await until(lambda: caplog.messages[-1].startswith("Watch recovered resource=endpointslices"))
 
 
 async def test_watch_that_lives_ends_the_growth_of_pauses(
@@ -108,7 +108,7 @@ async def test_watch_that_lives_ends_the_growth_of_pauses(
     server.script(page(version=1), Watch().end(), Watch().end(), lives := Watch(bookmark(2)), Watch().end())
     async with reflecting(api, healthy_after=0.2) as run:
         await lives.opened.wait()
-        await until(lambda: "watching endpointslices again" in caplog.text)
+        await until(lambda: "Watch recovered resource=endpointslices" in caplog.text)
         lives.cut()
         await until(lambda: len(server.watches) == 5)
     assert run.pauses[:3] == [0.5, 1, 0.5]

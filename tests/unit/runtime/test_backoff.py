@@ -7,10 +7,12 @@ import pytest
 
 from backendpool.errors import ApiError, LookasideError, Unreachable
 from backendpool.runtime.backoff import OutageLog
+from backendpool.runtime.logs import FieldLogger
 
 pytestmark = pytest.mark.fake_clock
 
-LOG = logging.getLogger("backendpool.test")
+LOG = FieldLogger(logging.getLogger("backendpool.test"), pool="ns/who")
+FAILED = "Watch failed, retrying pool=ns/who"
 NEVER, AT_ONCE = 60.0, 0.0
 
 
@@ -21,7 +23,7 @@ def info(caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_each_kind_of_failure_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """An outage is one line for each kind, come they in turns or not; an error without words is told by its name."""
-    outage = OutageLog(LOG, "pools cannot be watched", "watching pools again", NEVER)
+    outage = OutageLog(LOG, "Watch failed, retrying", "Watch recovered", NEVER)
     for error in (Unreachable("refused"), Unreachable("cut"), ApiError(500, "a", "b"), ApiError(503, "a", "b")):
         outage.record_failure(error)
     for status in ("UNAVAILABLE", "NOT_FOUND"):
@@ -31,18 +33,18 @@ async def test_each_kind_of_failure_is_told_once(caplog: pytest.LogCaptureFixtur
         outage.record_failure(error)
     assert outage.failures == 17
     assert caplog.messages == [
-        "pools cannot be watched, trying again: refused",
-        "pools cannot be watched, trying again: 500 a: b",
-        "pools cannot be watched, trying again: 503 a: b",
-        "pools cannot be watched, trying again: UNAVAILABLE: c",
-        "pools cannot be watched, trying again: NOT_FOUND: c",
-        "pools cannot be watched, trying again: ValueError()",
+        "Watch failed, retrying pool=ns/who error=refused",
+        'Watch failed, retrying pool=ns/who error="500 a: b"',
+        'Watch failed, retrying pool=ns/who error="503 a: b"',
+        'Watch failed, retrying pool=ns/who error="UNAVAILABLE: c"',
+        'Watch failed, retrying pool=ns/who error="NOT_FOUND: c"',
+        "Watch failed, retrying pool=ns/who error=ValueError()",
     ]
 
 
 async def test_end_is_told_and_the_next_outage_too(caplog: pytest.LogCaptureFixture) -> None:
     """It is over when it has worked for a while; what then fails is another one."""
-    outage = OutageLog(LOG, "it fails", "it works", AT_ONCE)
+    outage = OutageLog(LOG, "Watch failed, retrying", "Watch recovered", AT_ONCE)
     outage.record_success()
     outage.record_failure(Unreachable("refused"))
     outage.record_success()
@@ -52,16 +54,16 @@ async def test_end_is_told_and_the_next_outage_too(caplog: pytest.LogCaptureFixt
     outage.record_success()
     await asyncio.sleep(0.01)
     outage.record_failure(Unreachable("refused"))
-    told = ["it fails, trying again: refused", "it works", "it fails, trying again: refused"]
+    told = [f"{FAILED} error=refused", "Watch recovered pool=ns/who failures=1", f"{FAILED} error=refused"]
     assert caplog.messages == told
 
 
 async def test_what_works_for_a_moment_is_not_over(caplog: pytest.LogCaptureFixture) -> None:
     """One that fails and works in turn is one outage."""
-    outage = OutageLog(LOG, "it fails", "it works", 0.05)
+    outage = OutageLog(LOG, "Watch failed, retrying", "Watch recovered", 0.05)
     for _ in range(5):
         outage.record_failure(Unreachable("refused"))
         outage.record_success()
     outage.record_failure(Unreachable("refused"))
     await asyncio.sleep(0.1)
-    assert caplog.messages == ["it fails, trying again: refused"]
+    assert caplog.messages == [f"{FAILED} error=refused"]

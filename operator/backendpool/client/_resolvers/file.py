@@ -11,6 +11,7 @@ from typing import NoReturn
 from backendpool.client._resolvers.document import loader_for, parse_view
 from backendpool.client._resolvers.resolver import FreshnessTracker, OnView
 from backendpool.errors import SourceError
+from backendpool.runtime.logs import FieldLogger
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class FileResolver:
     ) -> None:
         self.problem: SourceError | None = None
         self._path = path
+        self._log = FieldLogger(log, file=path)
         self._load = loader_for(path)
         self._interval = interval
         self._sleep = sleep
@@ -74,12 +76,12 @@ class FileResolver:
             self._failed(str(error))
             return
         if self.problem:
-            log.info("following %s again", self._path)
+            self._log.info("Reading the pool's file recovered")
         self.problem = None
         self._freshness.update(view)
 
     def _failed(self, why: str) -> None:
         problem = SourceError(f"{self._path}: {why}")
         if str(problem) != str(self.problem):
-            log.warning("a pool's file is not followed, trying again: %s", problem)
+            self._log.warning("Reading the pool's file failed, retrying", extra={"error": why})
         self.problem = problem

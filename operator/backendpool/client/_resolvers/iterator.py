@@ -11,8 +11,9 @@ from backendpool.api.endpoints import EndpointSet
 from backendpool.api.pool import PoolView
 from backendpool.client._resolvers.resolver import FreshnessTracker, OnView
 from backendpool.errors import SourceError
+from backendpool.runtime.logs import FieldLogger
 
-log = logging.getLogger(__name__)
+log = FieldLogger(logging.getLogger(__name__))
 
 Views: TypeAlias = AsyncIterable[EndpointSet | PoolView] | AsyncIterable[EndpointSet] | AsyncIterable[PoolView]
 """Yields the pool at each change; an :class:`EndpointSet` gets the default load balancing."""
@@ -41,6 +42,6 @@ class IteratorResolver:
         # The application's code may raise anything. Calls go on, since the last view is still in effect.
         except Exception as error:
             self.problem = SourceError(f"the iterator of endpoints failed: {error!r}")
-            log.exception("%s, going on with what was known", self.problem)
+            log.exception("The iterator of endpoints failed, keeping the last endpoints", extra={"error": repr(error)})
         await asyncio.Event().wait()
         raise AssertionError("nobody sets it")

@@ -23,6 +23,7 @@ from backendpool.proto.v1.endpoints_pb2 import EndpointSet, WatchRequest
 from backendpool.proto.v1.endpoints_pb2_grpc import EndpointsStub
 from backendpool.runtime.backoff import OutageLog, max_backoff
 from backendpool.runtime.clock import since_boot
+from backendpool.runtime.logs import FieldLogger
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +77,10 @@ class LookasideResolver:
         self._credentials = credentials
         self._timing = timing
         self._freshness = FreshnessTracker(on_view)
-        begin, end = f"{target} cannot be followed", f"following {target} again"
-        self._outage = OutageLog(log, begin, end, timing.healthy_after)
+        self._log = FieldLogger(log, pool=target.pool, target=target)
+        self._outage = OutageLog(
+            self._log, "Lookaside watch failed, retrying", "Lookaside watch recovered", timing.healthy_after
+        )
         self._answered = False  # by the current stream
 
     def age(self) -> float:
@@ -135,7 +138,7 @@ class LookasideResolver:
         try:
             return view_of(message)
         except SpecError as error:
-            log.warning("%s: taking the default policies, for %s", self._target, error)
+            self._log.warning("Spec cannot be parsed, using the default policies", extra={"error": error})
             return PoolView(endpoints_of(message))
 
     def _failed(self, error: LookasideError) -> None:

@@ -16,8 +16,9 @@ from backendpool.errors import ClusterError, Forbidden, NotFound, SpecError
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import Reflector, ReflectorMetrics, ReflectorTiming
 from backendpool.k8s.resources import POOLS, Resource
+from backendpool.runtime.logs import FieldLogger
 
-log = logging.getLogger(__name__)
+log = FieldLogger(logging.getLogger(__name__))
 
 # The operator grants the permission to read a pool when the pool is created, and clients often start first: they should
 # notice the grant soon.
@@ -124,6 +125,9 @@ def _parse(obj: dict[str, Any]) -> _ParsedPool:
         return _ParsedPool(None)
     endpoints = endpoints_of(pool.status)
     if isinstance(pool.spec, SpecError):
-        log.warning("pool %s/%s: taking the default policies, for %s", pool.namespace, pool.name, pool.spec)
+        log.warning(
+            "Spec cannot be parsed, using the default policies",
+            extra={"pool": f"{pool.namespace}/{pool.name}", "error": pool.spec},
+        )
         return _ParsedPool(PoolView(endpoints))
     return _ParsedPool(PoolView(endpoints, pool.spec.balancing))

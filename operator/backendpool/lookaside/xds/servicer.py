@@ -87,6 +87,9 @@ class AdsServicer:
         """Count it; equal NACKs, of however many clients, are logged once."""
         self._on_ack(short_type(ack.type_url), bool(ack.error))
         if ack.error and ack not in self._logged_nacks:
-            log.warning("a client refused a %s: %s", short_type(ack.type_url), ack.error)
+            log.warning(
+                "Client rejected a resource (NACK)",
+                extra={"resource_type": short_type(ack.type_url), "error": ack.error},
+            )
             if len(self._logged_nacks) < _MAX_LOGGED_NACKS:
                 self._logged_nacks.add(ack)

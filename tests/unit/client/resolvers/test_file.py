@@ -15,6 +15,7 @@ import pytest
 
 from backendpool.client._resolvers.file import FileResolver
 from backendpool.client._resolvers.resolver import OnView
+from tests.fakes.logs import logged
 from tests.unit.client.resolvers.following import Told, following, pool_at
 
 ONE, TWO = pool_at("192.0.2.1"), pool_at("192.0.2.1", "192.0.2.2")
@@ -157,7 +158,8 @@ async def test_last_good_list_is_kept(
         assert await _aged(told, looks)
         assert told.views == [ONE]
         (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-        assert warning.getMessage() == f"a pool's file is not followed, trying again: {told.source.problem}"
+        assert warning in logged(caplog, "Reading the pool's file failed, retrying", file=path)
+        assert str(told.source.problem) == f"{path}: {getattr(warning, 'error', '')}"
         path.write_text(ONE_TEXT)
         assert not await _aged(told, looks)
         assert told.views == [ONE]

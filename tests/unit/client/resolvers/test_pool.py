@@ -18,6 +18,7 @@ from backendpool.client._resolvers.pool import PoolResolver
 from backendpool.errors import Forbidden
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import ReflectorTiming
+from tests.fakes.logs import logged
 from tests.fakes.until import until
 from tests.unit.k8s.scripted import Answer, ScriptedServer, Watch, answer, line, page, refuse
 
@@ -144,7 +145,8 @@ async def test_follows_a_pool_whose_spec_it_cannot_read(
     server.script(page(pool(READY, policy="Fastest"), version=1))
     async with following(server, tmp_path) as told:
         assert await told.count(1) == [PoolView(EndpointSet(ENDPOINTS[:1], "r1"))]
-    assert "pool ns/who: taking the default policies, for spec.policy: this version knows" in caplog.text
+    (record,) = logged(caplog, "Spec cannot be parsed, using the default policies", pool="ns/who")
+    assert getattr(record, "error", "").startswith("spec.policy: this version knows")
 
 
 @pytest.mark.parametrize("refusal", [refuse(403, "Forbidden"), refuse(404, "NotFound")])

@@ -29,9 +29,9 @@ async def test_backend_that_fails_is_ejected_and_returns(caplog: pytest.LogCaptu
         selected.passes(OUTLIERS.interval)
         assert selected.shares(30) == {"0": 10, "1": 10, "2": 10}
         assert [backend.ejections for backend in three] == [1, 0, 0]
-    assert [record.getMessage().split("backend ")[1] for record in caplog.records] == [
-        "127.0.0.1:1 is ejected: 20 of its last 25 calls failed",
-        "127.0.0.1:1 gets calls again",
+    assert caplog.messages == [
+        "Ejected a backend pool=ns/who backend=127.0.0.1:1 calls=25 failed_calls=20",
+        "Ejection of a backend ended pool=ns/who backend=127.0.0.1:1",
     ]
 
 

@@ -104,7 +104,7 @@ async def test_crd_that_comes_later_is_found(harness: InformerHarness, caplog: p
     """A CRD that is deleted and applied again, as its pools are, is followed again."""
     harness.server.unserved = {POOLS}
     await harness.cut()
-    await until(lambda: "is not installed" in caplog.text)
+    await until(lambda: any("is not installed" in str(getattr(record, "error", "")) for record in caplog.records))
     harness.server.unserved = set()
     harness.put("two")
     await harness.knows("one", "two")

@@ -13,6 +13,7 @@ from google.rpc.status_pb2 import Status
 from backendpool.k8s.client import Api
 from backendpool.lookaside.xds.servicer import SERVICE
 from tests.fakes.api_server import ApiServer
+from tests.fakes.logs import logged
 from tests.fakes.until import until
 from tests.unit.lookaside.peers import started
 from tests.unit.lookaside.slices import endpoint_slice
@@ -67,7 +68,9 @@ async def test_nack_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture)
                 await stream.done_writing()
                 assert await stream.read() is grpc.aio.EOF
     assert server.acks == [("ClusterLoadAssignment", True)] * 3
-    assert caplog.messages == ["a client refused a ClusterLoadAssignment: no locality like that"]
+    (record,) = logged(caplog, "Client rejected a resource (NACK)", resource_type="ClusterLoadAssignment")
+    assert caplog.records == [record]
+    assert getattr(record, "error", "") == "no locality like that"
 
 
 async def test_half_closed_stream_ends() -> None:
