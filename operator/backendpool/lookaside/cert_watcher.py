@@ -1,6 +1,7 @@
-"""TLS from a mounted Secret, as cert-manager lays it out, with reloads and without a fallback to plaintext.
+"""TLS certificates from a mounted Secret in cert-manager's layout, reloaded when they change.
 
-Unusable files stop the start with an error. While the server runs it keeps the last certificate that was usable.
+There is no fallback to plaintext. Invalid files are an error at the start; a running server keeps its last valid
+certificate.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ KEY: Final = "tls.key"
 CLIENTS_CA: Final = "ca.crt"
 
 _CURRENT: Final = "..data"
-"""The symbolic link by which kubelet replaces all files of a volume at once."""
+"""The symbolic link with which the kubelet replaces all files of a volume atomically."""
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The server's certificate chain and key, and the CA of the clients' certificates, None without mutual TLS. PEM."""
+    """The server's certificate chain and key, and the CA of client certificates (None without mutual TLS). All PEM."""
 
     chain: bytes
     key: bytes
@@ -37,7 +38,7 @@ class Certificate:
 
 
 class CertWatcher:
-    """The certificate in ``folder``, reloaded when a file changes; ``on_reload`` gets whether the reload succeeded.
+    """Reads the certificate in ``folder``, and again when a file changes; ``on_reload`` gets whether that succeeded.
 
     Raises :class:`SettingsError` if the files cannot be used.
     """
@@ -54,7 +55,7 @@ class CertWatcher:
         return self._certificate.clients_ca is not None
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Return credentials for a server's port, which check the folder before each handshake."""
+        """Return server credentials that check the folder for changes before each handshake."""
         return grpc.dynamic_ssl_server_credentials(
             _configuration(self._certificate),
             self._reload,  # type: ignore[arg-type]  # the stub does not know that None keeps the configuration
@@ -62,7 +63,7 @@ class CertWatcher:
         )
 
     def _reload(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return the changed configuration, None to keep the current one. gRPC calls this in a thread of its core."""
+        """Return the changed configuration, or None to keep the current one. Called in a thread of gRPC core."""
         signature = self._signature()
         if signature == self._last_signature:
             return None
@@ -84,7 +85,7 @@ class CertWatcher:
         return _configuration(certificate)
 
     def _resolved_folder(self) -> Path:
-        """Follow kubelet's link once, so that all files are of one version."""
+        """Resolve the kubelet's symbolic link once, so that all files have the same version."""
         current = self._folder / _CURRENT
         return current.resolve() if current.exists() else self._folder
 
@@ -125,7 +126,7 @@ def _settings_error(files: str, expected: str) -> Iterator[None]:
 
 
 def _no_password() -> str:
-    """Without it OpenSSL would ask a terminal for the password of an encrypted key."""
+    """Return no password. Without this callback, OpenSSL would prompt on the terminal for an encrypted key."""
     return ""
 
 

@@ -1,6 +1,6 @@
 """The lookaside's informers: a pool's endpoints and its spec, each kept current by a watch.
 
-While the API server is unreachable, both keep what they knew last.
+While the API server is unreachable, both keep their last state.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class EndpointInformer:
             parse_slice,
             self._put,
             namespace=namespace,
-            # The pool's labels as well: a foreign Service of the same name must not receive the clients' calls.
+            # Match the pool's labels too: a foreign Service of the same name must not receive calls.
             label_selector=f"{SERVICE_NAME_LABEL}={pool},{POOL_LABEL}={pool},{COMPONENT_LABEL}={BACKENDS}",
             metrics=metrics,
         )
@@ -56,7 +56,7 @@ class EndpointInformer:
         await self._known.wait()
 
     def endpoints(self) -> EndpointSet | None:
-        """Return the current endpoints; None before they were first known.
+        """Return the current endpoints; None before the first list.
 
         A Service with a selector always has a slice, even if it is empty. If there is none, the Service does not exist
         yet, or was deleted and the operator is about to create it again: until then the last endpoints are kept.
@@ -84,8 +84,8 @@ class EndpointInformer:
 
     def _schedule_refresh(self) -> None:
         self._outdated = True
-        # Not at once: a first list of many slices is many changes, and one union is enough. But also if nobody asks:
-        # the next change may be the deletion of the last slice, and the endpoints before it are to be kept.
+        # Compute the union later, since a first list of many slices reports many changes. Do not wait until it is asked
+        # for: the next change may delete the last slice, and its endpoints must be kept.
         asyncio.get_running_loop().call_soon(self._refresh)
 
     def _refresh(self) -> None:
@@ -100,8 +100,8 @@ class EndpointInformer:
 class SpecInformer:
     """The load balancing of the pool's spec; ``on_change`` is called after each change.
 
-    If the pool is deleted, or its spec is invalid to this version, the last one is kept; if there never was a valid
-    one, the default is used.
+    If the pool is deleted, or this version cannot read its spec, the last load balancing is kept. The default applies
+    until there is a valid spec.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class SpecInformer:
         await self._reflector.wait_synced()
 
     def balancing(self) -> LoadBalancing | None:
-        """Return the current load balancing; None before it was first known."""
+        """Return the current load balancing; None before the first list."""
         return self._balancing if self._reflector.synced else None
 
     def readiness_error(self) -> str | None:

@@ -14,7 +14,7 @@ from backendpool.lookaside.informers import EndpointInformer
 
 
 class LookasideMetrics(Collector):
-    """Counters of the services, and gauges of ``endpoints`` and of ``streams``, the open ones by protocol."""
+    """Counters of the services, and gauges of ``endpoints`` and of the open ``streams`` by protocol."""
 
     def __init__(self, registry: CollectorRegistry, endpoints: EndpointInformer, streams: Mapping[str, Sized]) -> None:
         self._endpoints = endpoints

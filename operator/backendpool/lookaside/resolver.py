@@ -17,14 +17,14 @@ from backendpool.proto.lookaside.lookaside_pb2 import Request, Response
 
 @dataclass(frozen=True, slots=True)
 class RejectedRequest:
-    """The gRPC status of a request that is not served, and a sentence that says what to do."""
+    """The gRPC status and message for a request that is rejected."""
 
     code: StatusCode
     details: str
 
 
 def check_request(requested: tuple[str, str], served: tuple[str, str]) -> RejectedRequest | None:
-    """Compare the requested namespace and Service with those served; None if they are the same."""
+    """Return why the requested Service is not served here, or None if it is."""
     (namespace, service), (served_namespace, served_service) = requested, served
     if not service:
         return RejectedRequest(
@@ -47,9 +47,9 @@ def check_request(requested: tuple[str, str], served: tuple[str, str]) -> Reject
 class Resolver:
     """Pick addresses of one pool. ``endpoints`` returns the current set, None before it is known.
 
-    Round robin is exact over all clients: while the set does not change, any run of as many calls as there are
-    addresses returns each address once. It starts at a random address, so that servers that start together do not all
-    send their first call to the same backend.
+    Round robin is exact over all clients: while the set does not change, n consecutive calls over n addresses return
+    each address once. It starts at a random address, so that replicas that start together do not all return the same
+    one first.
     """
 
     def __init__(self, namespace: str, pool: str, endpoints: Callable[[], EndpointSet | None]) -> None:
@@ -89,7 +89,7 @@ class Resolver:
         return hosts[self._picks % len(hosts)]
 
     def _eligible_hosts(self, endpoints: EndpointSet) -> tuple[str, ...]:
-        """Return each host that may take a call once, whatever its ports; computed once for each set."""
+        """Return each eligible host once, even if it has several ports. Cached per set."""
         if endpoints is not self._last_endpoints:
             self._last_endpoints = endpoints
             self._hosts = tuple(dict.fromkeys(endpoint.address for endpoint in endpoints.eligible))

@@ -24,10 +24,10 @@ from backendpool.runtime.signals import stop_requested
 log = logging.getLogger(__name__)
 
 CONNECTIONS: Final = (
-    # Pings detect a client whose node died, so that its streams are freed.
+    # Pings detect clients whose node died, so that their streams end.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # Clients may ping as often, with or without a call; by default the server closes their connections (gRFC A8).
+    # Let clients ping as often, even without a call; the default policy closes their connections (gRFC A8).
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # Clients reconnect from time to time (gRFC A9), so that they spread over replicas that were added, and so that the
@@ -40,7 +40,7 @@ CONNECTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports that a server listens on, also where the settings say 0."""
+    """The ports that a server listens on, which differ from the settings if those are 0."""
 
     grpc: int
     metrics: int

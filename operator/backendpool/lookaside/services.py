@@ -1,4 +1,4 @@
-"""One pool's lookaside: informers feed the publisher, and three gRPC services serve what it publishes."""
+"""The lookaside of one pool: informers feed a publisher, whose snapshots three gRPC services serve."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _LOOKASIDE: Final = lookaside_pb2.DESCRIPTOR.services_by_name["Lookaside"].full_
 
 
 class SnapshotPublisher:
-    """Publish each change of the pool, to the clients of Watch as it is, and to all others under ``emptyPolicy``.
+    """Publishes each change of the pool: unchanged to Watch, and after ``emptyPolicy`` to xDS and Resolve.
 
-    Clients of Watch apply ``emptyPolicy`` themselves. For xDS and Resolve, ``KeepLast`` is applied here: they get the
-    last endpoints as long as there are none.
+    Clients of Watch apply ``emptyPolicy`` themselves. For xDS and Resolve it is applied here: with ``KeepLast`` they
+    get the last endpoints while the pool has none.
     """
 
     def __init__(self, pool: PoolName) -> None:
@@ -47,7 +47,7 @@ class SnapshotPublisher:
         return self.ads.latest.view.endpoints if self.ads.latest else None
 
     def publish(self, endpoints: EndpointSet | None, balancing: LoadBalancing | None) -> None:
-        """Publish what differs from the last publication; nothing while either half is None, not yet known."""
+        """Publish if something changed; does nothing until both endpoints and load balancing are known."""
         if endpoints is None or balancing is None:
             return
         view = PoolView(endpoints, balancing)
@@ -60,18 +60,18 @@ class SnapshotPublisher:
             self.ads.publish(SnapshotCache(self._pool, view))
 
     def close_all(self, seconds: float) -> None:
-        """Close all streams within that time; their clients reconnect, to another server."""
+        """Close all streams within ``seconds``; their clients reconnect to another replica."""
         self.watch.close_all(seconds)
         self.ads.close_all(seconds)
 
 
 def _is_same(one: PoolView, other: PoolView) -> bool:
-    """Compare by the revision, which is a hash of the endpoints."""
+    """Compare revisions, which are hashes of the endpoints."""
     return (one.endpoints.revision, one.balancing) == (other.endpoints.revision, other.balancing)
 
 
 class Lookaside:
-    """The informers and services of one pool; ``services`` are by their full names."""
+    """The informers and services of one pool. ``services`` maps full service names to registration functions."""
 
     def __init__(self, api: Api, namespace: str, pool: str, registry: CollectorRegistry) -> None:
         watches = WatchMetrics(registry)

@@ -1,4 +1,4 @@
-"""The lookaside's settings, from flags and the environment, validated before anything starts."""
+"""The lookaside's settings from the environment, validated before anything starts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class LookasideSettings:
     """The pool to serve, the ports, and how to stop.
 
     ``host`` is the address to listen on; empty for all addresses of both families. ``tls_folder`` holds the certificate
-    (see :mod:`~backendpool.lookaside.cert_watcher`); None for plaintext. A stop accepts new calls for another
-    ``drain_seconds``, until the cluster has removed the pod from its Service, then closes the streams within
-    ``spread_seconds``, and leaves other calls in flight ``grace_seconds`` to finish.
+    (see :mod:`~backendpool.lookaside.cert_watcher`); None for plaintext. On SIGTERM the server accepts calls for
+    another ``drain_seconds``, while Kubernetes removes the pod from its Service. It then closes the streams within
+    ``spread_seconds``, and gives other calls in flight ``grace_seconds`` to finish.
     """
 
     pool: str
@@ -35,7 +35,7 @@ class LookasideSettings:
     def from_env(cls, env: Mapping[str, str]) -> LookasideSettings:
         """Read POOL_NAME, POOL_NAMESPACE, LOOKASIDE_PORT, LOOKASIDE_TLS_FOLDER and METRICS_PORT.
 
-        Raises :class:`SettingsError` with the variable's name and what to do.
+        Raises :class:`SettingsError`, which names the variable.
         """
         return cls(
             pool=_label(env, "POOL_NAME", "the name of the GrpcBackendPool whose endpoints to serve"),

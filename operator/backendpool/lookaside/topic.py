@@ -1,7 +1,7 @@
-"""Publish the latest of something to many streams, each at its own pace.
+"""Publish the latest item to many streams, each at its own pace.
 
-A slow stream skips to the latest item when it can send again. Nothing is queued for it beyond the one message that its
-client does not read, and after a timeout the stream is aborted, so that no stream costs memory or delays another.
+A slow stream skips to the latest item when it can send again. At most one message is queued for it, and it is aborted
+after a timeout, so that a client that does not read costs no memory and delays no other.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _SendTimeout(Exception):
 
 
 class Subscriber:
-    """One stream of a topic; ``closing`` says that it is to end."""
+    """One stream of a topic. ``closing`` is True once the stream must end."""
 
     __slots__ = ("_context", "_send_timeout", "_woken", "closing")
 
@@ -37,10 +37,10 @@ class Subscriber:
         self._context = context
         self._send_timeout = send_timeout
         self._woken = asyncio.Event()
-        self.wake()  # for the item that there is already
+        self.wake()  # set: there may be an item already
 
     def wake(self) -> None:
-        """End :meth:`wait`, the current one or the next."""
+        """Make the current or the next :meth:`wait` return."""
         self._woken.set()
 
     def close(self) -> None:
@@ -49,7 +49,7 @@ class Subscriber:
         self.wake()
 
     async def wait(self, timeout: float | None = None) -> None:
-        """Return when there is something new, and after ``timeout`` seconds in any case."""
+        """Wait for a new item, at most ``timeout`` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 await self._woken.wait()
@@ -58,7 +58,7 @@ class Subscriber:
         self._woken.clear()
 
     async def send(self, message: bytes) -> None:
-        """Send ``message``, once flow control lets it through."""
+        """Send ``message``; waits for flow control."""
         try:
             async with asyncio.timeout(self._send_timeout):
                 await self._context.write(message)
@@ -67,7 +67,7 @@ class Subscriber:
 
 
 class Topic(Generic[T]):
-    """The ``latest`` item and the streams that get it; None until the first one is published.
+    """Publishes the ``latest`` item, None before the first, to its subscribers.
 
     A stream whose client reads nothing for ``send_timeout`` seconds is aborted.
     """
@@ -100,14 +100,14 @@ class Topic(Generic[T]):
                 "Client reads nothing, aborting its stream",
                 extra={"peer": context.peer(), "timeout_seconds": self._send_timeout},
             )
-            # This waits for the client as well, which sees the status when it reads on, or when its connection ends.
+            # This too waits for the client, which sees the status when it reads again or when its connection ends.
             advice = f"nothing was read for {self._send_timeout:g} s: read what comes, and call again"
             await context.abort(StatusCode.RESOURCE_EXHAUSTED, advice)
         finally:
             self._subscribers.discard(subscriber)
 
     def close_all(self, seconds: float) -> None:
-        """Close each stream at a random moment within that time, so that clients do not all reconnect at once."""
+        """Close each stream at a random moment within ``seconds``, so that clients do not reconnect all at once."""
         loop = asyncio.get_running_loop()
         for subscriber in self._subscribers:
             loop.call_later(random.uniform(0.0, seconds), subscriber.close)

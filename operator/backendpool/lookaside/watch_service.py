@@ -35,7 +35,7 @@ class EncodedSnapshot:
 
     @cached_property
     def heartbeat(self) -> bytes:
-        """The message that says that nothing changed."""
+        """Return the heartbeat message: nothing changed."""
         return EndpointSet(revision=self.view.endpoints.revision, unchanged=True).SerializeToString()
 
 
@@ -57,7 +57,7 @@ class WatchServicer:
         self._heartbeat = heartbeat
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Add the service to ``server``, without a serializer: its messages are encoded already."""
+        """Add the service to ``server`` without a serializer, since its messages are already encoded."""
         watch: Any = grpc.unary_stream_rpc_method_handler(self._watch, WatchRequest.FromString)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Watch": watch}),))
 

@@ -1,4 +1,4 @@
-"""The resource types that are served, and the names under which a client may ask for a pool's resources. Pure."""
+"""The served resource types, and the names by which clients may request a pool's resources. Pure."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ TYPES: Final = (CLUSTER, ENDPOINTS, LISTENER, ROUTES)
 """In make-before-break order: a resource is sent before those that refer to it."""
 
 WARMED_BY: Final = {CLUSTER: ENDPOINTS, LISTENER: ROUTES}
-"""A client does not use a new resource before it got the one that this refers to ("warming"), even if it has that
-already, so the second is sent again after the first."""
+"""Pairs of types whose second is sent again after the first: clients do not use ("warm") a new resource before they
+receive the one that it refers to, even if they already have that."""
 
 
 def short_type(type_url: str) -> str:
@@ -42,7 +42,7 @@ class PoolName:
         return f"{self.pool}.{self.namespace}"
 
     def matches(self, name: str) -> bool:
-        """Return whether a resource of that name is this pool's."""
+        """Return whether ``name`` is one of this pool's names."""
         host, colon, port = name.partition(":")
         return host in (self.pool, str(self)) and (not colon or _is_port(port))
 

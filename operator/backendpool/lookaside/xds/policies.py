@@ -28,10 +28,10 @@ _NEVER: Final = UInt32Value(value=0)
 
 
 def load_balancing_policy(policy: Policy) -> LoadBalancingPolicy:
-    """List the policies to try, that of the spec first.
+    """List the policies to try, the spec's first.
 
-    Each picks among all endpoints of a priority, whatever their locality. Weighted round robin is the exception: gRPC
-    supports it only within a locality (gRFC A58).
+    Each policy picks among all endpoints of a priority, regardless of their locality, except weighted round robin,
+    which gRPC supports only within a locality (gRFC A58).
     """
     return _policy_list(*_preferred(policy), RoundRobin())
 
@@ -51,7 +51,7 @@ def _preferred(policy: Policy) -> Iterator[Message]:
 
 
 def outlier_detection(outliers: OutlierDetection) -> XdsOutlierDetection:
-    """Set every field: Envoy enforces detection that is left out, by its own defaults."""
+    """Set every field, because Envoy enforces its own defaults for fields that are left out."""
     found = XdsOutlierDetection(
         interval=Duration(seconds=outliers.interval),
         base_ejection_time=Duration(seconds=outliers.base_ejection),

@@ -46,12 +46,12 @@ _MANY: Final = UInt32Value(value=2**32 - 1)
 _NO_LIMITS: Final = CircuitBreakers.Thresholds(
     max_connections=_MANY, max_pending_requests=_MANY, max_requests=_MANY, max_retries=_MANY
 )
-"""Without these, each client fails calls beyond 1,024 in flight (gRFC A32)."""
+"""Effectively unlimited. By default, clients fail calls beyond 1,024 in flight (gRFC A32)."""
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def listener(name: str, routes: str) -> Listener:
-    """Build the API listener of the target ``xds:///name``, which a gRPC client asks for first."""
+    """Build the API listener, which a gRPC client requests first for the target ``xds:///name``."""
     manager = HttpConnectionManager(
         rds=Rds(config_source=_ADS, route_config_name=routes),
         http_filters=[HttpFilter(name="router", typed_config=packed(Router()))],
@@ -61,7 +61,7 @@ def listener(name: str, routes: str) -> Listener:
 
 def route_configuration(name: str, cluster: str, balancing: LoadBalancing) -> RouteConfiguration:
     """Route every call to ``cluster``, with the hash policy of ``spec.consistentHash``."""
-    # No timeout: the caller sets its deadline, and Envoy's default would be 15 s.
+    # No timeout: callers set deadlines. Envoy's default is 15 s.
     action = RouteAction(cluster=cluster, timeout=Duration())
     if balancing.hash_header:
         action.hash_policy.add().header.header_name = balancing.hash_header
@@ -70,7 +70,7 @@ def route_configuration(name: str, cluster: str, balancing: LoadBalancing) -> Ro
 
 
 def cluster(name: str, balancing: LoadBalancing) -> Cluster:
-    """Build the cluster, whose endpoints are asked for under its own name.
+    """Build the cluster; clients request its endpoints under the same name.
 
     Not under the pool's full name: if two clusters share a ClusterLoadAssignment, Envoy never warms the second.
     """
@@ -94,8 +94,8 @@ def cluster(name: str, balancing: LoadBalancing) -> Cluster:
 def load_assignment(name: str, endpoints: EndpointSet, prefer: Preference | None, zone: str) -> ClusterLoadAssignment:
     """Build the endpoints for a client in ``zone``.
 
-    Draining endpoints get no new calls, while those in flight finish. If none is Ready, the Draining ones are the best
-    there is, and are sent as HEALTHY.
+    Draining endpoints get no new calls, and calls in flight finish. If no endpoint is Ready, Draining ones are sent as
+    HEALTHY.
     """
     eligible = EndpointState.READY if endpoints.ready else EndpointState.DRAINING
     return ClusterLoadAssignment(
@@ -109,7 +109,7 @@ def load_assignment(name: str, endpoints: EndpointSet, prefer: Preference | None
 
 
 def packed(message: Message) -> Any:
-    """Pack ``message`` into an ``Any``, with deterministic bytes, since versions are hashes of them."""
+    """Pack ``message`` into an ``Any`` deterministically, since versions are hashes of the bytes."""
     found = Any()
     found.Pack(message, deterministic=True)
     return found
@@ -123,8 +123,8 @@ def _tiers(
 ) -> list[list[_Zoned]]:
     """Group endpoints by priority and zone, the client's own zone first.
 
-    Without a preference all are one locality: policies choose between localities at random, so several would make
-    the shares of endpoints even only on average.
+    Without a preference, all endpoints form one locality: policies choose between localities at random, so the shares
+    of endpoints in several localities would be even only on average.
     """
     if prefer is not Preference.ZONE:
         everywhere = list(endpoints)
@@ -132,7 +132,7 @@ def _tiers(
     zones: dict[str, list[Endpoint]] = defaultdict(list)
     for endpoint in endpoints:
         zones[endpoint.zone].append(endpoint)
-    # A zone without an eligible endpoint can take no call, so it is neither the first nor a priority by itself.
+    # A zone without an eligible endpoint gets no priority.
     here = [item for item in zones.items() if item[0] == zone and any(e.state is eligible for e in item[1])]
     there = sorted(item for item in zones.items() if item not in here)
     return [tier for tier in (here, there) if tier]
@@ -153,9 +153,9 @@ def _locality(zone: str, endpoints: list[Endpoint], eligible: EndpointState, pri
 
 @lru_cache(maxsize=20_000)
 def _endpoint(address: str, port: int, eligible: bool) -> bytes:
-    """Encode a locality of only this endpoint; concatenated, such are the locality of all of them.
+    """Encode a locality with only this endpoint. Concatenated, these are a locality with all of them.
 
-    Cached because in a large pool one endpoint changes at a time, and building all messages took most of that time.
+    Cached, because changes usually concern one endpoint, and encoding all of a large pool dominated their cost.
     """
     where = Address(socket_address=SocketAddress(address=address, port_value=port))
     health = HealthStatus.HEALTHY if eligible else HealthStatus.DRAINING

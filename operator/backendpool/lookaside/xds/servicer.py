@@ -1,6 +1,6 @@
 """The aggregated discovery service (ADS), in both variants of the protocol.
 
-gRPC passes requests and responses on as bytes, so that a response is encoded once for all streams.
+Requests and responses pass through gRPC as bytes, so that a response is encoded once for all streams.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class AdsServicer:
         await self._stream(DeltaStream(), context)
 
     async def _stream(self, state: StreamState, context: _Context) -> None:
-        """Read requests and send responses side by side, until the client half-closes or either side goes."""
+        """Read requests and send responses concurrently until the client half-closes or either side ends."""
         async with self._topic.subscribe(context) as subscriber:
             reading = asyncio.create_task(self._read_requests(state, context, subscriber))
             try:
@@ -84,7 +84,7 @@ class AdsServicer:
             reading.result()
 
     def _note(self, ack: Ack) -> None:
-        """Count it; equal NACKs, of however many clients, are logged once."""
+        """Count an ACK or NACK. Equal NACKs of any number of clients are logged once."""
         self._on_ack(short_type(ack.type_url), bool(ack.error))
         if ack.error and ack not in self._logged_nacks:
             log.warning(

@@ -1,4 +1,4 @@
-"""The resources of a pool at one moment, encoded once for all streams that they are sent on. Pure.
+"""Snapshots of a pool's resources, encoded once for all streams. Pure.
 
 A version is a hash of the content, so it is equal on all replicas of a lookaside, and a client that moves to another
 replica sees no change. Responses are concatenated from encoded parts: concatenated protobuf messages are one message.
@@ -19,7 +19,7 @@ from backendpool.api.pool import PoolView
 from backendpool.lookaside.xds.names import CLUSTER, ENDPOINTS, LISTENER, ROUTES, PoolName
 from backendpool.lookaside.xds.resources import cluster, listener, load_assignment, packed, route_configuration
 
-_MAX_CACHED = 100  # entries: each client uses a few names, and none may make the server's memory grow
+_MAX_CACHED = 100  # entries. Clients use few names each, and none may make the server's memory grow.
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Resource:
 
 
 class Snapshot:
-    """The pool's resources for clients in one ``zone``, each built when it is first asked for."""
+    """The pool's resources for clients in one ``zone``, each built at its first use."""
 
     def __init__(self, pool: PoolName, view: PoolView, zone: str) -> None:
         self._pool = pool
@@ -72,12 +72,12 @@ class Snapshot:
     def wildcard_names(self, type_url: str) -> frozenset[str]:
         """Return the names that a wildcard subscription matches.
 
-        It matches no listener: ours are API listeners, which gRPC clients ask for by name and Envoy would NACK.
+        It matches no listener: ours are API listeners, which gRPC clients request by name and Envoy would NACK.
         """
         return frozenset([str(self._pool)]) if type_url == CLUSTER else frozenset()
 
     def sotw_response(self, type_url: str, names: frozenset[str]) -> bytes:
-        """Encode the response with all resources of these names, without its nonce; its version covers all of them."""
+        """Encode the response with all resources of these names, without a nonce. Its version covers all of them."""
         key = (type_url, names)
         response = self._sotw_responses.get(key)
         if response is None:
@@ -103,7 +103,7 @@ class Snapshot:
 
 
 class SnapshotCache:
-    """The snapshots of one published view of the pool, by the client's zone."""
+    """The snapshots of one version of the pool, by the client's zone."""
 
     def __init__(self, pool: PoolName, view: PoolView) -> None:
         self.view = view
@@ -111,7 +111,7 @@ class SnapshotCache:
         self._snapshots: dict[str, Snapshot] = {}
 
     def snapshot(self, zone: str) -> Snapshot:
-        """Return the snapshot for clients in that zone; they share one where zones make no difference."""
+        """Return the snapshot for clients in ``zone``. All zones share one if the pool does not prefer zones."""
         known = self.view.balancing.prefer is not None and zone in self._zones
         key = zone if known else ""
         if key not in self._snapshots:

@@ -1,4 +1,4 @@
-"""The protocol's state on one stream: requests come in, responses go out, in either of its two variants. Pure."""
+"""The protocol state of one stream, in either variant. Pure."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from backendpool.lookaside.xds.snapshot import Snapshot
 from backendpool.lookaside.xds.subscription import PendingResources, Subscription
 
 _PARTIAL: Final = frozenset({ENDPOINTS, ROUTES})
-"""Types whose state-of-the-world responses may leave resources out, and so cannot say that one does not exist."""
+"""Types whose state-of-the-world responses may omit resources, so that an omission does not mean deletion."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """A client's ACK of a response, or its NACK, whose ``error`` is never empty."""
+    """A client's ACK or NACK of a response; ``error`` is empty for an ACK only."""
 
     type_url: str
     error: str = ""
@@ -38,7 +38,7 @@ class Ack:
 
 
 class StreamState(ABC):
-    """One stream's subscriptions, by type, and its client's zone, empty where it did not name one."""
+    """The subscriptions of one stream by type, and the zone of its client (empty if unknown)."""
 
     __slots__ = ("_nonce", "_subscriptions", "zone")
 
@@ -55,7 +55,7 @@ class StreamState(ABC):
         """
 
     def responses(self, snapshot: Snapshot) -> Iterator[bytes]:
-        """Yield the responses to send now, in the order that the protocol asks for; each yielded counts as sent."""
+        """Yield the responses to send now, in the order that the protocol requires; each counts as sent."""
         for subscription in [self._subscriptions[type_url] for type_url in TYPES if type_url in self._subscriptions]:
             pending = subscription.pending(snapshot)
             if pending is None:
@@ -70,10 +70,10 @@ class StreamState(ABC):
 
     @abstractmethod
     def _encode(self, subscription: Subscription, snapshot: Snapshot, pending: PendingResources) -> bytes | None:
-        """Return the response, None where the variant has none for that."""
+        """Return the response; None if the variant has nothing to send."""
 
     def _subscription(self, node: Node, type_url: str) -> Subscription | None:
-        """Return the subscription that a request is about, None for types that are not served.
+        """Return the subscription of a request's type; None for types that are not served.
 
         Only the first request of a stream has to name its client's node.
         """
@@ -90,7 +90,7 @@ class StreamState(ABC):
 class SotwStream(StreamState):
     """State of the world (``StreamAggregatedResources``): each response holds all resources of its type.
 
-    A version that a client brings from another stream is ignored: some clients bring one and have dropped its
+    Versions that a client brings from another stream are ignored: some clients bring one and have dropped its
     resources (docs/adr/0008-first-answers-are-whole.md).
     """
 
@@ -107,7 +107,7 @@ class SotwStream(StreamState):
             return None
         last_nonce = self._last_nonces.get(parsed.type_url)
         if last_nonce is not None and parsed.response_nonce != last_nonce:
-            return None  # stale: the client repeats all of it when it answers the last response
+            return None  # Stale. The client repeats its names when it answers the last response.
         subscription.set_names(parsed.resource_names)
         return None if last_nonce is None else Ack.of(parsed)
 
@@ -120,7 +120,7 @@ class SotwStream(StreamState):
 
 
 class DeltaStream(StreamState):
-    """Incremental (``DeltaAggregatedResources``): requests change the subscription, responses hold what changed."""
+    """Incremental (``DeltaAggregatedResources``): requests change the subscription, responses hold changes only."""
 
     __slots__ = ()
 

@@ -1,7 +1,7 @@
 """The resources of one type that a stream subscribed to, and the versions that its client has. Pure.
 
-Both variants of the protocol keep the same state. They differ in how a client names resources, and in whether a
-response holds all of them (state of the world) or only those that the client lacks (delta).
+Both protocol variants keep the same state. They differ in how a client names resources, and in whether a response
+holds all resources (state of the world) or only those that the client lacks (delta).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from backendpool.lookaside.xds.snapshot import Resource, Snapshot
 
 WILDCARD: Final = "*"
 _LEGACY_WILDCARD: Final = frozenset({CLUSTER, LISTENER})
-"""Types of which a first request without names subscribes to all resources, as the wildcard does."""
+"""Types for which a first request without names means the wildcard: all resources."""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingResources:
-    """What the next response has to say: new or changed resources, and names of resources that do not exist."""
+    """The content of the next response: new or changed resources, and names of resources that do not exist."""
 
     resources: tuple[Resource, ...]
     removed: tuple[str, ...]
@@ -34,7 +34,7 @@ class Subscription:
     def __init__(self, type_url: str) -> None:
         self.type_url = type_url
         self._names: frozenset[str] = frozenset()
-        # What the client has: the version by name, None once it was told that there is no such resource.
+        # Versions that the client has, by name; None once a response said that the resource does not exist.
         self._versions: dict[str, str | None] = {}
         self._legacy_wildcard = type_url in _LEGACY_WILDCARD
         self._wildcard_unanswered = False
@@ -43,18 +43,18 @@ class Subscription:
         """Subscribe to exactly these names, as a state-of-the-world request does."""
         wanted = frozenset(names)
         if wanted:
-            self._legacy_wildcard = False  # from now on, no name means no resource
+            self._legacy_wildcard = False  # From now on, a request without names subscribes to nothing.
         elif self._legacy_wildcard:
             wanted = frozenset({WILDCARD})
         self.unsubscribe(self._names - wanted)
         self.subscribe(wanted - self._names)
 
     def subscribe(self, names: Iterable[str]) -> None:
-        """Add names. One that is subscribed already is sent again: the client has dropped its resource."""
+        """Add names. A name that is subscribed already is sent again, since the client has dropped its resource."""
         added = frozenset(names)
         self._names |= added
         self._forget(added)
-        # A wildcard is answered even where it matches nothing.
+        # A wildcard gets a response even if it matches nothing.
         self._wildcard_unanswered = self._wildcard_unanswered or WILDCARD in added
 
     def unsubscribe(self, names: Iterable[str]) -> None:
@@ -77,7 +77,7 @@ class Subscription:
         return names | snapshot.wildcard_names(self.type_url) if WILDCARD in self._names else names
 
     def pending(self, snapshot: Snapshot) -> PendingResources | None:
-        """Compare ``snapshot`` with what the client has; None where there is nothing to send."""
+        """Compare ``snapshot`` with the client's versions; None if there is nothing to send."""
         names = self.resolve_names(snapshot)
         resources: list[Resource] = []
         removed: list[str] = []
@@ -93,7 +93,7 @@ class Subscription:
         return PendingResources(tuple(resources), tuple(removed))
 
     def mark_sent(self, pending: PendingResources) -> None:
-        """Note that the client has all of it."""
+        """Note that ``pending`` was sent."""
         self._versions.update({resource.name: resource.version for resource in pending.resources})
         self._versions.update(dict.fromkeys(pending.removed))
         self._wildcard_unanswered = False
