@@ -1,4 +1,4 @@
-"""A lookaside on loopback, and a client of it."""
+"""A lookaside server on loopback, and a gRPC client of it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,6 @@ ROUND_ROBIN = Request(router=Request.ROUNDROBIN, service="greetserver", namespac
 
 
 class Client:
-    """A client of the server."""
-
     def __init__(self, channel: grpc.aio.Channel, ports: Ports) -> None:
         self.channel = channel
         self.lookaside = LookasideStub(channel)
@@ -57,7 +55,7 @@ class Client:
 
 
 async def http(ports: Ports, path: str) -> tuple[int, str]:
-    """Return status and text of a page of the metrics port."""
+    """Return the status and body of a path of the metrics port."""
     url = f"http://127.0.0.1:{ports.metrics}{path}"
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         return response.status, await response.text()
@@ -72,7 +70,7 @@ async def client(ports: Ports) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def started(api: Api, settings: LookasideSettings = SETTINGS) -> AsyncIterator[Client]:
-    """A server and its client; synced only if the API server is reachable."""
+    """Start a server and its client; wait for the first list unless the API server is unreachable."""
     async with serving(api, settings) as ports, client(ports) as found:
         yield found
 

@@ -1,4 +1,4 @@
-"""TLS of the lookaside's port: authentication, and files that change while it runs."""
+"""TLS of the lookaside: authentication, and reloads of changed files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 async def secure(
     ports: Ports, authority: Authority, own: tuple[bytes, bytes] | None = None
 ) -> AsyncIterator[grpc.aio.Channel]:
-    """A client that trusts ``authority``, and shows its ``own`` certificate."""
+    """Yield a channel that trusts ``authority`` and presents the certificate ``own``."""
     chain, key = own or (None, None)
     credentials = grpc.ssl_channel_credentials(authority.certificate, key, chain)
     async with grpc.aio.secure_channel(f"127.0.0.1:{ports.grpc}", credentials, options=OPTIONS) as channel:
@@ -51,7 +51,7 @@ async def secure(
 
 
 async def answers(channel: grpc.aio.Channel) -> bool:
-    """Whether a call gets through."""
+    """Return whether a call succeeds."""
     call = LookasideStub(channel).Resolve(ROUND_ROBIN, timeout=2)
     code = await call.code()
     assert code in (grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE), await call.details()
@@ -65,7 +65,7 @@ async def ready(ports: Ports) -> None:
 
 
 async def test_server_proves_who_it_is(api: Api, ours: Authority, others: Authority, tmp_path: Path) -> None:
-    """A client that trusts its CA is served; one that does not, or that uses plaintext, is not."""
+    """The server serves clients that trust its CA, and neither other TLS clients nor plaintext ones."""
     write(tmp_path, *ours.issue(NAME))
     async with serving(api, replace(SETTINGS, tls_folder=tmp_path)) as ports:
         await ready(ports)
@@ -77,7 +77,7 @@ async def test_server_proves_who_it_is(api: Api, ours: Authority, others: Author
 
 
 async def test_clients_prove_who_they_are(api: Api, ours: Authority, others: Authority, tmp_path: Path) -> None:
-    """With a ca.crt, only clients that present a certificate of that CA are served."""
+    """With a ca.crt, the server serves only clients with a certificate of that CA."""
     write(tmp_path, *ours.issue(NAME), ours.certificate)
     async with serving(api, replace(SETTINGS, tls_folder=tmp_path)) as ports:
         await ready(ports)
@@ -94,7 +94,7 @@ async def test_clients_prove_who_they_are(api: Api, ours: Authority, others: Aut
 async def test_certificate_is_reloaded_without_a_lost_stream(
     api: Api, ours: Authority, others: Authority, tmp_path: Path
 ) -> None:
-    """New connections get the new certificate; open streams continue."""
+    """New connections see the new certificate, and open streams continue."""
     write(tmp_path, *ours.issue(NAME))
     async with serving(api, replace(SETTINGS, tls_folder=tmp_path)) as ports:
         await ready(ports)
@@ -113,7 +113,7 @@ async def test_certificate_is_reloaded_without_a_lost_stream(
 async def test_failed_reload_keeps_the_certificate(
     api: Api, ours: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The last usable certificate is kept, and the error is logged once."""
+    """The server keeps its last valid certificate and logs the error once."""
     chain, key = ours.issue(NAME)
     write(tmp_path, chain, key)
     with caplog.at_level(logging.WARNING):
@@ -128,7 +128,7 @@ async def test_failed_reload_keeps_the_certificate(
 
 
 async def test_mutual_tls_is_never_given_up(api: Api, ours: Authority, tmp_path: Path) -> None:
-    """A reload without ca.crt fails: clients must still present a certificate."""
+    """A reload without ca.crt fails, so clients must still present a certificate."""
     write(tmp_path, *ours.issue(NAME), ours.certificate)
     async with serving(api, replace(SETTINGS, tls_folder=tmp_path)) as ports:
         await ready(ports)
@@ -175,7 +175,7 @@ def _no_ca(folder: Path, ours: Authority, others: Authority) -> None:
 def test_files_that_cannot_be_used_end_the_start(
     spoil: object, sentence: str, ours: Authority, others: Authority, tmp_path: Path
 ) -> None:
-    """With an error that names the file, and never with a plaintext server."""
+    """Invalid files stop the start with an error that names the file; the server never falls back to plaintext."""
     spoil(tmp_path, ours, others)  # type: ignore[operator]
     with pytest.raises(SettingsError, match=sentence):
         CertWatcher(tmp_path, lambda success: None)

@@ -1,4 +1,4 @@
-"""The endpoints that the informer knows, read from an API server."""
+"""The informers of the lookaside, against an API server."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def never_without(listed: list[str], address: str) -> bool:
 
 
 async def test_endpoint_that_moves_stays_listed(cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It stays listed if the watch reports that it left one slice before it reports that it joined another."""
+    """An endpoint that moves stays listed, even if the watch reports its removal from one slice first."""
     monkeypatch.setattr(endpoint_slices, "REMOVAL_GRACE_SECONDS", 60.0)
     async with informer_of(api) as informer:
         cluster.put(endpoint_slice("10.0.0.2", "10.0.0.8", name="one"))
@@ -67,7 +67,7 @@ async def test_endpoint_that_moves_stays_listed(cluster: ApiServer, api: Api, mo
 
 
 async def test_vanished_endpoint_is_removed_without_another_event(cluster: ApiServer, api: Api) -> None:
-    """The removal grace ends by its own timer."""
+    """An endpoint is removed when its removal grace ends, without a further event."""
     async with informer_of(api) as informer:
         assert addresses(informer) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
         cluster.put(endpoint_slice("10.0.0.2", name="one"))
@@ -75,7 +75,7 @@ async def test_vanished_endpoint_is_removed_without_another_event(cluster: ApiSe
 
 
 async def test_last_endpoints_are_the_current_ones(cluster: ApiServer, api: Api) -> None:
-    """If the Service is deleted, those before the deletion are kept, even if they were never asked for."""
+    """If the Service is deleted, the endpoints before the deletion are kept, even if nobody read them before."""
     async with informer_of(api) as informer:
         assert addresses(informer) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
         cluster.put(endpoint_slice("10.0.0.7", name="one"))
@@ -87,7 +87,7 @@ async def test_last_endpoints_are_the_current_ones(cluster: ApiServer, api: Api)
 
 
 async def test_slices_of_a_deleted_service_are_ignored(cluster: ApiServer, api: Api) -> None:
-    """As in the operator, slices of an earlier Service of the same name do not count."""
+    """Slices of an earlier Service with the same name are ignored."""
 
     def made_for(uid: str, second: int, address: str) -> dict[str, Any]:
         made = endpoint_slice(address, name=f"of-{uid}")

@@ -1,4 +1,4 @@
-"""Resolve: which address is picked."""
+"""Resolve: which address it returns."""
 
 from collections import Counter
 
@@ -22,7 +22,7 @@ def draining(*addresses: str) -> list[Endpoint]:
 
 
 class Source:
-    """Endpoints that a test can change."""
+    """Endpoints that a test can replace."""
 
     def __init__(self, endpoints: list[Endpoint] | None) -> None:
         self.current = None if endpoints is None else EndpointSet.of(endpoints)
@@ -36,7 +36,7 @@ def resolver(endpoints: list[Endpoint] | None) -> Resolver:
 
 
 def test_round_robin_is_exact() -> None:
-    """Each address comes once in each turn, in the same order."""
+    """Each round returns every address once, in the same order."""
     addresses = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
     subject = resolver(ready(*addresses))
     picks = [subject.resolve(ROUND_ROBIN) for _ in range(9)]
@@ -45,14 +45,14 @@ def test_round_robin_is_exact() -> None:
 
 
 def test_round_robin_begins_anywhere() -> None:
-    """Servers that start together do not all begin with the same backend."""
+    """Servers that start together begin with different addresses."""
     endpoints = ready("10.0.0.1", "10.0.0.2", "10.0.0.3")
     firsts = {resolver(endpoints).resolve(ROUND_ROBIN) for _ in range(100)}
     assert firsts == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
 
 
 def test_random_calls_take_no_turn() -> None:
-    """Clients that ask for RANDOM do not disturb the rotation of the others."""
+    """RANDOM requests do not advance the round robin of other clients."""
     subject = resolver(ready("10.0.0.1", "10.0.0.2"))
     picks = []
     for _ in range(20):
@@ -62,7 +62,7 @@ def test_random_calls_take_no_turn() -> None:
 
 
 def test_random_gives_each_address_its_share() -> None:
-    """No address is left out or preferred."""
+    """RANDOM returns all addresses equally often."""
     subject = resolver(ready("10.0.0.1", "10.0.0.2", "10.0.0.3"))
     picks = Counter(subject.resolve(RANDOM) for _ in range(3000))
     assert picks.keys() == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
@@ -70,7 +70,7 @@ def test_random_gives_each_address_its_share() -> None:
 
 
 def test_changed_set_is_used_by_the_next_call() -> None:
-    """An address that went is not given again, one that came is given in its turn."""
+    """After a change, removed addresses are no longer returned and new ones are."""
     source = Source(ready("10.0.0.1", "10.0.0.2"))
     subject = Resolver("default", "greetserver", source)
     subject.resolve(ROUND_ROBIN)
@@ -79,25 +79,25 @@ def test_changed_set_is_used_by_the_next_call() -> None:
 
 
 def test_draining_is_passed_over_while_one_is_ready() -> None:
-    """A terminating pod gets no new calls."""
+    """A draining pod gets no new calls while another pod is ready."""
     subject = resolver(ready("10.0.0.1") + draining("10.0.0.2"))
     assert {subject.resolve(ROUND_ROBIN) for _ in range(4)} == {"10.0.0.1"}
 
 
 def test_draining_is_given_where_none_is_ready() -> None:
-    """A pod that still serves is better than none."""
+    """If no pod is ready, draining pods get the calls."""
     subject = resolver(draining("10.0.0.1", "10.0.0.2"))
     assert {subject.resolve(ROUND_ROBIN) for _ in range(2)} == {"10.0.0.1", "10.0.0.2"}
 
 
 def test_address_with_two_ports_has_one_share() -> None:
-    """The answer has no port, so an address counts once."""
+    """The response has no port, so an address with two ports counts once."""
     subject = resolver(ready("10.0.0.1") + ready("10.0.0.1", port=50052) + ready("10.0.0.2"))
     assert Counter(subject.resolve(ROUND_ROBIN) for _ in range(10)) == {"10.0.0.1": 5, "10.0.0.2": 5}
 
 
 def test_ipv6_host_has_no_brackets() -> None:
-    """Brackets belong to host and port."""
+    """An IPv6 host is returned without brackets, which belong to host:port."""
     assert resolver(ready("fd00::1")).resolve(ROUND_ROBIN) == "fd00::1"
 
 
@@ -165,7 +165,7 @@ def test_ipv6_host_has_no_brackets() -> None:
 def test_rejection_says_what_to_do(
     endpoints: list[Endpoint] | None, change: dict[str, int | str], rejected: RejectedRequest
 ) -> None:
-    """Each rejected request gets a status, and details that say what to do."""
+    """Each rejected request gets its status, and details that say what to do."""
     request = Request()
     request.CopyFrom(ROUND_ROBIN)
     for field, value in change.items():

@@ -1,4 +1,4 @@
-"""The lookaside server, over real connections: gRPC clients on one side, an API server on the other."""
+"""The lookaside server over real connections to gRPC clients and to an API server."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ LIST_SERVICES = reflection_pb2.ServerReflectionRequest(list_services="")
 
 
 async def test_wire_format_is_the_one_of_existing_clients(cluster: ApiServer, api: Api) -> None:
-    """Path, field numbers, types and enum values are those of clients that were generated elsewhere."""
+    """Path, field numbers, types and enum values equal those of existing clients."""
     cluster.put(endpoint_slice("10.0.0.9"))
     async with started(api) as peer:
         await until(peer.ready)
@@ -38,7 +38,7 @@ async def test_wire_format_is_the_one_of_existing_clients(cluster: ApiServer, ap
 
 
 async def test_round_robin_is_exact_for_all_clients_together(api: Api) -> None:
-    """Two clients share one rotation: six calls in all give each of three backends two."""
+    """Two clients share one rotation: six calls give each of three backends two."""
     async with serving(api, SETTINGS) as ports, client(ports) as one, client(ports) as two:
         await until(one.ready)
         picks = [await peer.resolve() for _ in range(3) for peer in (one, two)]
@@ -46,7 +46,7 @@ async def test_round_robin_is_exact_for_all_clients_together(api: Api) -> None:
 
 
 async def test_only_what_is_the_pools_is_asked_for(cluster: ApiServer, api: Api) -> None:
-    """The API server selects by the pool's labels, so that other Services cost nothing and do not count."""
+    """The watch selects slices by the labels of the pool, so other Services cost nothing."""
     async with started(api) as peer:
         await until(peer.ready)
     selector = "kubernetes.io/service-name=greetserver,backendpool.io/pool=greetserver,"
@@ -55,7 +55,7 @@ async def test_only_what_is_the_pools_is_asked_for(cluster: ApiServer, api: Api)
 
 
 async def test_changes_are_followed(cluster: ApiServer, api: Api) -> None:
-    """Added, draining and removed backends of all slices are seen within moments."""
+    """Added, draining and removed backends in all slices show up within moments."""
     async with started(api) as peer:
         await until(peer.ready)
         cluster.put(endpoint_slice("10.0.0.4", name="greetserver-2"))
@@ -75,7 +75,7 @@ async def equal(found: Awaitable[object], wanted: object) -> bool:
 
 
 async def test_rejections_reach_the_client(cluster: ApiServer, api: Api) -> None:
-    """Each kind of problem has its status, and details."""
+    """The client sees the status and the details of each rejection."""
     other = Request(service="other", namespace="default")
     cluster.put(endpoint_slice())
     async with started(api) as peer:
@@ -88,7 +88,7 @@ async def test_rejections_reach_the_client(cluster: ApiServer, api: Api) -> None
 
 
 async def test_not_serving_before_the_first_sync(cluster: ApiServer, api: Api) -> None:
-    """Until the endpoints are known, health, readiness and Resolve say so; liveness succeeds."""
+    """Before the first list, health, readiness and Resolve fail with the reason, and liveness succeeds."""
     cluster.away = True
     async with started(api) as peer:
         assert [await peer.status(name) for name in ("", "lookaside.Lookaside")] == [NOT_SERVING] * 2
@@ -106,7 +106,7 @@ async def test_not_serving_before_the_first_sync(cluster: ApiServer, api: Api) -
 
 
 async def test_not_serving_before_there_is_a_slice(cluster: ApiServer, api: Api) -> None:
-    """A server that starts while the Service is recreated does not report an empty pool to its clients."""
+    """A server that starts while the Service is recreated does not report an empty pool."""
     cluster.remove("EndpointSlice", "default", "greetserver-1")
     async with started(api) as peer:
         await until(lambda: shows(peer, "/readyz", "the Service greetserver has no EndpointSlice"))
@@ -123,7 +123,7 @@ async def shows(peer: Client, path: str, text: str) -> bool:
 
 
 async def test_last_endpoints_are_kept_while_the_api_server_is_unreachable(cluster: ApiServer, api: Api) -> None:
-    """An outage changes neither answers nor health; changes are seen once it is over."""
+    """An outage changes neither responses nor health; changes show up after it."""
     async with started(api) as peer:
         await until(peer.ready)
         cluster.go_away()
@@ -137,7 +137,7 @@ async def test_last_endpoints_are_kept_while_the_api_server_is_unreachable(clust
 
 
 async def test_last_endpoints_are_kept_while_the_service_is_recreated(cluster: ApiServer, api: Api) -> None:
-    """Without any slice the Service was deleted; only an empty slice means that its pods are gone."""
+    """No slice at all means a deleted Service; only an empty slice means that there are no pods."""
     async with started(api) as peer:
         await until(peer.ready)
         assert await peer.resolve()
@@ -155,7 +155,7 @@ async def test_last_endpoints_are_kept_while_the_service_is_recreated(cluster: A
 
 
 async def test_metrics_of_endpoints_and_answers(cluster: ApiServer, api: Api) -> None:
-    """Answers by code, endpoints by state, their age and revision."""
+    """The metrics show responses by code, endpoints by state, their age and revision."""
     cluster.put(endpoint_slice("10.0.0.1", draining=["10.0.0.2", "10.0.0.3"]))
     async with started(api) as peer:
         await until(peer.ready)
@@ -172,7 +172,7 @@ async def test_metrics_of_endpoints_and_answers(cluster: ApiServer, api: Api) ->
 
 
 async def test_metrics_of_the_watch(cluster: ApiServer, api: Api) -> None:
-    """Lists, events and failures are counted as the operator's are."""
+    """Lists, events and failures of the watch are counted."""
     async with started(api) as peer:
         await until(peer.ready)
         cluster.put(endpoint_slice("10.0.0.4", name="greetserver-2"))
@@ -185,7 +185,7 @@ async def test_metrics_of_the_watch(cluster: ApiServer, api: Api) -> None:
 
 
 async def test_metrics_before_the_first_sync(cluster: ApiServer, api: Api) -> None:
-    """The age is infinite and endpoints are left out: unknown is not zero."""
+    """Before the first list, the age is infinite and the number of endpoints is absent, not zero."""
     cluster.away = True
     async with started(api) as peer:
         _, text = await peer.http("/metrics")
@@ -194,7 +194,7 @@ async def test_metrics_before_the_first_sync(cluster: ApiServer, api: Api) -> No
 
 
 async def test_reflection_lists_and_describes_the_services(api: Api) -> None:
-    """grpcurl needs no proto file."""
+    """Server reflection works, so grpcurl needs no proto file."""
     describe = reflection_pb2.ServerReflectionRequest(file_containing_symbol="lookaside.Lookaside")
     async with started(api) as peer:
         stream = reflection_pb2_grpc.ServerReflectionStub(peer.channel).ServerReflectionInfo()
@@ -215,7 +215,7 @@ async def test_reflection_lists_and_describes_the_services(api: Api) -> None:
 
 
 async def test_stop_lets_calls_in_flight_finish(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On SIGTERM: NOT_SERVING, new calls are accepted for the drain time, and those in flight finish."""
+    """On SIGTERM health is NOT_SERVING, new calls are accepted for the drain time, and calls in flight finish."""
     monkeypatch.setattr(Api, "connect", lambda program: asyncio.sleep(0, api))
     ports = Ports(free_port(), free_port())
     settings = replace(SETTINGS, port=ports.grpc, metrics_port=ports.metrics, drain_seconds=0.3, grace_seconds=30)
@@ -261,7 +261,7 @@ async def test_port_in_use_is_a_settings_error(api: Api) -> None:
 
 
 async def test_bug_in_the_watch_ends_the_server(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process exits, so that it is restarted, instead of serving endpoints that become stale."""
+    """An unexpected error in a watch ends the process, which would otherwise serve stale endpoints."""
 
     async def broken(self: EndpointInformer) -> None:
         raise RuntimeError("bug")

@@ -1,4 +1,4 @@
-"""What the publisher publishes, and when."""
+"""The snapshot publisher: what it publishes, and when."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KEEP = LoadBalancing(empty_policy=EmptyPolicy.KEEP_LAST)
 
 
 class Published:
-    """A publisher, and the views that it published."""
+    """A publisher and the views that it published."""
 
     def __init__(self) -> None:
         self.publisher = SnapshotPublisher(POOL)
@@ -31,7 +31,7 @@ class Published:
 
 
 def test_nothing_is_published_before_both_halves_are_known() -> None:
-    """Endpoints without load balancing, or load balancing without endpoints, are not published."""
+    """Nothing is published before both endpoints and load balancing are known."""
     publisher = SnapshotPublisher(POOL)
     publisher.publish(view("10.0.0.1").endpoints, None)
     publisher.publish(None, LoadBalancing())
@@ -39,7 +39,7 @@ def test_nothing_is_published_before_both_halves_are_known() -> None:
 
 
 def test_equal_view_is_published_once() -> None:
-    """A relist that changes nothing is not published; a change of either half is."""
+    """A relist without changes publishes nothing; a change of endpoints or load balancing does."""
     published = Published()
     published.now("10.0.0.1")
     published.now("10.0.0.1")
@@ -50,7 +50,7 @@ def test_equal_view_is_published_once() -> None:
 
 
 def test_keep_last_is_applied_for_xds_and_resolve() -> None:
-    """They keep the last endpoints; clients of Watch get the empty set, and keep the last ones themselves."""
+    """With KeepLast, xDS and Resolve keep the last endpoints; Watch sends the empty set."""
     published = Published()
     published.now("10.0.0.1", balancing=KEEP)
     published.now(balancing=KEEP)
@@ -62,7 +62,7 @@ def test_keep_last_is_applied_for_xds_and_resolve() -> None:
 
 
 def test_fail_is_empty_for_all() -> None:
-    """With emptyPolicy Fail, an empty set is published to all."""
+    """With emptyPolicy Fail, an empty set is published to all clients."""
     published = Published()
     published.now("10.0.0.1")
     published.now()
@@ -70,7 +70,7 @@ def test_fail_is_empty_for_all() -> None:
 
 
 def test_keep_last_without_last_endpoints_is_empty() -> None:
-    """KeepLast has nothing to keep if the first set is empty."""
+    """If the first set is empty, KeepLast has nothing to keep."""
     published = Published()
     published.now(balancing=KEEP)
     assert published.publisher.endpoints() == EndpointSet.of(())

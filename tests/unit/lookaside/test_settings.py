@@ -14,7 +14,7 @@ def test_ports_have_defaults() -> None:
 
 
 def test_ports_come_from_the_environment() -> None:
-    """Both ports can be set."""
+    """The environment sets both ports."""
     settings = LookasideSettings.from_env(LEAST | {"LOOKASIDE_PORT": "1", "METRICS_PORT": "65535"})
     assert (settings.port, settings.metrics_port) == (1, 65535)
 
@@ -30,7 +30,7 @@ def test_ports_come_from_the_environment() -> None:
     ],
 )
 def test_invalid_settings_are_errors(change: dict[str, str], sentence: str) -> None:
-    """The error names the variable and what to set."""
+    """The error names the variable and the expected value."""
     with pytest.raises(SettingsError) as raised:
         LookasideSettings.from_env(LEAST | change)
     assert sentence in str(raised.value)

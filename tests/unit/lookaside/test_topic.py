@@ -1,4 +1,4 @@
-"""Many streams of one topic, over real connections: none delays another."""
+"""Topics with many streams over real connections: no stream delays another."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 @asynccontextmanager
 async def serving(topic: Topic[bytes]) -> AsyncIterator[str]:
-    """A server whose streams subscribe to ``topic``; yields its address."""
+    """Serve streams that subscribe to ``topic``; yields the address."""
 
     async def subscribe(_: bytes, context: Context) -> None:
         async with topic.subscribe(context) as subscriber:
@@ -43,14 +43,14 @@ async def serving(topic: Topic[bytes]) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def stream(address: str) -> AsyncIterator[Stream]:
-    """A stream over its own connection."""
+    """Open a stream over a new connection."""
     async with grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         call: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(CALL)
         yield call(b"")
 
 
 async def read_until(call: Stream, last: bytes) -> int:
-    """Read until a message ends with ``last``; return how many came before it."""
+    """Read until a message ends with ``last``; return the number of messages before it."""
     async with asyncio.timeout(10):
         before = 0
         while True:
@@ -62,7 +62,7 @@ async def read_until(call: Stream, last: bytes) -> int:
 
 
 async def test_slow_stream_skips_to_the_latest() -> None:
-    """Superseded items are not queued for it."""
+    """A slow stream gets the latest item; older ones are not queued for it."""
     topic: Topic[bytes] = Topic()
     topic.publish(b"first")
     async with serving(topic) as address, stream(address) as call:
@@ -74,7 +74,7 @@ async def test_slow_stream_skips_to_the_latest() -> None:
 
 
 async def test_stuck_stream_is_aborted_and_delays_no_other() -> None:
-    """One message waits for it until the timeout, then its subscription ends; other streams are not affected."""
+    """A stream whose client does not read is aborted after the timeout and delays no other."""
     topic: Topic[bytes] = Topic(send_timeout=0.3)
     async with serving(topic) as address, stream(address) as stuck, stream(address) as good:
         topic.publish(b"first")
@@ -92,7 +92,7 @@ async def test_stuck_stream_is_aborted_and_delays_no_other() -> None:
 
 
 async def test_cancelled_stream_unsubscribes() -> None:
-    """A client that cancels, or whose connection ends, leaves no subscriber behind."""
+    """When a client cancels or disconnects, its subscription ends."""
     topic: Topic[bytes] = Topic()
     topic.publish(b"first")
     async with serving(topic) as address:
@@ -103,7 +103,7 @@ async def test_cancelled_stream_unsubscribes() -> None:
 
 
 async def test_closed_streams_end_spread_out_and_with_status_ok() -> None:
-    """After close_all, each client sees the end of its stream and no error, at a random moment."""
+    """close_all ends each stream with status OK at a random moment."""
     topic: Topic[bytes] = Topic()
     topic.publish(b"first")
     received: list[int] = []

@@ -1,4 +1,4 @@
-"""Watch, over real connections."""
+"""Watch over real connections."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Watcher:
         return message
 
     async def addresses(self) -> list[str]:
-        """Return those of the next message that is no heartbeat."""
+        """Return the addresses in the next message that is no heartbeat."""
         while (message := await self.next()).unchanged:
             pass
         return [endpoint.address for endpoint in message.endpoints]
@@ -50,7 +50,7 @@ class Watcher:
 
 @asynccontextmanager
 async def serving(topic: Topic[EncodedSnapshot], heartbeat: float = 60) -> AsyncIterator[str]:
-    """The service alone; yields its address."""
+    """Serve Watch alone; yields the address."""
     server = grpc.aio.server()
     WatchServicer("default", "greetserver", topic, lambda: 2.5, heartbeat=heartbeat).register(server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -62,7 +62,7 @@ async def serving(topic: Topic[EncodedSnapshot], heartbeat: float = 60) -> Async
 
 
 async def test_whole_set_at_once_and_on_each_change(cluster: ApiServer, api: Api) -> None:
-    """Addresses, ports, states and load balancing, as they are in the cluster."""
+    """The first message and each change carry all addresses, ports, states and the load balancing."""
     cluster.put({**document(policy="Random", emptyPolicy="KeepLast"), "kind": "GrpcBackendPool"})
     async with started(api) as peer:
         await until(peer.ready)
@@ -75,7 +75,7 @@ async def test_whole_set_at_once_and_on_each_change(cluster: ApiServer, api: Api
 
 
 async def test_changed_policy_is_sent(cluster: ApiServer, api: Api) -> None:
-    """A changed spec is sent as changed endpoints are."""
+    """A changed spec is sent like a change of endpoints."""
     cluster.put({**document(), "kind": "GrpcBackendPool"})
     async with started(api) as peer:
         await until(peer.ready)
@@ -88,7 +88,7 @@ async def test_changed_policy_is_sent(cluster: ApiServer, api: Api) -> None:
 
 
 async def test_heartbeats_have_revision_and_age() -> None:
-    """They do not repeat the endpoints."""
+    """Heartbeats carry revision and age, without endpoints."""
     topic: Topic[EncodedSnapshot] = Topic()
     topic.publish(EncodedSnapshot(view("10.0.0.1")))
     async with serving(topic, heartbeat=0.02) as address, grpc.aio.insecure_channel(address) as channel:
@@ -100,7 +100,7 @@ async def test_heartbeats_have_revision_and_age() -> None:
 
 
 async def test_nothing_is_sent_before_the_first_snapshot() -> None:
-    """Neither an empty set nor a heartbeat."""
+    """Before the first snapshot, neither an empty set nor a heartbeat is sent."""
     topic: Topic[EncodedSnapshot] = Topic()
     async with serving(topic, heartbeat=0.01) as address, grpc.aio.insecure_channel(address) as channel:
         stream = Watcher(channel)
@@ -120,14 +120,14 @@ async def test_nothing_is_sent_before_the_first_snapshot() -> None:
     ],
 )
 async def test_other_pools_are_rejected(request_: WatchRequest, code: grpc.StatusCode, details: str) -> None:
-    """With a status, and details that say what to do."""
+    """A request for another pool gets a status, and details that say what to do."""
     async with serving(Topic()) as address, grpc.aio.insecure_channel(address) as channel:
         call = EndpointsStub(channel).Watch(request_)
         assert (await call.code(), (await call.details()).startswith(details)) == (code, True)
 
 
 async def test_stopping_server_closes_its_streams(api: Api) -> None:
-    """With status OK, before the grace period would cancel them."""
+    """A stopping server ends its streams with status OK before the grace period would cancel them."""
     stopping = asyncio.Event()
     serving_at: asyncio.Future[Ports] = asyncio.get_running_loop().create_future()
 
@@ -148,7 +148,7 @@ async def test_stopping_server_closes_its_streams(api: Api) -> None:
 
 
 async def test_service_has_the_full_name_of_the_proto(api: Api) -> None:
-    """Health and reflection use it too."""
+    """The service has its full proto name, which health and reflection use too."""
     assert watch_service.SERVICE == "backendpool.v1.Endpoints"
     async with started(api) as peer:
         await until(lambda: _serves(peer))

@@ -1,4 +1,4 @@
-"""Views of the pool greetserver to test with."""
+"""Pool views for tests."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def draining(address: str, zone: str = "") -> Endpoint:
 
 
 def view(*endpoints: str | Endpoint, balancing: LoadBalancing = DEFAULT) -> PoolView:
-    """With these endpoints; an address alone stands for one that is ready."""
+    """Return a view with these endpoints; a bare address means a ready endpoint."""
     return PoolView(EndpointSet.of(endpoint(e) if isinstance(e, str) else e for e in endpoints), balancing)
 
 
 def zoned(zones: Mapping[str, str], **balancing: object) -> PoolView:
-    """With a ready endpoint at each address, in the zone that is given for it."""
+    """Return a view with a ready endpoint for each address, in its zone."""
     found = [endpoint(address, zone) for address, zone in zones.items()]
     return view(*found, balancing=LoadBalancing(**balancing))  # type: ignore[arg-type]
 

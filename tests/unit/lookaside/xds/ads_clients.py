@@ -1,4 +1,4 @@
-"""ADS clients of both variants, over a stream's state and without gRPC."""
+"""ADS clients of both protocol variants that drive a stream state without gRPC."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MESSAGES = {
 
 
 class Response(NamedTuple):
-    """A response: the short type, the names of its resources, and of those that it says do not exist."""
+    """A response: short type, names of its resources, and names of resources that do not exist."""
 
     type: str
     names: tuple[str, ...]
@@ -40,7 +40,7 @@ class Response(NamedTuple):
 
 
 class SotwClient:
-    """A client of StreamAggregatedResources, with versions and nonces as the protocol requires."""
+    """A client of StreamAggregatedResources that handles versions and nonces as the protocol requires."""
 
     def __init__(self, zone: str = "") -> None:
         self.last: dict[str, DiscoveryResponse] = {}
@@ -51,7 +51,7 @@ class SotwClient:
     def request(
         self, type_url: str, *names: str, error: str = "", nonce: str | None = None, version: str | None = None
     ) -> Ack | None:
-        """Subscribe to exactly these; ACK the last response, or NACK it with ``error``."""
+        """Subscribe to exactly ``names``; ACK the last response, or NACK it with ``error``."""
         last = self.last.get(type_url, DiscoveryResponse())
         request = DiscoveryRequest(
             type_url=type_url,
@@ -65,7 +65,7 @@ class SotwClient:
         return self._state.handle_request(request.SerializeToString())
 
     def receive(self, cache: SnapshotCache) -> list[Response]:
-        """Return the responses that the server sends now."""
+        """Return the responses that the server would send now."""
         return [self._read(response) for response in self._state.responses(cache.snapshot(self._state.zone))]
 
     def _read(self, raw: bytes) -> Response:
@@ -95,7 +95,7 @@ class DeltaClient:
         error: str = "",
         ack: bool = False,
     ) -> Ack | None:
-        """Subscribe to these as well, unsubscribe from ``leave``; ACK the last response, or NACK it with ``error``."""
+        """Subscribe to ``names`` and unsubscribe from ``leave``; ACK the last response, or NACK it with ``error``."""
         last = self.last.get(type_url, DeltaDiscoveryResponse())
         for name in leave:
             self.held[type_url].pop(name, None)
@@ -110,7 +110,7 @@ class DeltaClient:
         return self._state.handle_request(request.SerializeToString())
 
     def receive(self, cache: SnapshotCache) -> list[Response]:
-        """Return the responses that the server sends now."""
+        """Return the responses that the server would send now."""
         return [self._read(response) for response in self._state.responses(cache.snapshot(self._state.zone))]
 
     def _read(self, raw: bytes) -> Response:

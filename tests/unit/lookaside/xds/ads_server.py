@@ -1,4 +1,4 @@
-"""The aggregated discovery service alone, on loopback."""
+"""An ADS server on loopback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backendpool.lookaside.xds.snapshot import SnapshotCache
 
 
 class AdsServer:
-    """Serves ``topic``, and records the type of each ACK and NACK, and whether it was a NACK."""
+    """Serves ``topic`` and records each ACK and NACK with its type."""
 
     def __init__(self) -> None:
         self.topic: Topic[SnapshotCache] = Topic()
@@ -21,7 +21,7 @@ class AdsServer:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[int]:
-        """Serve on a free port, which is yielded."""
+        """Serve on a free port; yields the port."""
         server = grpc.aio.server()
         AdsServicer(self.topic, self._on_ack).register(server)
         port = server.add_insecure_port("127.0.0.1:0")
@@ -33,7 +33,7 @@ class AdsServer:
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[grpc.aio.Channel]:
-        """A channel to the service."""
+        """Yield a channel to the server."""
         async with self.serving() as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield channel
 

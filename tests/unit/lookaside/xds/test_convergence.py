@@ -1,4 +1,4 @@
-"""Whatever clients subscribe to and whatever changes, they end with exactly the current resources of their names."""
+"""Property: after any requests and changes, clients hold exactly the current resources that they subscribed to."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Client(Protocol):
 
 
 class Convergence(RuleBasedStateMachine):
-    """Two clients, one of each variant, with equal subscriptions."""
+    """Two clients, one per protocol variant, with equal subscriptions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Convergence(RuleBasedStateMachine):
 
     @rule()
     def receive(self) -> None:
-        """Each is sent what it lacks, and then nothing more."""
+        """Each client receives what it lacks, and then nothing more."""
         for client in (self.sotw, self.delta):
             self._check(client)
 

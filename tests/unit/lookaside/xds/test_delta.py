@@ -1,4 +1,4 @@
-"""Delta: what a stream is sent, and when."""
+"""The delta protocol: what a stream receives, and when."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OTHER_POLICY = snapshot_cache("10.0.0.1", balancing=LoadBalancing(Policy.LEAST_R
 
 
 def test_only_what_is_lacking_is_sent() -> None:
-    """A new name adds one resource; those that the client has are not sent again."""
+    """A new name adds one resource; resources that the client has are not sent again."""
     client = DeltaClient()
     client.request(CLUSTER, "greetserver")
     assert client.receive(ONE) == [Response("Cluster", ("greetserver",))]
@@ -23,7 +23,7 @@ def test_only_what_is_lacking_is_sent() -> None:
 
 
 def test_change_is_sent() -> None:
-    """An ACK changes no subscription; a changed resource is sent."""
+    """A changed resource is sent, and the ACK changes no subscription."""
     client = DeltaClient()
     client.request(ENDPOINTS, NAME)
     client.receive(ONE)
@@ -33,7 +33,7 @@ def test_change_is_sent() -> None:
 
 
 def test_nack_has_an_error() -> None:
-    """A NACK gives the reason, and nothing is sent again until it changes."""
+    """A NACK carries its reason, and the resource is not sent again until it changes."""
     client = DeltaClient()
     client.request(ENDPOINTS, NAME)
     client.receive(ONE)
@@ -42,7 +42,7 @@ def test_nack_has_an_error() -> None:
 
 
 def test_unknown_name_is_removed_once() -> None:
-    """A delta response of any type can say that a resource does not exist."""
+    """A delta response of any type reports a resource that does not exist, once."""
     client = DeltaClient()
     client.request(ENDPOINTS, "nobody")
     assert client.receive(ONE) == [Response("ClusterLoadAssignment", (), ("nobody",))]
@@ -50,7 +50,7 @@ def test_unknown_name_is_removed_once() -> None:
 
 
 def test_resubscribed_is_sent_again() -> None:
-    """Even if it was not unsubscribed: a client that subscribes again has dropped it."""
+    """A client that subscribes again gets the resource again, even without an unsubscribe in between."""
     client = DeltaClient()
     client.request(ENDPOINTS, NAME)
     client.receive(ONE)
@@ -63,7 +63,7 @@ def test_resubscribed_is_sent_again() -> None:
 
 
 def test_wildcard_has_all_clusters() -> None:
-    """Without a name, or by the star; it matches no listener, and the response is empty."""
+    """A wildcard (no name, or *) gets all clusters, and an empty response for listeners."""
     bare, star = DeltaClient(), DeltaClient()
     bare.request(CLUSTER)
     star.request(CLUSTER, "*")
@@ -77,7 +77,7 @@ def test_wildcard_has_all_clusters() -> None:
 
 
 def test_name_unsubscribed_under_a_wildcard_is_sent_again() -> None:
-    """The client has dropped it, and is still subscribed to all."""
+    """A name unsubscribed under a wildcard is sent again, because the wildcard still covers it."""
     client = DeltaClient()
     client.request(CLUSTER, "*", NAME)
     client.receive(ONE)
@@ -86,7 +86,7 @@ def test_name_unsubscribed_under_a_wildcard_is_sent_again() -> None:
 
 
 def test_reconnecting_client_is_sent_what_it_lacks() -> None:
-    """Initial versions count: equal resources are not sent, changed ones are, and missing ones are removed."""
+    """Initial versions count: equal resources are not sent, changed ones are, missing ones are removed."""
     before = DeltaClient()
     before.request(CLUSTER, NAME)
     before.request(ENDPOINTS, NAME)
@@ -99,7 +99,7 @@ def test_reconnecting_client_is_sent_what_it_lacks() -> None:
 
 
 def test_new_cluster_is_followed_by_its_endpoints() -> None:
-    """As in the other variant, a changed cluster is warmed by its endpoints."""
+    """After a changed cluster, its endpoints are sent again, because clients warm the cluster with them."""
     client = DeltaClient()
     client.request(CLUSTER, NAME)
     client.request(ENDPOINTS, NAME)

@@ -1,4 +1,4 @@
-"""gRPC's own xDS client with a lookaside: from EndpointSlices to balanced calls."""
+"""gRPC's own xDS client against a lookaside: from EndpointSlices to balanced calls."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ POOL = "GrpcBackendPool"
 
 @asynccontextmanager
 async def calling(port: int, monkeypatch: pytest.MonkeyPatch, zone: str = "") -> AsyncIterator[Greeter]:
-    """A greeter whose client uses the control plane at that port."""
+    """Yield a stub whose channel uses the control plane on ``port``."""
     server = {"server_uri": f"127.0.0.1:{port}", "channel_creds": [{"type": "insecure"}]}
     config = {"xds_servers": [server], "node": {"id": "test", "locality": {"zone": zone}}}
     monkeypatch.delenv("GRPC_XDS_BOOTSTRAP", raising=False)
@@ -46,7 +46,7 @@ async def shares(greeter: Greeter, calls: int) -> Counter[str]:
 
 
 async def until_shares(greeter: Greeter, hosts: set[str]) -> None:
-    """Until exactly these answer."""
+    """Call until exactly these backends answer."""
     async with asyncio.timeout(10):
         while True:
             try:
@@ -57,7 +57,7 @@ async def until_shares(greeter: Greeter, hosts: set[str]) -> None:
 
 
 async def until_unavailable(greeter: Greeter) -> str:
-    """Return the details of the first call that fails."""
+    """Call until a call fails; return its details."""
     async with asyncio.timeout(10):
         while True:
             try:
@@ -73,7 +73,7 @@ async def nacked(peer: Client) -> bool:
 async def test_calls_are_spread_and_changes_followed(
     cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Backends get equal shares, draining ones none, new ones their share; without backends, calls say why."""
+    """Ready and new backends get equal shares, draining ones none; without backends, calls fail with the reason."""
     async with greet_servers(*HOSTS) as port:
         cluster.put(endpoint_slice(*HOSTS, port=port))
         async with started(api) as peer, calling(peer.ports.grpc, monkeypatch) as greeter:
@@ -104,7 +104,7 @@ async def test_calls_are_spread_and_changes_followed(
 async def test_every_policy_is_acknowledged(
     spec: dict[str, Any], cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client ACKs every policy, and calls all backends."""
+    """The client ACKs every policy and calls all backends."""
     cluster.put({**document(**spec), "kind": POOL})
     async with greet_servers(*HOSTS) as port:
         cluster.put(endpoint_slice(*HOSTS, port=port))
@@ -115,7 +115,7 @@ async def test_every_policy_is_acknowledged(
 
 
 async def test_own_zone_is_preferred(cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With locality.prefer, calls stay in the client's zone as long as it has a ready endpoint."""
+    """With locality.prefer, calls stay in the client's zone while it has a ready endpoint."""
     cluster.put({**document(locality={"prefer": "Zone"}), "kind": POOL})
     async with greet_servers(*HOSTS) as port:
         slices = endpoint_slice(*HOSTS, port=port)
@@ -133,7 +133,7 @@ async def test_own_zone_is_preferred(cluster: ApiServer, api: Api, monkeypatch: 
 async def test_calls_go_on_while_the_lookaside_is_away(
     cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client keeps its last endpoints."""
+    """While the lookaside is down, the client keeps its last endpoints."""
     async with greet_servers(*HOSTS) as port:
         cluster.put(endpoint_slice(*HOSTS, port=port))
         async with started(api) as peer:
@@ -146,7 +146,7 @@ async def test_calls_go_on_while_the_lookaside_is_away(
 
 
 async def test_nacked_update_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls continue after a NACK, and the next valid update is used."""
+    """Calls continue after a NACK, and the client uses the next valid update."""
     server = AdsServer()
     async with greet_servers(*HOSTS) as port, server.serving() as control:
         good, fewer = ([Endpoint(host, port) for host in hosts] for hosts in (HOSTS, HOSTS[:2]))

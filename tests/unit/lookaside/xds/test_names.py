@@ -1,4 +1,4 @@
-"""By which names a pool is known."""
+"""The names of a pool in xDS."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.unit.lookaside.views import POOL
     "name", ["greetserver", "greetserver.default", "greetserver:50051", "greetserver.default:1", "greetserver:65535"]
 )
 def test_each_name_of_the_pool_is_known(name: str) -> None:
-    """Short or full, with or without a port."""
+    """A pool has a short and a full name, each with or without a port."""
     assert POOL.matches(name)
 
 
@@ -22,11 +22,11 @@ def test_each_name_of_the_pool_is_known(name: str) -> None:
     ],
 )
 def test_other_names_are_not(name: str) -> None:
-    """What is not the pool's is not answered for, however near it comes."""
+    """Similar names of other pools are not served."""
     assert not POOL.matches(name)
 
 
 def test_types_are_short_in_logs() -> None:
-    """A client cannot have us write what it likes into logs and metrics."""
+    """Types that are not served appear as "other", so clients cannot write arbitrary text into logs and metrics."""
     assert short_type(CLUSTER) == "Cluster"
     assert short_type("type.googleapis.com/evil.Type") == "other"

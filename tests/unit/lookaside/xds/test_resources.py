@@ -33,7 +33,7 @@ def assignment(of: PoolView, zone: str = "") -> ClusterLoadAssignment:
 
 
 def tiers(of: PoolView, zone: str = "") -> list[tuple[int, str, int, dict[str, int]]]:
-    """Each locality: priority, zone, weight, and the health of its addresses."""
+    """Return priority, zone, weight and the health of each address, per locality."""
     return [
         (
             locality.priority,
@@ -46,7 +46,7 @@ def tiers(of: PoolView, zone: str = "") -> list[tuple[int, str, int, dict[str, i
 
 
 def policies(of: LoadBalancingPolicy) -> Iterator[str]:
-    """Their names, in order, a nested list in brackets."""
+    """Return the names of the policies in order; a nested policy is in brackets."""
     for policy in of.policies:
         config = policy.typed_extension_config.typed_config
         name = config.type_url.rpartition(".")[2]
@@ -57,7 +57,7 @@ def policies(of: LoadBalancingPolicy) -> Iterator[str]:
 
 
 def test_listener_leads_to_the_routes() -> None:
-    """An API listener whose one filter is the router, as gRFC A27 and A39 want it."""
+    """The API listener has one filter, the router, as gRFC A27 and A39 require."""
     manager = HttpConnectionManager()
     assert listener("greetserver:1", NAME).name == "greetserver:1"
     assert listener("greetserver:1", NAME).api_listener.api_listener.Unpack(manager)
@@ -67,7 +67,7 @@ def test_listener_leads_to_the_routes() -> None:
 
 
 def test_every_call_goes_to_the_cluster() -> None:
-    """Whatever authority and method."""
+    """The route matches every authority and method."""
     routes = route_configuration("greetserver", NAME, LoadBalancing())
     (host,) = routes.virtual_hosts
     assert (routes.name, list(host.domains)) == ("greetserver", ["*"])
@@ -77,14 +77,14 @@ def test_every_call_goes_to_the_cluster() -> None:
 
 
 def test_calls_are_hashed_by_the_header() -> None:
-    """ConsistentHash chooses by the metadata key that the pool's author names."""
+    """ConsistentHash hashes the metadata key of the pool's spec."""
     routes = route_configuration(NAME, NAME, LoadBalancing(Policy.CONSISTENT_HASH, hash_header="x-user"))
     (hash_policy,) = routes.virtual_hosts[0].routes[0].route.hash_policy
     assert hash_policy.header.header_name == "x-user"
 
 
 def test_cluster_has_its_endpoints_by_ads() -> None:
-    """Under its own name, without limits, and over HTTP/2, which Envoy has to be told."""
+    """The cluster gets its endpoints by ADS under its own name, has no limits, and uses HTTP/2."""
     found = cluster("greetserver", LoadBalancing())
     assert (found.name, found.type) == ("greetserver", Cluster.EDS)
     assert found.eds_cluster_config.service_name == "greetserver"
@@ -105,12 +105,12 @@ def test_cluster_has_its_endpoints_by_ads() -> None:
     ],
 )
 def test_policy_is_first_of_those_to_try(policy: Policy, names: list[str]) -> None:
-    """A client that does not have it takes turns."""
+    """A client that does not support the policy falls back to round robin."""
     assert list(policies(cluster(NAME, LoadBalancing(policy)).load_balancing_policy)) == names
 
 
 def test_outliers_are_found_as_the_author_says() -> None:
-    """Every number, in the units of xDS."""
+    """Every number of spec.outlierDetection is set in the units of xDS."""
     outliers = OutlierDetection(1, 2, 3, 4, SuccessRate(5, 6, 7, 8), FailurePercentage(9, 10, 11, 12))
     found = cluster(NAME, LoadBalancing(outliers=outliers)).outlier_detection
     assert (found.interval.seconds, found.base_ejection_time.seconds, found.max_ejection_time.seconds) == (1, 2, 3)
@@ -122,7 +122,7 @@ def test_outliers_are_found_as_the_author_says() -> None:
 
 
 def test_what_the_author_does_not_ask_for_ejects_nobody() -> None:
-    """Envoy's own defaults would."""
+    """Detection that the spec leaves out is disabled; Envoy's defaults would eject backends."""
     found = cluster(NAME, LoadBalancing(outliers=OutlierDetection(success_rate=SuccessRate()))).outlier_detection
     assert found.enforcing_success_rate.value == 100
     for field in ("consecutive_5xx", "consecutive_gateway_failure", "failure_percentage"):
@@ -132,26 +132,26 @@ def test_what_the_author_does_not_ask_for_ejects_nobody() -> None:
 
 
 def test_endpoints_are_one_locality() -> None:
-    """In all zones together: between localities clients choose by lot, and shares would be uneven."""
+    """Without a zone preference, all zones form one locality, since clients choose between localities at random."""
     of = view(endpoint("10.0.0.1", "a"), endpoint("10.0.0.2", "b"), endpoint("fd00::1", "b"))
     assert tiers(of) == [(0, "", 3, {"10.0.0.1": HEALTHY, "10.0.0.2": HEALTHY, "fd00::1": HEALTHY})]
     assert assignment(of).endpoints[0].HasField("locality")
 
 
 def test_draining_endpoint_gets_no_new_calls() -> None:
-    """It is told as such before it goes, and has no weight."""
+    """A draining endpoint is sent as DRAINING and adds no weight."""
     assert tiers(view("10.0.0.1", draining("10.0.0.2"))) == [(0, "", 1, {"10.0.0.1": HEALTHY, "10.0.0.2": DRAINING})]
 
 
 def test_only_draining_endpoints_take_calls() -> None:
-    """Where nothing else is left they are better than nothing."""
+    """If all endpoints are draining, they are sent as HEALTHY."""
     assert tiers(view(draining("10.0.0.1"), draining("10.0.0.2"))) == [
         (0, "", 2, {"10.0.0.1": HEALTHY, "10.0.0.2": HEALTHY})
     ]
 
 
 def test_no_endpoint_is_no_locality() -> None:
-    """An empty pool is told as empty, and is not absent."""
+    """An empty pool is sent as an assignment without localities."""
     assert assignment(view()).cluster_name == NAME
     assert tiers(view()) == []
 
@@ -160,7 +160,7 @@ ZONES = {"10.0.0.1": "a", "10.0.0.2": "b", "10.0.0.3": "b", "10.0.0.4": "c"}
 
 
 def test_own_zone_comes_first() -> None:
-    """Then all others alike, weighted by their endpoints."""
+    """The client's zone has the first priority; all other zones share the second, weighted by their endpoints."""
     assert tiers(zoned(ZONES, prefer=Preference.ZONE), "b") == [
         (0, "b", 2, {"10.0.0.2": HEALTHY, "10.0.0.3": HEALTHY}),
         (1, "a", 1, {"10.0.0.1": HEALTHY}),
@@ -170,11 +170,11 @@ def test_own_zone_comes_first() -> None:
 
 @pytest.mark.parametrize("zone", ["", "d"])
 def test_client_of_no_zone_of_the_pool_has_all_alike(zone: str) -> None:
-    """Where the client does not say where it is, or is elsewhere."""
+    """A client without a zone, or in a zone without endpoints, gets all endpoints with one priority."""
     assert [tier[0] for tier in tiers(zoned(ZONES, prefer=Preference.ZONE), zone)] == [0, 0, 0]
 
 
 def test_zone_of_draining_endpoints_is_none_to_prefer() -> None:
-    """It takes no calls: priorities begin with one that does, and have no gap."""
+    """A zone whose endpoints are all draining gets no priority, so priorities have no gap."""
     of = view(draining("10.0.0.1", "a"), endpoint("10.0.0.2", "b"), balancing=LoadBalancing(prefer=Preference.ZONE))
     assert tiers(of, "a") == [(0, "a", 0, {"10.0.0.1": DRAINING}), (0, "b", 1, {"10.0.0.2": HEALTHY})]

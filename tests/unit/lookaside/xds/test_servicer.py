@@ -1,4 +1,4 @@
-"""The aggregated discovery service, over real connections."""
+"""The aggregated discovery service over real connections."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.lookaside.xds.ads_server import AdsServer
 
 
 async def test_endpoints_are_followed_from_the_cluster_to_the_stream(cluster: ApiServer, api: Api) -> None:
-    """A changed slice is sent to the streams of both variants."""
+    """A changed slice is sent to the streams of both protocol variants."""
     async with started(api) as peer:
         await until(peer.ready)
         stub = AggregatedDiscoveryServiceStub(peer.channel)
@@ -39,7 +39,7 @@ async def test_endpoints_are_followed_from_the_cluster_to_the_stream(cluster: Ap
 
 
 async def test_nothing_is_sent_before_the_first_snapshot() -> None:
-    """Not even an empty response: it would remove what clients have."""
+    """Nothing is sent before the first snapshot: an empty response would remove the resources of clients."""
     server = AdsServer()
     async with server.channel() as channel:
         stream = AggregatedDiscoveryServiceStub(channel).StreamAggregatedResources()
@@ -50,7 +50,7 @@ async def test_nothing_is_sent_before_the_first_snapshot() -> None:
 
 
 async def test_nack_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    """Equal NACKs of many clients are one log line."""
+    """Equal NACKs of several clients produce one log line."""
     server = AdsServer()
     server.topic.publish(snapshot_cache("10.0.0.1"))
     with caplog.at_level(logging.WARNING):
@@ -74,7 +74,7 @@ async def test_nack_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture)
 
 
 async def test_half_closed_stream_ends() -> None:
-    """It ends with status OK and unsubscribes."""
+    """A half-closed stream ends with status OK and unsubscribes."""
     server = AdsServer()
     server.topic.publish(snapshot_cache("10.0.0.1"))
     async with server.channel() as channel:
@@ -86,7 +86,7 @@ async def test_half_closed_stream_ends() -> None:
 
 
 async def test_garbage_is_an_invalid_argument() -> None:
-    """Bytes that are not a request abort the stream."""
+    """Bytes that are no request abort the stream with INVALID_ARGUMENT."""
     server = AdsServer()
     async with server.channel() as channel:
         call: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(

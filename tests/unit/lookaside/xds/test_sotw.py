@@ -1,4 +1,4 @@
-"""State of the world: what a stream is sent, and when."""
+"""The state-of-the-world protocol: what a stream receives, and when."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OTHER_POLICY = snapshot_cache("10.0.0.1", balancing=LoadBalancing(Policy.LEAST_R
 
 
 def subscribed(now: SnapshotCache = ONE) -> SotwClient:
-    """A client that has all four resources, and acknowledged them."""
+    """Return a client that has acknowledged all four resources."""
     client = SotwClient()
     for type_url in (LISTENER, ROUTES, CLUSTER, ENDPOINTS):
         client.request(type_url, NAME)
@@ -28,7 +28,7 @@ def subscribed(now: SnapshotCache = ONE) -> SotwClient:
 
 
 def test_client_subscribes_to_the_four_types_in_turn() -> None:
-    """As a gRPC client does: each resource names the one that it subscribes to next."""
+    """A client subscribes like gRPC: each resource names the next one."""
     client = SotwClient()
     for type_url, name in ((LISTENER, "Listener"), (ROUTES, "RouteConfiguration"), (CLUSTER, "Cluster")):
         client.request(type_url, NAME)
@@ -45,19 +45,19 @@ def test_acknowledged_is_not_sent_again() -> None:
 
 
 def test_nothing_is_sent_without_a_subscription() -> None:
-    """No unsolicited resource, whatever changes."""
+    """Changes of resources that nobody subscribed to are not sent."""
     client = SotwClient()
     client.request(CLUSTER, NAME)
     assert client.receive(TWO) == [Response("Cluster", (NAME,))]
 
 
 def test_new_cluster_is_followed_by_its_endpoints() -> None:
-    """A client warms a changed cluster as if it had no endpoints, so they are sent again after it."""
+    """After a changed cluster, its endpoints are sent again, because clients warm the cluster with them."""
     assert [response.type for response in subscribed().receive(OTHER_POLICY)] == ["Cluster", "ClusterLoadAssignment"]
 
 
 def test_nacked_response_is_not_sent_again_until_it_changes() -> None:
-    """After a NACK the client keeps what it has; the same response would be rejected again."""
+    """After a NACK, the same response is not sent again, since the client would reject it again."""
     client = subscribed()
     client.receive(TWO)
     assert client.request(ENDPOINTS, NAME, error="no such locality") == Ack(ENDPOINTS, "no such locality")
@@ -66,7 +66,7 @@ def test_nacked_response_is_not_sent_again_until_it_changes() -> None:
 
 
 def test_first_request_is_no_ack() -> None:
-    """Only a request that answers a response is an ACK or NACK."""
+    """A request that answers no response is neither an ACK nor a NACK."""
     client = SotwClient()
     assert client.request(LISTENER, NAME) is None
     client.receive(ONE)
@@ -74,7 +74,7 @@ def test_first_request_is_no_ack() -> None:
 
 
 def test_resubscribed_is_sent_again() -> None:
-    """An idle client drops its resources: they are sent when it subscribes again."""
+    """An idle client drops its resources; they are sent again when it resubscribes."""
     client = subscribed()
     client.request(ENDPOINTS)
     assert client.receive(TWO) == []
@@ -83,7 +83,7 @@ def test_resubscribed_is_sent_again() -> None:
 
 
 def test_response_holds_all_that_is_subscribed() -> None:
-    """A new name: the response holds both, since what it leaves out counts as removed."""
+    """After a new name, the response holds all names, since omitted ones would count as removed."""
     client = SotwClient()
     client.request(CLUSTER, "greetserver")
     client.receive(ONE)
@@ -92,7 +92,7 @@ def test_response_holds_all_that_is_subscribed() -> None:
 
 
 def test_unsubscribing_sends_nothing() -> None:
-    """One name less is no reason for a response."""
+    """Removing a name triggers no response."""
     client = SotwClient()
     client.request(CLUSTER, "greetserver", NAME)
     client.receive(ONE)
@@ -101,7 +101,7 @@ def test_unsubscribing_sends_nothing() -> None:
 
 
 def test_stale_request_is_ignored() -> None:
-    """A request that answers an earlier response changes no subscription, and is no NACK."""
+    """A request with an old nonce changes no subscription and counts as no NACK."""
     client = subscribed()
     first = client.last[ENDPOINTS].nonce
     client.receive(TWO)
@@ -111,7 +111,7 @@ def test_stale_request_is_ignored() -> None:
 
 @pytest.mark.parametrize("type_url", [LISTENER, CLUSTER])
 def test_unknown_name_is_answered_by_a_response_without_it(type_url: str) -> None:
-    """Listeners and clusters: what a complete response leaves out does not exist; it is sent once."""
+    """For listeners and clusters, one response without the name says that it does not exist."""
     client = SotwClient()
     client.request(type_url, "nobody", NAME)
     assert [response.names for response in client.receive(ONE)] == [(NAME,)]
@@ -123,7 +123,7 @@ def test_unknown_name_is_answered_by_a_response_without_it(type_url: str) -> Non
 
 @pytest.mark.parametrize("type_url", [ROUTES, ENDPOINTS])
 def test_unknown_name_of_a_partial_type_is_not_answered(type_url: str) -> None:
-    """Routes and endpoints: a response cannot say that a resource does not exist, so none is sent."""
+    """For routes and endpoints, a response cannot say that a resource does not exist, so none is sent."""
     client = SotwClient()
     client.request(type_url, "nobody")
     assert client.receive(ONE) == []
@@ -132,7 +132,7 @@ def test_unknown_name_of_a_partial_type_is_not_answered(type_url: str) -> None:
 
 
 def test_first_request_without_names_is_a_wildcard() -> None:
-    """As Envoy does: it gets all clusters, and no listener."""
+    """Like Envoy, a first request without names gets all clusters and no listener."""
     client = SotwClient()
     client.request(CLUSTER)
     client.request(LISTENER)
@@ -143,7 +143,7 @@ def test_first_request_without_names_is_a_wildcard() -> None:
 
 
 def test_names_after_a_wildcard_end_it() -> None:
-    """Once a client named a resource, a request without names subscribes to none."""
+    """Once a client has named a resource, a request without names subscribes to nothing."""
     client = SotwClient()
     client.request(CLUSTER)
     client.receive(ONE)
@@ -154,7 +154,7 @@ def test_names_after_a_wildcard_end_it() -> None:
 
 
 def test_first_response_is_complete_whatever_version_the_client_has() -> None:
-    """A version from another stream is ignored: some clients keep it and drop its resources."""
+    """Versions of an earlier stream are ignored, because some clients send them after dropping the resources."""
     client = subscribed()
     again = SotwClient()
     for type_url in (CLUSTER, ENDPOINTS):
@@ -163,7 +163,7 @@ def test_first_response_is_complete_whatever_version_the_client_has() -> None:
 
 
 def test_replicas_agree_on_versions() -> None:
-    """Equal content has an equal version, so a client from another replica sees no change."""
+    """Equal content has an equal version, so a client that changes replicas sees no change."""
     client, elsewhere = subscribed(), subscribed(snapshot_cache("10.0.0.1"))
     for type_url in (LISTENER, ROUTES, CLUSTER, ENDPOINTS):
         assert client.last[type_url].version_info == elsewhere.last[type_url].version_info
@@ -172,7 +172,7 @@ def test_replicas_agree_on_versions() -> None:
 
 
 def test_clients_of_a_zone_have_their_own_endpoints() -> None:
-    """With locality.prefer, a client that names its zone gets that zone first."""
+    """With locality.prefer, the client's zone comes first."""
     pools = SnapshotCache(POOL, zoned({"10.0.0.1": "a", "10.0.0.2": "b"}, prefer=Preference.ZONE))
     a, b, elsewhere = SotwClient("a"), SotwClient("b"), SotwClient()
     versions = []
@@ -184,7 +184,7 @@ def test_clients_of_a_zone_have_their_own_endpoints() -> None:
 
 
 def test_other_types_are_ignored() -> None:
-    """A subscription to secrets or runtime layers is not answered."""
+    """Subscriptions to types that are not served, such as secrets, get no response."""
     client = SotwClient()
     client.request("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", NAME)
     client.request(CLUSTER, NAME)
@@ -192,6 +192,6 @@ def test_other_types_are_ignored() -> None:
 
 
 def test_garbage_is_a_decode_error() -> None:
-    """Bytes that are not a request raise DecodeError."""
+    """Bytes that are no request raise DecodeError."""
     with pytest.raises(DecodeError):
         SotwStream().handle_request(b"\xff\xff")
