@@ -40,7 +40,7 @@ class Certificate:
 class CertWatcher:
     """Reads the certificate in ``folder``, and again when a file changes; ``on_reload`` gets whether that succeeded.
 
-    Raises :class:`SettingsError` if the files cannot be used.
+    Raises :class:`SettingsError` if the files are invalid.
     """
 
     def __init__(self, folder: Path, on_reload: Callable[[bool], None]) -> None:
@@ -71,9 +71,10 @@ class CertWatcher:
         try:
             certificate = _read(self._resolved_folder())
             if (certificate.clients_ca is None) == self.mutual_tls:
+                change = "removed" if self.mutual_tls else "added"
                 raise SettingsError(
-                    f"{CLIENTS_CA} {'went' if self.mutual_tls else 'came'}, and whether clients must show a "
-                    "certificate is settled when the server starts: restart the lookaside if that is meant"
+                    f"{CLIENTS_CA} was {change}, but mutual TLS cannot change while the server runs: "
+                    "restart the lookaside to apply it"
                 )
         except SettingsError as error:
             log.warning("Reloading the certificate failed, keeping the previous one", extra={"error": error})
@@ -103,11 +104,11 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def _read(folder: Path) -> Certificate:
-    """Read the files; raises :class:`SettingsError` with the file and the reason if one cannot be used."""
+    """Read the files; raises :class:`SettingsError` with the file and the reason if one is invalid."""
     chain, key, clients_ca = folder / CERTIFICATE, folder / KEY, folder / CLIENTS_CA
     for path in (chain, key):
         if not path.is_file():
-            raise SettingsError(f"there is no {path.name}: put it into the Secret that spec.lookaside.tls names")
+            raise SettingsError(f"{path.name} is missing: add it to the Secret that spec.lookaside.tls names")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with _settings_error(f"{CERTIFICATE} and {KEY}", "a certificate chain and its own, unencrypted key"):
         context.load_cert_chain(chain, key, password=_no_password)
@@ -122,7 +123,7 @@ def _settings_error(files: str, expected: str) -> Iterator[None]:
     try:
         yield
     except (ssl.SSLError, OSError, ValueError) as error:
-        raise SettingsError(f"{files} cannot be used ({error}): give {expected}, in PEM") from error
+        raise SettingsError(f"invalid {files} ({error}): expected {expected}, in PEM") from error
 
 
 def _no_password() -> str:

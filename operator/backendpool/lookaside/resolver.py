@@ -28,18 +28,18 @@ def check_request(requested: tuple[str, str], served: tuple[str, str]) -> Reject
     (namespace, service), (served_namespace, served_service) = requested, served
     if not service:
         return RejectedRequest(
-            StatusCode.INVALID_ARGUMENT, f"service is empty: give the name of the Service, here {served_service}"
+            StatusCode.INVALID_ARGUMENT, f"service is empty: expected the name of the Service, here {served_service}"
         )
     if not namespace:
         return RejectedRequest(
             StatusCode.INVALID_ARGUMENT,
-            f"namespace is empty: give the namespace of the Service, here {served_namespace}",
+            f"namespace is empty: expected the namespace of the Service, here {served_namespace}",
         )
     if requested != served:
         return RejectedRequest(
             StatusCode.NOT_FOUND,
-            f"this server knows {served_service} in namespace {served_namespace} and no other Service: "
-            "ask the lookaside of the pool that you want",
+            f"this server serves only {served_service} in namespace {served_namespace}: "
+            "connect to the lookaside of the other pool",
         )
     return None
 
@@ -64,7 +64,7 @@ class Resolver:
         """Return a host, without a port, for one call."""
         if request.router not in (Request.RANDOM, Request.ROUNDROBIN):
             return RejectedRequest(
-                StatusCode.INVALID_ARGUMENT, f"router {request.router} is unknown: give RANDOM (0) or ROUNDROBIN (1)"
+                StatusCode.INVALID_ARGUMENT, f"invalid router {request.router}: expected RANDOM (0) or ROUNDROBIN (1)"
             )
         rejected = check_request((request.namespace, request.service), (self._namespace, self._pool))
         if rejected:
@@ -73,7 +73,7 @@ class Resolver:
         if endpoints is None:
             return RejectedRequest(
                 StatusCode.UNAVAILABLE,
-                f"the endpoints of {self._pool} are not known yet: try again, and if it stays so, "
+                f"the endpoints of {self._pool} are not known yet: retry; if this persists, "
                 f"see the log of {lookaside_name(self._pool)}",
             )
         hosts = self._eligible_hosts(endpoints)

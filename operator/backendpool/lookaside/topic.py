@@ -101,7 +101,7 @@ class Topic(Generic[T]):
                 extra={"peer": context.peer(), "timeout_seconds": self._send_timeout},
             )
             # This too waits for the client, which sees the status when it reads again or when its connection ends.
-            advice = f"nothing was read for {self._send_timeout:g} s: read what comes, and call again"
+            advice = f"the client read nothing for {self._send_timeout:g} s: read every response, and reconnect"
             await context.abort(StatusCode.RESOURCE_EXHAUSTED, advice)
         finally:
             self._subscribers.discard(subscriber)

@@ -67,7 +67,7 @@ def test_secret_that_is_missing_or_broken_is_told(
     kubectl_with_operator.apply(broken)
     eventually(
         "the broken Secret is told",
-        lambda: "tls.crt and tls.key cannot be used" in problem(kubectl_with_operator, namespace),
+        lambda: "invalid tls.crt and tls.key" in problem(kubectl_with_operator, namespace),
         timeout=400,
     )
     condition = pools.condition(pools.read(kubectl_with_operator, namespace), "LookasideAvailable")

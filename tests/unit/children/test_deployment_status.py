@@ -8,7 +8,7 @@ import pytest
 
 from backendpool.children.deployment_status import explain_unavailable, is_rolled_out
 
-SAID = "2026-11-25 INFO starting\nbackendpool lookaside: tls.crt and tls.key cannot be used (x): give a chain"
+SAID = "2026-11-25 INFO starting\nbackendpool lookaside: invalid tls.crt and tls.key (x): expected a chain"
 
 
 def pod(name: str = "lookaside-1", *, state: Any = None, last: Any = None, **status: Any) -> dict[str, Any]:
@@ -31,7 +31,7 @@ RUNNING = pod("lookaside-5", state={"running": {}})
     [
         (
             [RUNNING, UNSCHEDULED, UNPULLED, ENDED],
-            "pod lookaside-1 ended with 2: backendpool lookaside: tls.crt and tls.key cannot be used (x): give a chain",
+            "pod lookaside-1 ended with 2: backendpool lookaside: invalid tls.crt and tls.key (x): expected a chain",
         ),
         ([UNSCHEDULED, UNPULLED], "pod lookaside-2 does not start (ImagePullBackOff): Back-off pulling x"),
         ([UNMADE, UNSCHEDULED], "pod lookaside-4 has no node: 0/3 nodes are available"),

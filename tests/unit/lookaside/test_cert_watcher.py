@@ -124,7 +124,7 @@ async def test_failed_reload_keeps_the_certificate(
                 async with secure(ports, ours) as channel:
                     assert await answers(channel)
     (record,) = logged(caplog, "Reloading the certificate failed, keeping the previous one")
-    assert str(getattr(record, "error", "")).startswith("tls.crt and tls.key cannot be used")
+    assert str(getattr(record, "error", "")).startswith("invalid tls.crt and tls.key")
 
 
 async def test_mutual_tls_is_never_given_up(api: Api, ours: Authority, tmp_path: Path) -> None:
@@ -162,14 +162,14 @@ def _no_ca(folder: Path, ours: Authority, others: Authority) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (_empty, r"there is no tls\.crt: put it into the Secret that spec\.lookaside\.tls names"),
-        (_no_key, r"there is no tls\.key: put it into the Secret"),
+        (_empty, r"tls\.crt is missing: add it to the Secret that spec\.lookaside\.tls names"),
+        (_no_key, r"tls\.key is missing: add it to the Secret"),
         (
             _foreign_key,
-            r"tls\.crt and tls\.key cannot be used .*: give a certificate chain and its own, unencrypted key",
+            r"invalid tls\.crt and tls\.key .*: expected a certificate chain and its own, unencrypted key",
         ),
-        (_no_certificate, r"tls\.crt and tls\.key cannot be used"),
-        (_no_ca, r"ca\.crt cannot be used .*: give the certificates of one or more CAs, in PEM"),
+        (_no_certificate, r"invalid tls\.crt and tls\.key"),
+        (_no_ca, r"invalid ca\.crt .*: expected the certificates of one or more CAs, in PEM"),
     ],
 )
 def test_files_that_cannot_be_used_end_the_start(

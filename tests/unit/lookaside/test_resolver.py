@@ -107,14 +107,14 @@ def test_ipv6_host_has_no_brackets() -> None:
         (
             ready("10.0.0.1"),
             {"router": 7},
-            RejectedRequest(StatusCode.INVALID_ARGUMENT, "router 7 is unknown: give RANDOM (0) or ROUNDROBIN (1)"),
+            RejectedRequest(StatusCode.INVALID_ARGUMENT, "invalid router 7: expected RANDOM (0) or ROUNDROBIN (1)"),
         ),
         (
             ready("10.0.0.1"),
             {"service": ""},
             RejectedRequest(
                 StatusCode.INVALID_ARGUMENT,
-                "service is empty: give the name of the Service, here greetserver",
+                "service is empty: expected the name of the Service, here greetserver",
             ),
         ),
         (
@@ -122,7 +122,7 @@ def test_ipv6_host_has_no_brackets() -> None:
             {"namespace": ""},
             RejectedRequest(
                 StatusCode.INVALID_ARGUMENT,
-                "namespace is empty: give the namespace of the Service, here default",
+                "namespace is empty: expected the namespace of the Service, here default",
             ),
         ),
         (
@@ -130,8 +130,7 @@ def test_ipv6_host_has_no_brackets() -> None:
             {"service": "other"},
             RejectedRequest(
                 StatusCode.NOT_FOUND,
-                "this server knows greetserver in namespace default and no other Service: "
-                "ask the lookaside of the pool that you want",
+                "this server serves only greetserver in namespace default: connect to the lookaside of the other pool",
             ),
         ),
         (
@@ -139,8 +138,7 @@ def test_ipv6_host_has_no_brackets() -> None:
             {"namespace": "other"},
             RejectedRequest(
                 StatusCode.NOT_FOUND,
-                "this server knows greetserver in namespace default and no other Service: "
-                "ask the lookaside of the pool that you want",
+                "this server serves only greetserver in namespace default: connect to the lookaside of the other pool",
             ),
         ),
         (
@@ -156,7 +154,7 @@ def test_ipv6_host_has_no_brackets() -> None:
             {},
             RejectedRequest(
                 StatusCode.UNAVAILABLE,
-                "the endpoints of greetserver are not known yet: try again, and if it stays so, "
+                "the endpoints of greetserver are not known yet: retry; if this persists, "
                 "see the log of greetserver-lookaside",
             ),
         ),

@@ -82,7 +82,7 @@ async def test_rejections_reach_the_client(cluster: ApiServer, api: Api) -> None
         await until(peer.ready)
         code, details = await rpc_error(peer.resolve(other))
         assert code is grpc.StatusCode.NOT_FOUND
-        assert details.startswith("this server knows greetserver")
+        assert details.startswith("this server serves only greetserver")
         assert (await rpc_error(peer.resolve(Request())))[0] is grpc.StatusCode.INVALID_ARGUMENT
         assert (await rpc_error(peer.resolve()))[0] is grpc.StatusCode.UNAVAILABLE
 

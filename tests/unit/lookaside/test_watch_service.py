@@ -116,7 +116,7 @@ async def test_nothing_is_sent_before_the_first_snapshot() -> None:
     [
         (WatchRequest(namespace="default"), grpc.StatusCode.INVALID_ARGUMENT, "service is empty"),
         (WatchRequest(service="greetserver"), grpc.StatusCode.INVALID_ARGUMENT, "namespace is empty"),
-        (WatchRequest(namespace="x", service="greetserver"), grpc.StatusCode.NOT_FOUND, "this server knows"),
+        (WatchRequest(namespace="x", service="greetserver"), grpc.StatusCode.NOT_FOUND, "this server serves only"),
     ],
 )
 async def test_other_pools_are_rejected(request_: WatchRequest, code: grpc.StatusCode, details: str) -> None:

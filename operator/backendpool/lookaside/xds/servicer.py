@@ -60,7 +60,7 @@ class AdsServicer:
             try:
                 await self._send_responses(state, subscriber, reading)
             except DecodeError as error:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"that is no discovery request: {error}")
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"invalid discovery request: {error}")
             finally:
                 reading.cancel()
 

@@ -94,6 +94,6 @@ async def test_garbage_is_an_invalid_argument() -> None:
         )
         stream = call()
         await stream.write(b"\xff\xff")
-        with pytest.raises(grpc.aio.AioRpcError, match="that is no discovery request") as aborted:
+        with pytest.raises(grpc.aio.AioRpcError, match="invalid discovery request") as aborted:
             await stream.read()
         assert aborted.value.code() is grpc.StatusCode.INVALID_ARGUMENT
