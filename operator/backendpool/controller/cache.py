@@ -26,7 +26,7 @@ from backendpool.k8s.store import is_newer, version_of
 
 @dataclass(frozen=True, slots=True)
 class _CompressedPool:
-    """A pool with its status as JSON text: parsed it takes four times the memory, and is nearly all of a pool."""
+    """A pool whose status is kept as JSON text, in a quarter of the memory of the parsed status."""
 
     pool: Pool
     status: str
@@ -43,7 +43,7 @@ class _CompressedPool:
 
 
 class Cache:
-    """Pools with all that belongs to them, by namespace and name of the pool."""
+    """Pools, their children and their slices, by namespace and name of the pool."""
 
     def __init__(self, changed: Callable[[PoolKey], None], call_later: CallLater) -> None:
         self._changed = changed
@@ -81,7 +81,7 @@ class Cache:
             self._pools[pool.key] = _CompressedPool.of(pool)
 
     def drop_pool(self, pool: Pool) -> None:
-        """Remove a deleted pool; a newer one of the same name stays, for kopf reports the two in any order."""
+        """Remove a deleted pool unless a newer one has its name: kopf may report the two in any order."""
         held = self._pools.get(pool.key)
         if held is not None and held.pool.uid == pool.uid:
             del self._pools[pool.key]

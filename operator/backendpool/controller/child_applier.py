@@ -59,7 +59,7 @@ class Applied:
 
 @dataclass(slots=True)
 class _Progress:
-    """What was done of a plan, and the children afterwards."""
+    """The writes of a plan so far, and the children after them."""
 
     live: dict[ChildRef, KubernetesObject]
     applied: list[KubernetesObject] = field(default_factory=list)

@@ -45,7 +45,7 @@ class PoolEvent:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """The latest of ``count`` occurrences, which become one event."""
+    """The latest of ``count`` occurrences that are posted as one event."""
 
     pool: Pool
     event: PoolEvent

@@ -98,5 +98,5 @@ def reflectors(
 
 
 def _without_managed_fields(child: KubernetesObject) -> KubernetesObject:
-    """Managed fields are half of a child's size."""
+    """Drop the managed fields, which are half of a child's size."""
     return {**child, "metadata": {key: value for key, value in child["metadata"].items() if key != "managedFields"}}

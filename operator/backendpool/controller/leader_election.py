@@ -163,7 +163,7 @@ class LeaderElection:
             self._log.warning("Releasing the Lease failed, letting it expire", extra={"error": error})
 
     async def _try_acquire(self, record: LeaseRecord | None) -> bool:
-        """The first writer wins, since the write is bound to the version that was observed."""
+        """Acquire the Lease; the write is bound to the observed version, so the first writer wins."""
         begun = self._clock()
         try:
             await self._lease.acquire(self.identity, record)
@@ -188,7 +188,7 @@ class LeaderElection:
         """Return whether the Lease was renewed; raises :class:`LeadershipLost` if another process may hold it."""
         begun = self._clock()
         if not self.leading:
-            # The process was paused. Another may lead by now.
+            # The process was paused, and another process may be the leader.
             raise LeadershipLost(f"{self.identity} held the Lease {self._lease.name} and let it end")
         try:
             await self._write(self.identity)
@@ -202,12 +202,12 @@ class LeaderElection:
         try:
             await self._lease.write(holder)
         except (Conflict, NotFound):
-            # Somebody changed it, or a renewal that was cut short before its response has arrived.
+            # Somebody changed it, or an earlier renewal whose response was lost has arrived.
             await self._rebase()
             await self._lease.write(holder)
 
     async def _rebase(self) -> None:
-        """Bind the next write to the current version; raises :class:`LeadershipLost` if that has another holder."""
+        """Bind the next write to the current version; raises :class:`LeadershipLost` if it has another holder."""
         try:
             lease = await self._lease.read()
         except NotFound:
@@ -217,7 +217,7 @@ class LeaderElection:
         self._lease.version = lease["metadata"]["resourceVersion"]
 
     def _held_since(self, begun: float) -> None:
-        """Count from before the request was sent: no candidate can have observed it earlier."""
+        """Count from before the request was sent, since no candidate can have observed it earlier."""
         self._expires_at = begun + self._timing.lease_duration
 
     async def _wait_for_change(self, seconds: float) -> None:
@@ -298,5 +298,5 @@ class _LeaseLock:
 
 
 def _now() -> str:
-    """For people to read: no decision depends on it."""
+    """Return the time for people to read; no decision depends on it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,4 +1,4 @@
-"""The operator process: informers, cache, work queue, reconciler and leader election, put together.
+"""The operator process: wires informers, cache, work queue, reconciler and leader election.
 
 kopf (pools), reflectors (EndpointSlices, children) -> cache -> work queue -> reconciler -> API server
 """
@@ -50,7 +50,7 @@ MAX_RECONCILE_SECONDS: Final = 600.0
 
 async def run(settings: OperatorSettings) -> None:
     """Run the operator until SIGTERM or SIGINT; raises ``LeadershipLost`` if another process leads by then."""
-    # A restarted container has its predecessor's name, and must not take the predecessor's Lease for its own.
+    # A restarted container has the name of the previous one, and must not mistake that one's Lease for its own.
     identity = f"{settings.instance}_{uuid4().hex[:8]}"
     async with AsyncExitStack() as stack:
         election = await _join_election(stack, settings, identity) if settings.lease_namespace else None
@@ -74,8 +74,8 @@ async def run(settings: OperatorSettings) -> None:
 async def _freeze_when_ready(manager: Manager) -> None:
     """Exempt all objects from garbage collection once the operator is ready, since nearly all of them stay.
 
-    With a thousand pools, a full collection blocked the event loop for a tenth of a second and more. Only once: what
-    becomes garbage later, as kopf does when it restarts, must be collected.
+    With a thousand pools, a full collection blocked the event loop for a tenth of a second and more. This happens only
+    once, because later garbage, such as a stopped kopf, must be collected.
     """
     while manager.readiness_error():  # noqa: ASYNC110 (readiness is polled, as kubelet does)
         await asyncio.sleep(1)
@@ -84,7 +84,7 @@ async def _freeze_when_ready(manager: Manager) -> None:
 
 
 async def _join_election(stack: AsyncExitStack, settings: OperatorSettings, identity: str) -> LeaderElection:
-    """Use a connection of its own: renewals must neither wait behind other requests nor be fenced themselves."""
+    """Connect separately: renewals must neither wait behind other requests nor be fenced themselves."""
     timeout = ELECTION_TIMING.lease_duration - ELECTION_TIMING.request_timeout
     connecting = Api.connect(timeout=timeout, program="operator", instance=identity)
     api = await stack.enter_async_context(await connecting)
@@ -92,7 +92,7 @@ async def _join_election(stack: AsyncExitStack, settings: OperatorSettings, iden
 
 
 class Manager:
-    """The parts of one operator process; without ``election`` it is taken to be the only one."""
+    """All parts of one operator process. Without ``election``, it assumes that it is the only operator."""
 
     def __init__(self, api: Api, settings: OperatorSettings, election: LeaderElection | None = None) -> None:
         self.registry = observability.new_registry()

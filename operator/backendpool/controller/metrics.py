@@ -66,7 +66,7 @@ class OperatorMetrics(WatchMetrics, QueueMetrics):
 
 
 class _Requests(Collector):
-    """Exports counts that the Kubernetes client keeps, which has no metrics of its own."""
+    """Exports the request counts that the API client keeps."""
 
     def __init__(self, sent: Mapping[str, int]) -> None:
         self._sent = sent

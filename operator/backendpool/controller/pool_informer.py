@@ -1,10 +1,10 @@
-"""The informer of pools: kopf watches them, this module hands its events to the cache and restarts it.
+"""The informer of pools: kopf watches them, this module passes its events to the cache and restarts it.
 
-The only module that knows kopf. It uses ``@kopf.on.event``, since kopf's create and update handlers would add
-annotations, finalizers and PATCHes of their own (docs/adr/0002-kopf-only-watches.md).
+No other module imports kopf. It uses ``@kopf.on.event``, since kopf's create and update handlers would add annotations,
+finalizers and PATCHes (docs/adr/0002-kopf-only-watches.md).
 
 kopf exits on a rejected token, an ERROR event, a truncated line or a missing CRD, and then cancels all tasks of its
-loop. So it runs in a thread with a loop of its own, and is restarted when the kind is served.
+loop. So it runs in its own thread and loop, and is restarted when the kind is served.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import count
 from typing import Any, Final, NoReturn
 
 import kopf
-from kopf._cogs.clients.errors import APIError  # exported nowhere, as the next two
+from kopf._cogs.clients.errors import APIError  # not exported by kopf, like the next two
 from kopf._cogs.structs.credentials import Vault
 from kopf._core.engines.peering import Identity
 
@@ -146,7 +146,7 @@ class PoolInformer:
     def _record_watch(self, path: str) -> None:
         self._by_path[path].watch_problem = None
         for what, outage in self._outages.items():
-            # The watches of other namespaces may still fail; whatever precedes a watch no longer does.
+            # The watches of other namespaces may still fail, but the requests before a watch have succeeded.
             if what == path or not what.endswith(f"/{PLURAL}"):
                 outage.record_success()
 
@@ -178,7 +178,7 @@ class PoolInformer:
         return RuntimeError("kopf ended without being told to")
 
     def _register(self, registry: kopf.OperatorRegistry, loop: asyncio.AbstractEventLoop) -> None:
-        """Register handlers, which run in kopf's thread and hand everything over to ``loop``."""
+        """Register handlers that run in kopf's thread and pass every event to ``loop``."""
         sessions: dict[Access, kopf.AiohttpSession] = {}
         call_soon = loop.call_soon_threadsafe
 
@@ -225,8 +225,8 @@ async def _operate(stop: Future[Exception], **kwargs: Any) -> None:
 def _kopf_settings(timing: ReflectorTiming) -> kopf.OperatorSettings:
     """Return settings with which kopf watches through every outage, stores nothing and writes nothing."""
     settings = kopf.OperatorSettings()
-    settings.scanning.disabled = True  # needs no permission to watch CRDs and namespaces
-    settings.posting.enabled = False  # EventRecorder posts events
+    settings.scanning.disabled = True  # otherwise kopf needs permission to watch CRDs and namespaces
+    settings.posting.enabled = False  # EventRecorder posts the events
     settings.networking.error_backoffs = _EndlessBackoff(timing)
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
@@ -242,7 +242,7 @@ def _kopf_settings(timing: ReflectorTiming) -> kopf.OperatorSettings:
 
 
 class _EndlessBackoff:
-    """The pauses between kopf's retries; with a finite number of them, an outage would make kopf exit.
+    """The delays between kopf's retries. A finite number of them would make kopf exit during an outage.
 
     kopf iterates over it again for each request, so it is an iterable and not an iterator.
     """

@@ -91,11 +91,11 @@ class Reconciler:
         return min(filter(None, (applied.requeue_after, recheck_after)), default=None)
 
     def _endpoints(self, pool: Pool, service: KubernetesObject | None) -> EndpointSet | None:
-        """Return the union of the slices of the pool's own Service; None while the cluster has made none.
+        """Return the union of the slices of the pool's own Service; None if there is no slice yet.
 
         A Service with a selector always has a slice, even if it is empty. So no slice means that the endpoints are
-        unknown, for example after the Service was deleted. A Service that has the pool's name and label and is not the
-        pool's does not count.
+        unknown, for example after the Service was deleted. A Service with the pool's name and label that the pool does
+        not own does not count.
         """
         if service is None or not belongs_to(service, pool):
             return None
@@ -113,7 +113,7 @@ class Reconciler:
             self._recorder.record(pool, PoolEvent(changed.reason, changed.message, warning=changed.reason.is_warning))
 
     async def _refresh(self, pool: Pool) -> float | None:
-        """Read the pool again, which was changed or deleted meanwhile, and requeue it without waiting for the watch."""
+        """Read the pool again after a conflict, and requeue it without waiting for the watch."""
         try:
             self._cache.note_pool(parse_pool(await self._api.get(POOLS, pool.namespace, pool.name)))
         except NotFound:

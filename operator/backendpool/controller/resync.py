@@ -1,7 +1,7 @@
 """A periodic resync of pools: list them, and compare the list with the cache.
 
-kopf loses deletions that happen while its watch is interrupted, and a watch may be open and silent, or leave out single
-events. A list that matches the cache proves it current as of the moment of the request.
+kopf loses deletions that happen while its watch is interrupted. A watch may also be open and silent, or omit single
+events. A list that matches the cache proves that the cache was current when the request was sent.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class PoolResync:
 
     @property
     def synced(self) -> bool:
-        """Whether the cache has matched a list."""
+        """Whether the cache has matched a list at least once."""
         return self._current_at > -math.inf
 
     @property
@@ -149,7 +149,7 @@ class PoolResync:
         return False
 
     async def _read(self, overdue: Iterable[Document]) -> None:
-        """Read these pools; one that is deleted meanwhile is removed after the next list."""
+        """Read these pools. One that was deleted meanwhile is removed after the next list."""
         for meta in overdue:
             pool = f"{meta['namespace']}/{meta['name']}"
             log.info("Reading a pool whose change the watch missed", extra={"pool": pool})

@@ -20,10 +20,10 @@ ROLLOUT_SECONDS: Final = 60.0
 
 
 class RolloutLimiter:
-    """Admits ``limit`` rollouts at a time; calls ``admitted`` with a pool that had to wait when it may begin.
+    """Admits ``limit`` rollouts at a time. Calls ``admitted`` with a waiting pool when its rollout may begin.
 
-    The namespace with the fewest rollouts is next, so that a namespace with many pools does not block others; within a
-    namespace, the pool that has waited longest.
+    The namespace with the fewest rollouts is next, so that a namespace with many pools does not block others. Within a
+    namespace, the pool that has waited longest is next.
     """
 
     def __init__(self, limit: int, admitted: Callable[[PoolKey], None], call_later: CallLater) -> None:

@@ -15,10 +15,10 @@ MAX_ROLLOUTS = 8
 
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
-    """``namespaces`` to serve, all if empty; ``lookaside_image`` of lookaside pods.
+    """``namespaces`` to serve (all if empty), and ``lookaside_image``, the image of lookaside pods.
 
-    ``lease_namespace`` is the namespace of the Lease for leader election; without one, this process is taken to be the
-    only one. ``max_rollouts`` is the number of lookasides that may roll out at the same time.
+    ``lease_namespace`` is the namespace of the Lease for leader election; without it, this process assumes that it is
+    the only operator. ``max_rollouts`` is the number of lookasides that may roll out at the same time.
     """
 
     lookaside_image: str

@@ -30,7 +30,8 @@ class WatchFailureTiming:
 
 
 class PersistentWatchFailures:
-    """``errors`` are those of ``informers``, by kind, that persist; ``changed`` is called when other kinds have one."""
+    """Tracks which kinds of ``informers`` fail persistently: ``errors`` by kind. Calls ``changed`` if the kinds change.
+    """
 
     def __init__(
         self,

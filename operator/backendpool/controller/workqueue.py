@@ -73,7 +73,7 @@ class WorkQueue(Generic[K]):
         self._ready: asyncio.Queue[K] = asyncio.Queue()
 
     def __len__(self) -> int:
-        """The number of keys that are due or running."""
+        """Return the number of keys that are due or running."""
         return self._ready.qsize() + sum(item.running for item in self._items.values())
 
     def longest_run(self) -> float:
@@ -130,7 +130,7 @@ class WorkQueue(Generic[K]):
             return "error", self._retry(key, item, error)
         if item.failures > 1 and requeue_after != 0.0:
             log.info("Run succeeded after failures", extra={**self._log_fields(key), "failures": item.failures})
-        if requeue_after != 0.0:  # 0: the run has only found out that there is more to do
+        if requeue_after != 0.0:  # 0 means that the run only found more to do
             item.failures, item.error_logged = 0, False
         return ("done", None) if requeue_after is None else ("requeue", requeue_after)
 
@@ -157,7 +157,7 @@ class WorkQueue(Generic[K]):
         if item.changed:
             self._schedule_change(key, item)
         elif requeue_after is not None:
-            # Not sooner than a change would run it, or a key that is always requeued would spin.
+            # Not earlier than after a change, or a key that always requeues itself would spin.
             self._schedule(key, item, max(self._now() + requeue_after, item.started + item.interval))
         else:
             asyncio.get_running_loop().call_later(2 * item.interval, self._forget, key, item)
