@@ -30,8 +30,7 @@ class WatchFailureTiming:
 
 
 class PersistentWatchFailures:
-    """Tracks which kinds of ``informers`` fail persistently: ``errors`` by kind. Calls ``changed`` if the kinds change.
-    """
+    """Tracks which kinds of ``informers`` fail persistently: ``errors`` by kind. Calls ``changed`` if the kinds change."""
 
     def __init__(
         self,
