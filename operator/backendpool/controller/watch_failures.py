@@ -30,7 +30,7 @@ class WatchFailureTiming:
 
 
 class PersistentWatchFailures:
-    """Tracks which kinds of ``informers`` fail persistently: ``errors`` by kind. Calls ``changed`` if the kinds change."""
+    """Tracks kinds whose ``informers`` fail persistently, as ``errors`` by kind; calls ``changed`` when the kinds change."""
 
     def __init__(
         self,

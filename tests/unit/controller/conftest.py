@@ -1,4 +1,4 @@
-"""An API server to operate on."""
+"""An API server for the operator under test."""
 
 from __future__ import annotations
 

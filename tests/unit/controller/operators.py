@@ -1,4 +1,4 @@
-"""The operator put together, as a pod has it or in this process, and what it has come to."""
+"""Runs an operator, in this process or as a pod would, and reads its state."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pool(namespace: str = "default", **spec: Any) -> dict[str, Any]:
 
 
 def endpoint_slice(server: ApiServer, *addresses: str) -> dict[str, Any]:
-    """What the cluster makes for the pool's Service."""
+    """Return the EndpointSlice that Kubernetes would make for the pool's Service."""
     service = server.objects["Service", "default", NAME]["metadata"]
     labels = {SERVICE_NAME_LABEL: NAME, POOL_LABEL: NAME, COMPONENT_LABEL: BACKENDS}
     owner = {"kind": "Service", "name": NAME, "uid": service["uid"]}
@@ -83,7 +83,7 @@ def known(operator: Manager, kind: Resource) -> bool:
 
 @asynccontextmanager
 async def operating(operator: Manager) -> AsyncIterator[None]:
-    """Have the operator work while the context lasts."""
+    """Run the operator while the context lasts."""
     task = asyncio.create_task(operator.run())
     try:
         yield
@@ -95,7 +95,7 @@ async def operating(operator: Manager) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def operated(api: Api, settings: OperatorSettings = SETTINGS) -> AsyncIterator[Manager]:
-    """An operator at work, alone."""
+    """Yield a running operator without leader election."""
     operator = Manager(api, settings)
     async with operating(operator):
         yield operator
@@ -105,7 +105,7 @@ async def operated(api: Api, settings: OperatorSettings = SETTINGS) -> AsyncIter
 async def as_run(
     server: ApiServer, folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any
 ) -> AsyncIterator[None]:
-    """The operator as the command runs it, with another's settings; asked to end with the context."""
+    """Run the operator as the command does, with other settings; stop it with the context."""
     async with server.serving(folder) as kubeconfig:
         monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
         running = asyncio.create_task(manager.run(replace(SETTINGS, **{"metrics_port": 0, **settings})))
@@ -118,7 +118,7 @@ async def as_run(
 
 @asynccontextmanager
 async def process(kubeconfig: Path, port: int = 0) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The operator as a pod runs it."""
+    """Start the operator as a pod does."""
     env = os.environ | {"KUBECONFIG": str(kubeconfig), "LOOKASIDE_IMAGE": "x", "METRICS_PORT": str(port)}
     command = (sys.executable, "-c", "import sys; from backendpool.cli import main; sys.exit(main(['operator']))")
     started = await asyncio.create_subprocess_exec(*command, env=env, stderr=asyncio.subprocess.PIPE)

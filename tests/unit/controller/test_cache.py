@@ -1,4 +1,4 @@
-"""What the operator knows of the cluster, by pool."""
+"""The operator's cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER = ("default", "other")
 
 
 class Watched:
-    """A cache, and the pools that it said something changed about since last asked."""
+    """A cache, and the pools that it reported as changed since the last call."""
 
     def __init__(self) -> None:
         self._changed: list[PoolKey] = []
@@ -36,7 +36,7 @@ class Watched:
         return keys
 
     def shelves(self) -> int:
-        """How many pools something is kept of."""
+        """Return the number of pools of which the cache keeps anything."""
         cache = self.cache
         return len(cache._pools) + len(cache._slices) + len(cache._children)
 
@@ -64,7 +64,7 @@ def held(cache: Cache, key: PoolKey = KEY) -> KubernetesObject | None:
 
 
 def test_new_and_changed_pools_are_told(watched: Watched) -> None:
-    """A pool that came, and one that says something new, is looked at again."""
+    """A new or changed pool is reported as changed."""
     watched.cache.put_pool(pool(1))
     assert watched.changed() == {KEY}
     watched.cache.put_pool(pool(2, revision="a"))
@@ -73,7 +73,7 @@ def test_new_and_changed_pools_are_told(watched: Watched) -> None:
 
 
 def test_repeated_pool_is_not_told(watched: Watched) -> None:
-    """A doubled event, a relist, and a change of what we do not read cost no reconcile."""
+    """A repeated event, a relist, or a change of unused fields is not reported."""
     watched.cache.put_pool(pool(1))
     watched.changed()
     watched.cache.put_pool(pool(1))
@@ -83,7 +83,7 @@ def test_repeated_pool_is_not_told(watched: Watched) -> None:
 
 
 def test_pools_at_rest_take_little_memory(watched: Watched) -> None:
-    """Statuses are nearly all that is known of pools, and are not kept as the objects that they are read into."""
+    """Cached pools do not hold parsed statuses, which would be most of their memory."""
     endpoints = [{"address": f"10.0.0.{number}", "podName": f"greetserver-{number}"} for number in range(250)]
     text = json.dumps(endpoints)
     tracemalloc.start()
@@ -100,7 +100,7 @@ def test_pools_at_rest_take_little_memory(watched: Watched) -> None:
 
 
 def test_late_event_does_not_take_a_pool_back(watched: Watched) -> None:
-    """An event from before our own write is overtaken by the answer to it."""
+    """An event from before the operator's own write does not replace the newer pool."""
     watched.cache.put_pool(pool(1))
     watched.cache.note_pool(pool(3, revision="b"))
     watched.changed()
@@ -110,14 +110,14 @@ def test_late_event_does_not_take_a_pool_back(watched: Watched) -> None:
 
 
 def test_answer_does_not_bring_a_pool_back(watched: Watched) -> None:
-    """An answer that arrives after the pool went leaves nothing behind that no watch would take out again."""
+    """A response that arrives after the pool's deletion does not add it again."""
     watched.cache.note_pool(pool(2))
     assert watched.cache.pool(KEY) is None
     assert watched.shelves() == 0
 
 
 def test_pool_made_anew_replaces_the_old_one(watched: Watched) -> None:
-    """The same name with another uid is another pool, and what is late of the old one changes nothing."""
+    """A new uid replaces the old pool, and late events of the old one are ignored."""
     watched.cache.put_pool(pool(1, uid="old"))
     watched.changed()
     watched.cache.put_pool(pool(5, uid="new"))
@@ -128,7 +128,7 @@ def test_pool_made_anew_replaces_the_old_one(watched: Watched) -> None:
 
 
 def test_pool_that_is_gone_is_forgotten(watched: Watched) -> None:
-    """Its key is told once more, and nothing is kept of it."""
+    """A deleted pool is reported once more, and nothing of it is kept."""
     watched.cache.put_pool(pool(1))
     watched.changed()
     watched.cache.drop_pool(pool(2))
@@ -139,7 +139,7 @@ def test_pool_that_is_gone_is_forgotten(watched: Watched) -> None:
 
 
 def test_late_end_of_a_pool_spares_the_one_made_anew(watched: Watched) -> None:
-    """kopf tells of each uid in its own order, so the old pool's end may come after the new one's start."""
+    """A deletion of the old pool that is reported late does not remove the new one."""
     watched.cache.put_pool(pool(1, uid="old"))
     watched.cache.put_pool(pool(3, uid="new"))
     watched.cache.drop_pool(pool(2, uid="old"))
@@ -147,7 +147,7 @@ def test_late_end_of_a_pool_spares_the_one_made_anew(watched: Watched) -> None:
 
 
 def test_child_is_kept_by_its_pool_and_told(watched: Watched) -> None:
-    """Each change of a child concerns the pool that its label names."""
+    """Each change of a child reports the pool that its label names."""
     watched.cache.put_child(None, service(1))
     assert watched.changed() == {KEY}
     watched.cache.put_child(service(1), service(2))
@@ -159,7 +159,7 @@ def test_child_is_kept_by_its_pool_and_told(watched: Watched) -> None:
 
 
 def test_relabelled_child_concerns_two_pools(watched: Watched) -> None:
-    """The pool that lost it has to repair it, and the one that got it has to know."""
+    """A child whose pool label changes reports both pools."""
     watched.cache.put_child(None, service(1))
     watched.changed()
     watched.cache.put_child(service(1), service(2, label=OTHER[1]))
@@ -169,7 +169,7 @@ def test_relabelled_child_concerns_two_pools(watched: Watched) -> None:
 
 
 def test_answer_makes_a_held_child_newer(watched: Watched) -> None:
-    """The answer to an apply is known before its watch event, and an event from before it does not undo that."""
+    """The response to an apply is used before its watch event, and older events do not replace it."""
     watched.cache.put_child(None, service(1))
     watched.cache.note_child(service(3))
     watched.changed()
@@ -179,14 +179,14 @@ def test_answer_makes_a_held_child_newer(watched: Watched) -> None:
 
 
 def test_late_answer_does_not_hide_a_later_change(watched: Watched) -> None:
-    """An answer that the watch has overtaken is dropped, so that drift since then is seen."""
+    """A response that is older than the watch is dropped, so that later drift is seen."""
     watched.cache.put_child(None, service(3))
     watched.cache.note_child(service(2))
     assert held(watched.cache) == service(3)
 
 
 def test_answer_does_not_bring_a_child_back(watched: Watched) -> None:
-    """A child that was deleted right after our apply is missing, and not taken to be there for ever."""
+    """A response that arrives after the child's deletion does not add it again."""
     watched.cache.put_child(None, service(1))
     watched.cache.put_child(service(1), None)
     watched.cache.note_child(service(2))
@@ -195,7 +195,7 @@ def test_answer_does_not_bring_a_child_back(watched: Watched) -> None:
 
 
 def test_late_deletion_spares_the_child_made_anew(watched: Watched) -> None:
-    """The end of a child, told late, takes out no other child of its name."""
+    """A deletion of an old child that is reported late does not remove a new one with the same name."""
     watched.cache.put_child(None, service(1, uid="old"))
     watched.cache.note_child(service(3, uid="new"))
     watched.cache.put_child(service(1, uid="old"), None)
@@ -203,7 +203,7 @@ def test_late_deletion_spares_the_child_made_anew(watched: Watched) -> None:
 
 
 def test_slices_are_kept_by_their_service(watched: Watched) -> None:
-    """A slice that came, changed or went concerns its Service's pool, and leaves nothing behind."""
+    """A new, changed or deleted slice reports the pool of its Service, and a deleted one is not kept."""
     cache = watched.cache
     cache.put_slice(None, endpoint_slice())
     assert (watched.changed(), cache.slices(KEY)) == ({KEY}, (endpoint_slice(),))
@@ -215,7 +215,7 @@ def test_slices_are_kept_by_their_service(watched: Watched) -> None:
 
 
 def test_slice_that_changes_its_service_concerns_both(watched: Watched) -> None:
-    """It counts for the new one, and no longer for the old one."""
+    """A slice that changes its Service reports both pools, and counts only for the new one."""
     cache = watched.cache
     cache.put_slice(None, endpoint_slice())
     watched.changed()
@@ -225,7 +225,7 @@ def test_slice_that_changes_its_service_concerns_both(watched: Watched) -> None:
 
 
 def test_endpoint_that_moves_is_no_news(watched: Watched) -> None:
-    """Told first that one slice lost it, then that another has it, its pool is not even looked at."""
+    """An endpoint that moves between slices does not report its pool."""
     one, two = (replace(endpoint_slice(), name=name) for name in ("one", "two"))
     endpoint = Endpoint("10.0.0.1", 50051)
     with_it, without_it = replace(one, endpoints=(endpoint,)), one
@@ -241,7 +241,7 @@ def test_endpoint_that_moves_is_no_news(watched: Watched) -> None:
 
 
 def test_endpoint_that_is_gone_is_told_a_moment_later(watched: Watched) -> None:
-    """Also where its slice went with it, and then nothing is kept."""
+    """A removed endpoint is reported after the removal grace, even if its slice was deleted."""
     one = replace(endpoint_slice(), endpoints=(Endpoint("10.0.0.1", 50051),))
     watched.cache.put_slice(None, one)
     watched.changed()
@@ -252,7 +252,7 @@ def test_endpoint_that_is_gone_is_told_a_moment_later(watched: Watched) -> None:
 
 
 def test_asking_for_what_is_unknown_keeps_nothing(watched: Watched) -> None:
-    """Keys that are looked at and not there cost no memory."""
+    """Reading unknown keys stores nothing."""
     cache = watched.cache
     assert (cache.pool(KEY), cache.slices(KEY), dict(cache.children(KEY))) == (None, (), {})
     cache.put_slice(endpoint_slice(), None)

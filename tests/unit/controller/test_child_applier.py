@@ -1,4 +1,4 @@
-"""The children of one pool, beyond what whole reconciles show (reconcile/)."""
+"""The child applier, beyond what whole reconciles cover (reconciler/)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUOTA = Forbidden(403, "Forbidden", "exceeded quota: pods")
 
 
 class Recorder(EventRecorder):
-    """Keeps what was recorded."""
+    """Keeps the recorded events."""
 
     def __init__(self) -> None:
         self.events: list[PoolEvent] = []
@@ -38,7 +38,7 @@ class Recorder(EventRecorder):
 
 
 class ApplierHarness:
-    """An applier for one pool, and the API server; watches are told when a test says so."""
+    """An applier for one pool with its API server; watch events are delivered on request."""
 
     def __init__(self) -> None:
         self.api = FakeApi()
@@ -66,16 +66,16 @@ class ApplierHarness:
         return await self._applier.apply(pool or self.pool())
 
     def deliver(self) -> None:
-        """Let the watches tell of all children."""
+        """Deliver the watch events of all children."""
         for child in self.api.children().values():
             self.cache.put_child(None, child)
 
     def child(self, kind: str, name: str) -> KubernetesObject:
-        """As the watch brought it."""
+        """Return a child as the watch delivered it."""
         return self.cache.children(("default", "greetserver"))[kind, name]
 
     def change(self, kind: str, name: str, **fields: Any) -> None:
-        """Have somebody else write it, and the watch tell of that."""
+        """Change a child as another client would, and deliver the event."""
         before = self.child(kind, name)
         self.cache.put_child(before, self.api.put({**before, **fields}))
 
@@ -88,7 +88,7 @@ class ApplierHarness:
 
 @pytest.fixture
 async def harness() -> ApplierHarness:
-    """Where a pool has its children already."""
+    """An applier whose pool already has its children."""
     harness = ApplierHarness()
     await harness.apply()
     harness.deliver()
@@ -96,7 +96,7 @@ async def harness() -> ApplierHarness:
 
 
 async def test_everything_made_is_told_once() -> None:
-    """A new pool is one event with all its children in it, and each write is counted by its kind."""
+    """A new pool gets one event that names all children, and each write is counted by kind."""
     harness = ApplierHarness()
     assert (await harness.apply()).status.applied
     (event,) = harness.recorder.events
@@ -106,7 +106,7 @@ async def test_everything_made_is_told_once() -> None:
 
 
 async def test_children_not_brought_by_the_watch_are_found() -> None:
-    """A look right after the writes, before the watches tell of them, writes nothing a second time."""
+    """An apply before the watch delivers the earlier writes does not repeat them."""
     harness = ApplierHarness()
     await harness.apply()
     assert (await harness.apply()).status.applied
@@ -114,7 +114,7 @@ async def test_children_not_brought_by_the_watch_are_found() -> None:
 
 
 async def test_refused_child_withholds_no_other() -> None:
-    """Where a quota refuses the Deployment, readers still get their rights; the refusal comes back to be retried."""
+    """If a quota rejects the Deployment, readers still get their permissions, and the error is retried."""
     harness = ApplierHarness()
     harness.api.refusals["create", "Deployment"] = QUOTA
     outcome = await harness.apply(harness.pool(readers=[{"serviceAccount": "gateway"}]))
@@ -127,7 +127,7 @@ async def test_refused_child_withholds_no_other() -> None:
 
 
 async def test_refused_look_is_told_like_a_refused_write(harness: ApplierHarness) -> None:
-    """Without the right to get a child the pool says so, instead of failing in silence."""
+    """A missing permission to get a child is reported like a rejected write."""
     harness.change("Service", "greetserver", spec={"type": "NodePort"})
     harness.api.refusals["get", "Service"] = QUOTA
     assert (await harness.apply()).status.failure.endswith("exceeded quota: pods")
@@ -135,7 +135,7 @@ async def test_refused_look_is_told_like_a_refused_write(harness: ApplierHarness
 
 
 async def test_first_refusal_is_the_one_told() -> None:
-    """Later refusals often follow from the first."""
+    """The first of several rejections is reported, since later ones often follow from it."""
     harness = ApplierHarness()
     harness.api.refusals["create", "Role"] = QUOTA
     harness.api.refusals["create", "RoleBinding"] = TooManyRequests(429, "TooManyRequests", "slow down", 1.0)
@@ -143,7 +143,7 @@ async def test_first_refusal_is_the_one_told() -> None:
 
 
 async def test_outage_is_raised_at_once() -> None:
-    """An API server that does not answer is not asked for each child in turn."""
+    """If the API server does not respond, the remaining children are not tried."""
     harness = ApplierHarness()
     harness.api.refusals["create", "Service"] = Unreachable("timed out")
     with pytest.raises(Unreachable):
@@ -152,7 +152,7 @@ async def test_outage_is_raised_at_once() -> None:
 
 
 async def test_removal_is_told(harness: ApplierHarness) -> None:
-    """What the spec no longer asks for is deleted by its uid, in one event."""
+    """Children that the spec no longer needs are deleted by uid and reported in one event."""
     assert (await harness.apply(harness.pool(lookaside={"replicas": 1}))).status.applied
     assert ("delete", "PodDisruptionBudget", "greetserver-lookaside") in harness.api.writes
     assert harness.reasons() == ["ChildrenApplied", "Removed"]
@@ -160,14 +160,14 @@ async def test_removal_is_told(harness: ApplierHarness) -> None:
 
 
 async def test_removing_what_is_gone_is_no_failure(harness: ApplierHarness) -> None:
-    """A child that somebody else deleted first is as gone as it should be."""
+    """Deleting a child that is already gone succeeds."""
     harness.api.remove("PodDisruptionBudget", "default", "greetserver-lookaside")
     outcome = await harness.apply(harness.pool(lookaside={"replicas": 1}))
     assert (outcome.error, outcome.status.failure) == (None, "")
 
 
 async def test_another_object_of_a_removed_name_is_spared(harness: ApplierHarness) -> None:
-    """Between our look and the deletion the name can come to stand for somebody else's object."""
+    """An object that took the name of a child between the read and the deletion is not deleted."""
     ref = ("PodDisruptionBudget", "default", "greetserver-lookaside")
     mine = harness.api.objects[ref]
     harness.api.put({**mine, "metadata": {**mine["metadata"], "uid": "another"}})
@@ -178,7 +178,7 @@ async def test_another_object_of_a_removed_name_is_spared(harness: ApplierHarnes
 
 @pytest.mark.parametrize("change", ["edited", "deleted"])
 async def test_repair_is_a_warning(harness: ApplierHarness, change: str) -> None:
-    """Who edits or deletes a child of a settled pool finds in the events that it was put right, and why."""
+    """Repairing an edited or deleted child posts a Warning event that names it."""
     if change == "edited":
         harness.change("Service", "greetserver", spec={"type": "NodePort"})
     else:
@@ -192,7 +192,7 @@ async def test_repair_is_a_warning(harness: ApplierHarness, change: str) -> None
 
 
 async def test_pool_made_anew_takes_its_children_over(harness: ApplierHarness) -> None:
-    """The children of the deleted pool of its name become its own without having been missed."""
+    """A recreated pool takes over the children of the deleted pool without a gap."""
     harness.api.remove(KIND, "default", "greetserver")
     anew = document()
     anew["metadata"]["uid"] = "pool-anew"
@@ -204,7 +204,7 @@ async def test_pool_made_anew_takes_its_children_over(harness: ApplierHarness) -
 
 
 async def test_nothing_is_made_for_a_pool_that_another_replaced() -> None:
-    """A deletion that no watch told of, and a new pool of the name: children would be owned by a ghost."""
+    """No child is created for a pool that was replaced by one with the same name."""
     harness = ApplierHarness()
     with pytest.raises(NotFound, match="default/greetserver is another pool of that name by now"):
         await harness.apply(replace(harness.pool(), uid="ghost", status={"observedGeneration": 3}))
@@ -212,7 +212,7 @@ async def test_nothing_is_made_for_a_pool_that_another_replaced() -> None:
 
 
 async def test_foreign_object_that_the_watch_does_not_show_ends_it() -> None:
-    """Where a name turns out to be somebody else's nothing that comes after it is made, and no pod runs."""
+    """If a child's name turns out to be taken by a foreign object, no further child is created and no pod starts."""
     harness = ApplierHarness()
     account = {"kind": "ServiceAccount", "metadata": {"namespace": "default", "name": "greetserver-lookaside"}}
     foreign = harness.api.put(account)
@@ -227,28 +227,30 @@ async def test_foreign_object_that_the_watch_does_not_show_ends_it() -> None:
 
 
 async def test_bad_spec_touches_nothing(harness: ApplierHarness) -> None:
-    """Where it is not understood what is asked for, what stands is left as it is."""
+    """With a spec that cannot be read, existing children are kept."""
     harness.api.remove("Service", "default", "greetserver")
     outcome = await harness.apply(harness.pool(policy="Psychic"))
     assert (harness.api.writes, outcome.error, outcome.status.applied) == ([], None, False)
 
 
 async def test_available_replicas_are_the_deployments(harness: ApplierHarness) -> None:
-    """The lookaside's availability is what the cluster says of the Deployment."""
+    """The lookaside's availability is read from the Deployment's status."""
     assert (await harness.apply()).status.lookaside_available == 0
     harness.change("Deployment", "greetserver-lookaside", status={"availableReplicas": 2})
     assert (await harness.apply()).status.lookaside_available == 2
 
 
 def roll_out(harness: ApplierHarness) -> None:
-    """Have the lookaside's Deployment there, up to date and available, as its watch would tell."""
+    """Deliver a Deployment that is up to date and available."""
     ref = ("Deployment", "default", "greetserver-lookaside")
     counts = {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
     harness.cache.put_child(None, harness.api.put({**harness.api.objects[ref], "status": counts}))
 
 
 async def test_lookaside_waits_for_its_turn() -> None:
-    """Where as many others are starting as may, all is made but the Deployment, which is made when there is room."""
+    """At the limit of rollouts, all children but the Deployment are created, and the Deployment follows when a slot is
+    free.
+    """
     harness = ApplierHarness()
     harness.rollouts.admit(OTHER)
     applied = await harness.apply()
@@ -262,7 +264,7 @@ async def test_lookaside_waits_for_its_turn() -> None:
 
 
 async def test_rollout_makes_room_when_it_is_complete(harness: ApplierHarness) -> None:
-    """And not before."""
+    """A rollout releases its slot when it is complete, and not before."""
     await harness.apply()
     assert not harness.rollouts.admit(OTHER)
     await harness.apply()
@@ -273,7 +275,7 @@ async def test_rollout_makes_room_when_it_is_complete(harness: ApplierHarness) -
 
 
 async def test_repair_of_a_lookaside_does_not_wait(harness: ApplierHarness) -> None:
-    """What somebody changed by hand is put right at once; what the spec or a new image changes is a rollout."""
+    """Repairing a manual change does not wait for a slot; a changed spec or image does."""
     await harness.apply()
     roll_out(harness)
     await harness.apply()
@@ -293,7 +295,7 @@ async def test_repair_of_a_lookaside_does_not_wait(harness: ApplierHarness) -> N
 
 
 async def test_refused_rollout_makes_room() -> None:
-    """A Deployment that the API server refuses starts no pod."""
+    """A Deployment that the API server rejects releases its slot."""
     harness = ApplierHarness()
     harness.api.refusals["create", "Deployment"] = QUOTA
     await harness.apply()
@@ -304,7 +306,7 @@ DEPLOYMENT = ("Deployment", "default", "greetserver-lookaside")
 
 
 async def settled_world() -> ApplierHarness:
-    """A pool whose lookaside is rolled out and told so, while another pool holds the only place."""
+    """A pool whose lookaside is rolled out, while another pool holds the only slot."""
     harness = ApplierHarness()
     await harness.apply()
     roll_out(harness)
@@ -317,7 +319,7 @@ READY = {"type": "LookasideAvailable", "status": "True", "reason": "LookasideRea
 
 
 async def test_deleted_lookaside_does_not_wait() -> None:
-    """One that was there is made again at once, however many others are starting."""
+    """A deleted lookaside is created again at once, whatever the number of rollouts."""
     harness = await settled_world()
     harness.cache.put_child(harness.api.objects[DEPLOYMENT], None)
     harness.api.remove(*DEPLOYMENT)
@@ -327,7 +329,7 @@ async def test_deleted_lookaside_does_not_wait() -> None:
 
 
 async def test_lookaside_that_waits_is_scaled_and_taken_over() -> None:
-    """Only its pods wait: replicas, labels and owner are as desired, whatever somebody did to them."""
+    """While the pod template waits for a slot, replicas, labels and owner are still repaired."""
     harness = await settled_world()
     before = harness.api.objects[DEPLOYMENT]
     edited = copy.deepcopy(before)
@@ -349,7 +351,7 @@ async def test_lookaside_that_waits_is_scaled_and_taken_over() -> None:
 
 
 async def test_fewer_replicas_are_no_rollout() -> None:
-    """They start no pod."""
+    """Scaling down starts no pod, so it needs no slot."""
     harness = await settled_world()
     assert not (await harness.apply(harness.pool(lookaside={"replicas": 1}))).status.rollout_pending
     assert harness.api.objects[DEPLOYMENT]["spec"]["replicas"] == 1
@@ -357,7 +359,7 @@ async def test_fewer_replicas_are_no_rollout() -> None:
 
 @pytest.mark.parametrize("trouble", ["conflict", "bad spec", "deletion"])
 async def test_pool_that_does_not_roll_out_holds_no_place(trouble: str) -> None:
-    """Whatever keeps it from that."""
+    """A pool that cannot roll out, for whatever reason, releases its slot."""
     harness = ApplierHarness()
     harness.rollouts.admit(("default", "greetserver"))
     if trouble == "conflict":
@@ -373,7 +375,7 @@ async def test_pool_that_does_not_roll_out_holds_no_place(trouble: str) -> None:
 
 
 async def test_rollout_of_the_leader_before_counts() -> None:
-    """An operator that takes over, or is started again, begins no more than there is room for."""
+    """Rollouts that an earlier leader began count toward the limit."""
     harness = ApplierHarness()
     await harness.apply()
     harness.deliver()
@@ -383,7 +385,7 @@ async def test_rollout_of_the_leader_before_counts() -> None:
 
 
 async def test_refused_lookaside_does_not_wait_to_be_tried_again() -> None:
-    """It keeps its condition and its backoff, instead of changing between refused and waiting."""
+    """A rejected lookaside keeps its condition and backoff instead of alternating with RolloutPending."""
     harness = ApplierHarness()
     harness.rollouts.admit(OTHER)
     harness.api.refusals["create", "Deployment"] = QUOTA

@@ -1,4 +1,4 @@
-"""One child written, whatever else happens to its name at that moment."""
+"""Writing one child while other clients change the same name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FOREIGN: Document = {"kind": "Service", "metadata": {"namespace": "default", "na
 
 
 class RacedApi(FakeApi):
-    """Where somebody else acts right after each look at an object, as long as there is something in ``races``."""
+    """An API client that runs the next of ``races`` right after each read of an object."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,34 +59,34 @@ def writer(api: RacedApi) -> ChildWriter:
 
 
 async def test_missing_child_is_made_by_one_request(api: RacedApi, writer: ChildWriter) -> None:
-    """There is no look before it: the API server itself refuses to make what is there."""
+    """A missing child is created without a read before, since the API server rejects a create of an existing name."""
     made, written = await writer.put(POOL, CHILD, known=False)
     assert (made, written) == (api.objects[REF], True)
     assert api.verbs() == ["create"]
 
 
 async def test_foreign_object_of_the_name_is_left_alone(api: RacedApi, writer: ChildWriter) -> None:
-    """However short the time is since nothing was there, what somebody else has made is not overwritten."""
+    """A foreign object that appears just before the write is not overwritten."""
     foreign = api.put(FOREIGN)
     assert await writer.put(POOL, CHILD, known=False) == (foreign, False)
     assert (api.objects[REF], api.writes) == (foreign, [])
 
 
 async def test_child_that_was_made_already_is_no_write(api: RacedApi, writer: ChildWriter) -> None:
-    """By this operator or the one before it: nothing is done a second time."""
+    """A child that this or an earlier operator created already is not written again."""
     made, _ = await writer.put(POOL, CHILD, known=False)
     assert await writer.put(POOL, CHILD, known=False) == (made, False)
     assert api.verbs() == ["create"]
 
 
 async def test_child_that_is_gone_is_made(api: RacedApi, writer: ChildWriter) -> None:
-    """Also where the watch has yet to say so."""
+    """A deleted child is created again even before the watch reports the deletion."""
     assert (await writer.put(POOL, CHILD, known=True))[1]
     assert api.verbs() == ["create"]
 
 
 async def test_first_apply_makes_the_creators_fields_its_own(api: RacedApi, writer: ChildWriter) -> None:
-    """Else what the spec no longer asks for would stay: the API server takes who created it for another manager."""
+    """The first apply takes over the fields of the create; otherwise, fields that the spec drops would stay."""
     await writer.put(POOL, CHILD, known=False)
     for port in (1, 2):
         api.change(spec={"ports": [{"port": port}]})
@@ -97,7 +97,7 @@ async def test_first_apply_makes_the_creators_fields_its_own(api: RacedApi, writ
 
 @pytest.mark.parametrize("race", ["changed", "gone"])
 async def test_change_under_an_apply_is_looked_at_again(api: RacedApi, writer: ChildWriter, race: str) -> None:
-    """An apply that was decided on what is no longer so is refused, and decided anew."""
+    """An apply that was decided on an old version is rejected and decided again."""
     await writer.put(POOL, CHILD, known=False)
     api.change(spec={})
     api.races = [lambda: api.change(status={"x": 1}) if race == "changed" else api.remove(*REF)]
@@ -107,7 +107,7 @@ async def test_change_under_an_apply_is_looked_at_again(api: RacedApi, writer: C
 
 
 async def test_object_that_takes_the_place_of_a_child_is_left_alone(api: RacedApi, writer: ChildWriter) -> None:
-    """Between the look at a child and its apply the name can come to stand for somebody else's object."""
+    """A foreign object that replaces a child between read and apply is not changed."""
     await writer.put(POOL, CHILD, known=False)
     api.change(spec={})
     foreign = {**FOREIGN, "metadata": {**FOREIGN["metadata"], "uid": "foreign"}}
@@ -118,7 +118,7 @@ async def test_object_that_takes_the_place_of_a_child_is_left_alone(api: RacedAp
 
 
 async def test_child_that_changes_all_the_time_is_given_up(api: RacedApi, writer: ChildWriter) -> None:
-    """For now: the refusal is raised, and what becomes of that is the caller's to decide."""
+    """After repeated conflicts the error is raised, and the caller retries later."""
     await writer.put(POOL, CHILD, known=False)
     api.change(spec={})
     api.races = [lambda: api.change(status={"x": 1})] * 10
@@ -128,7 +128,7 @@ async def test_child_that_changes_all_the_time_is_given_up(api: RacedApi, writer
 
 
 async def test_deletion_is_of_the_object_that_was_meant(api: RacedApi, writer: ChildWriter) -> None:
-    """What is gone, or another by now, is no failure."""
+    """A deletion succeeds if the object is gone or was replaced, and then deletes nothing."""
     made, _ = await writer.put(POOL, CHILD, known=False)
     ref = ("Service", "greetserver")
     assert not await writer.delete(POOL, ref, "another")
@@ -142,7 +142,7 @@ def entry(manager: str, operation: str, *fields: str, **more: str) -> Document:
 
 
 def test_created_fields_become_applied_ones() -> None:
-    """Those of others, and of a status that others write in our name, stay as they are."""
+    """Fields of the create become applied fields; fields of other managers and of the status are kept."""
     others = [entry("kubectl", "Update", "f:a"), entry("backendpool", "Update", "f:b", subresource="status")]
     created = entry("backendpool", "Update", "f:c", time="2026-01-02T03:04:05Z")
     before = copy.deepcopy([*others, created])
@@ -151,19 +151,19 @@ def test_created_fields_become_applied_ones() -> None:
 
 
 def test_applied_fields_are_left_as_they_are() -> None:
-    """There is nothing to write where nothing was created by us."""
+    """If nothing was created by the operator, the managed fields need no change."""
     assert upgrade_managed_fields([entry("kubectl", "Update", "f:a"), entry("backendpool", "Apply", "f:b")]) == []
     assert upgrade_managed_fields([]) == []
 
 
 def test_created_and_applied_fields_become_one() -> None:
-    """An operator of an earlier version may have applied to what one of this version created."""
+    """Created and applied fields of the operator are merged into one entry."""
     both = [entry("backendpool", "Apply", "f:a", "f:b"), entry("backendpool", "Update", "f:b", "f:c")]
     assert upgrade_managed_fields(both) == [entry("backendpool", "Apply", "f:a", "f:b", "f:c")]
 
 
 async def test_service_that_had_an_address_is_made_anew(api: RacedApi, writer: ChildWriter) -> None:
-    """The API server takes no address from a Service, so that one of an older version goes for one without."""
+    """A Service with a cluster IP is replaced by a headless one, since the IP cannot be removed."""
     older = copy.deepcopy(CHILD)
     older["spec"]["clusterIP"] = "198.51.100.1"
     before = api.put(older)
@@ -190,14 +190,14 @@ FOREIGN_ENTRIES: list[Document] = [
 
 @pytest.mark.parametrize("foreign", FOREIGN_ENTRIES, ids=str)
 def test_entries_of_any_shape_are_left_alone(foreign: Document) -> None:
-    """Who patches an object may write anything into its managed fields: only what we wrote is changed."""
+    """Foreign entries in the managed fields may have any shape and are not changed."""
     created = entry("backendpool", "Update", "f:c")
     assert upgrade_managed_fields([foreign]) == []
     assert upgrade_managed_fields([foreign, created]) == [foreign, {**created, "operation": "Apply"}]
 
 
 def test_fields_of_our_own_may_be_of_any_shape() -> None:
-    """Nor is what a patch left of our own entries trusted to be a tree of maps."""
+    """The operator's own entries may have any shape too, since anybody may patch them."""
     odd = {"manager": "backendpool", "operation": "Apply", "fieldsV1": {"f:spec": None}}
     assert upgrade_managed_fields([odd, entry("backendpool", "Update", "f:c")]) == [
         entry("backendpool", "Apply", "f:c")

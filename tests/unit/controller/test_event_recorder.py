@@ -24,7 +24,7 @@ MADE = PoolEvent("ChildrenApplied", "Applied Service greetserver.", action="Appl
 
 
 class Posted:
-    """An API server that takes events after ``delay`` seconds, and raises first what stands in ``failures``."""
+    """An API server that accepts events after ``delay`` seconds and first raises the errors in ``failures``."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -42,7 +42,7 @@ class Posted:
         return obj
 
     async def noted(self, count: int) -> list[dict[str, Any]]:
-        """The first ``count`` events."""
+        """Return the first ``count`` events."""
         await until(lambda: len(self.events) >= count)
         return self.events
 
@@ -67,7 +67,7 @@ async def running(recorder: EventRecorder) -> AsyncIterator[asyncio.Task[Any]]:
 
 @pytest.mark.usefixtures("running")
 async def test_event_is_about_its_pool(posted: Posted, recorder: EventRecorder) -> None:
-    """kubectl describe finds it by the pool's uid, and it says what was done, by whom and how grave it is."""
+    """The event refers to the pool by uid, and has reason, action, reporter and type."""
     recorder.record(pool(), MADE)
     recorder.record(pool(), PoolEvent("Conflict", "Left alone.", warning=True))
     made, conflict = await posted.noted(2)
@@ -83,7 +83,7 @@ async def test_event_is_about_its_pool(posted: Posted, recorder: EventRecorder) 
 
 @pytest.mark.usefixtures("running")
 async def test_refused_event_is_dropped_and_the_next_one_posted(posted: Posted, recorder: EventRecorder) -> None:
-    """What cannot be posted holds nothing up."""
+    """A rejected event is dropped and does not delay the next one."""
     posted.failures = [Forbidden(403, "Forbidden", "the namespace is being terminated"), Unreachable("refused")]
     for reason in ("First", "Second", "Third"):
         recorder.record(pool(), PoolEvent(reason, "It is so."))
@@ -92,7 +92,7 @@ async def test_refused_event_is_dropped_and_the_next_one_posted(posted: Posted, 
 
 @pytest.mark.usefixtures("running")
 async def test_outage_is_told_once(posted: Posted, recorder: EventRecorder, caplog: pytest.LogCaptureFixture) -> None:
-    """However many events cannot be posted, there is a line when that begins, and not one for each."""
+    """When many events cannot be posted, one line is logged."""
     posted.failures = [Unreachable("refused") for _ in range(100)]
     for number in range(101):
         recorder.record(pool(), PoolEvent(f"Reason{number}", "It is so."))
@@ -103,7 +103,7 @@ async def test_outage_is_told_once(posted: Posted, recorder: EventRecorder, capl
 
 
 async def test_what_happens_again_and_again_is_told_less_and_less(posted: Posted) -> None:
-    """A pool that flaps makes a bounded number of events, of which the last tells the last, and how often it was."""
+    """Repeated events are throttled; the last one carries the latest note and the count."""
     recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(min_interval=0.05, max_interval=0.2))
     task = asyncio.create_task(recorder.run())
     for number in range(1, 101):
@@ -120,7 +120,7 @@ async def test_what_happens_again_and_again_is_told_less_and_less(posted: Posted
 
 
 async def test_reasons_and_pools_do_not_hold_each_other_up(posted: Posted) -> None:
-    """What happens to one pool is told at once, whatever else happens, and whatever happens to others."""
+    """Throttling one reason or pool does not delay events of others."""
     recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(min_interval=60))
     task = asyncio.create_task(recorder.run())
     for uid in ("one", "two"):
@@ -134,7 +134,7 @@ async def test_reasons_and_pools_do_not_hold_each_other_up(posted: Posted) -> No
 
 
 async def test_event_under_way_is_posted_to_its_end(posted: Posted, recorder: EventRecorder) -> None:
-    """An operator that ends leaves no event behind of which nobody knows whether it arrives."""
+    """On shutdown, a post in flight is completed."""
     posted.delay = 0.05
     task = asyncio.create_task(recorder.run())
     recorder.record(pool(), MADE)
@@ -145,7 +145,7 @@ async def test_event_under_way_is_posted_to_its_end(posted: Posted, recorder: Ev
 
 
 async def test_what_is_too_long_is_cut(posted: Posted) -> None:
-    """The API server takes notes of 1024 bytes and instances of 128; a letter is not cut in two."""
+    """Notes are cut at 1024 bytes and instances at 128, never within a character."""
     recorder = EventRecorder(cast("Api", posted), "x" * 200, WorkTiming(min_interval=0.01))
     for _ in range(3):
         recorder.record(pool(), PoolEvent("Conflict", "a" + "ü" * 1000))
@@ -163,7 +163,7 @@ async def test_what_is_too_long_is_cut(posted: Posted) -> None:
 async def test_recording_never_waits_and_never_grows(
     posted: Posted, recorder: EventRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While the API server is away, a thousand events wait and later ones are dropped: two lines tell of all."""
+    """During an outage, at most a thousand events are pending; later ones are dropped, with two log lines."""
     for number in range(1002):
         recorder.record(replace(pool(), uid=f"uid-{number}"), MADE)
     task = asyncio.create_task(recorder.run())
@@ -178,7 +178,7 @@ async def test_recording_never_waits_and_never_grows(
 
 
 async def test_no_error_ends_the_recorder(posted: Posted, recorder: EventRecorder, running: asyncio.Task[Any]) -> None:
-    """An event that fails for a reason nobody foresaw is lost, and the next one is posted."""
+    """An unexpected error drops its event, and the next event is posted."""
     posted.failures = [ZeroDivisionError()]
     recorder.record(pool(), MADE)
     await until(lambda: not posted.failures)
@@ -189,7 +189,7 @@ async def test_no_error_ends_the_recorder(posted: Posted, recorder: EventRecorde
 
 
 async def test_notice_between_taking_a_key_and_posting_it(posted: Posted) -> None:
-    """A second notice of a reason may come when the queue has begun with the first one: both are one event."""
+    """A second event of a reason that arrives while the first is being posted is merged with it."""
     recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(min_interval=0.01))
     running = asyncio.create_task(recorder.run())
     recorder.record(pool(), MADE)

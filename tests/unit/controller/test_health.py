@@ -1,4 +1,4 @@
-"""What the operator says of itself to who would restart it."""
+"""Liveness of the operator."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.controller.operators import applied, as_run, operated
 async def test_run_that_hangs_is_told_by_healthz(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What stands still for longer than it ever should has the cluster start the process anew."""
+    """A reconcile that hangs for too long fails liveness."""
     create, hangs, free = server.create, asyncio.Event(), asyncio.Event()
 
     async def late(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +49,7 @@ async def test_run_that_hangs_is_told_by_healthz(
 async def test_thread_of_kopf_that_hangs_is_told(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread cannot be ended from outside, so that no new watch on the pools could be begun."""
+    """A hung kopf thread fails liveness, since only a restart can replace a thread."""
     monkeypatch.setattr(manager, "MAX_THREAD_SILENCE", 0.1)
     async with server.connected(tmp_path) as api, operated(api) as operator:
         await until(lambda: applied(server))
@@ -66,7 +66,7 @@ async def test_thread_of_kopf_that_hangs_is_told(
 async def test_garbage_is_not_looked_for_in_what_stays(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once, when all is known."""
+    """Once all informers have synced, the cache is exempt from garbage collection."""
     frozen: list[None] = []
     monkeypatch.setattr(gc, "freeze", lambda: frozen.append(None))
     server.held = {DEPLOYMENTS.path(): asyncio.Event()}
@@ -81,7 +81,7 @@ async def test_garbage_is_not_looked_for_in_what_stays(
 
 
 async def test_outage_is_no_hanging(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An operator whose API server is away is not ended for that, however long it is."""
+    """An unreachable API server never fails liveness, however long it lasts."""
     monkeypatch.setattr(manager, "MAX_THREAD_SILENCE", 0.5)
     monkeypatch.setattr(manager, "MAX_RECONCILE_SECONDS", 0.5)
     async with server.connected(tmp_path) as api, operated(api) as operator:

@@ -1,4 +1,4 @@
-"""When the pods of a lookaside are asked, and what comes of it."""
+"""When lookaside pods are listed, and what the diagnosis says."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def deployment(**status: int) -> dict[str, Any]:
 
 
 class FakePods:
-    """The pods that there are, and a clock."""
+    """A fake list of pods, and a clock."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -39,13 +39,13 @@ class FakePods:
         return {"items": [WAITING]}
 
     async def look(self, seconds: float, of: dict[str, Any] | None, pool_: Pool = POOL) -> tuple[str, float | None]:
-        """At the Deployment, so many seconds later."""
+        """Diagnose the Deployment ``seconds`` later."""
         self.now += seconds
         return await self.diagnosis.diagnose(pool_, of)
 
 
 async def test_healthy_lookaside_is_not_asked() -> None:
-    """No request where all replicas are available, or there is no lookaside."""
+    """Pods are not listed while all replicas are available, or without a lookaside."""
     pods = FakePods()
     assert await pods.look(0, deployment(availableReplicas=2)) == ("", None)
     assert await pods.look(0, None) == ("", None)
@@ -53,7 +53,7 @@ async def test_healthy_lookaside_is_not_asked() -> None:
 
 
 async def test_pods_are_asked_after_a_while() -> None:
-    """A start takes its time; what takes longer is looked into, and looked at again: the longer it lasts, the later."""
+    """Pods are listed only after the time that a start may take, then less and less often."""
     pods = FakePods()
     assert await pods.look(0, deployment()) == ("", 10.0)
     assert await pods.look(4, deployment()) == ("", 6.0)
@@ -68,7 +68,7 @@ async def test_pods_are_asked_after_a_while() -> None:
 
 
 async def test_rollout_that_does_not_get_on_is_looked_into() -> None:
-    """Enough replicas are available, and the new one is not."""
+    """A stuck rollout is diagnosed although enough old replicas are available."""
     pods = FakePods()
     stuck = deployment(availableReplicas=2, unavailableReplicas=1)
     await pods.look(0, stuck)
@@ -76,7 +76,7 @@ async def test_rollout_that_does_not_get_on_is_looked_into() -> None:
 
 
 async def test_recovery_begins_the_patience_anew() -> None:
-    """What was unavailable once is given its time again."""
+    """After a recovery, the next problem gets the full start-up time again."""
     pods = FakePods()
     await pods.look(0, deployment())
     await pods.look(20, deployment(availableReplicas=2))
@@ -84,14 +84,14 @@ async def test_recovery_begins_the_patience_anew() -> None:
 
 
 async def test_restarted_operator_takes_nothing_back() -> None:
-    """A problem that the status tells of is looked into at once, and does not go from it meanwhile."""
+    """A restarted operator diagnoses a reported problem at once and does not clear it meanwhile."""
     pods = FakePods()
     told = {"conditions": [{"type": "LookasideAvailable", "status": "False", "reason": "LookasideUnavailable"}]}
     assert (await pods.look(0, deployment(), replace(POOL, status=told)))[0]
 
 
 async def test_operator_without_the_right_knows_no_reason() -> None:
-    """A role of an older version is no failure."""
+    """Without permission to list pods, the diagnosis gives no reason and does not fail."""
     pods = FakePods()
     pods.refusal = Forbidden(403, "Forbidden", "no")
     await pods.look(0, deployment())

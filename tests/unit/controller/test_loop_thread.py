@@ -1,4 +1,4 @@
-"""A coroutine in a thread of its own."""
+"""A coroutine in a thread with its own event loop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def thread(clock: FakeClock) -> LoopThread:
 
 
 async def test_work_has_a_loop_of_its_own(thread: LoopThread) -> None:
-    """What it does to all tasks of its loop is none of ours; what it returns and raises is."""
+    """Cancelling all tasks in the thread does not affect the caller; results and exceptions are returned."""
 
     async def work() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
@@ -38,7 +38,7 @@ async def test_work_has_a_loop_of_its_own(thread: LoopThread) -> None:
 
 
 async def test_loop_that_turns_gives_signs_of_life(thread: LoopThread, clock: FakeClock) -> None:
-    """Whatever its work waits for, and for however long."""
+    """A running loop answers pings, however long its work waits."""
     end = threading.Event()
 
     async def work() -> None:
@@ -58,7 +58,7 @@ async def test_loop_that_turns_gives_signs_of_life(thread: LoopThread, clock: Fa
 
 
 async def test_loop_that_hangs_is_silent(thread: LoopThread, clock: FakeClock) -> None:
-    """From when it was first asked, until it turns again."""
+    """A blocked loop is unresponsive from the first unanswered ping until it runs again."""
     hangs, end = threading.Event(), threading.Event()
 
     async def work() -> None:
@@ -81,7 +81,7 @@ async def test_loop_that_hangs_is_silent(thread: LoopThread, clock: FakeClock) -
 
 
 async def test_nothing_is_awaited_of_what_does_not_run(thread: LoopThread, clock: FakeClock) -> None:
-    """Before the first work, between two, and of work that ended before it could answer."""
+    """A thread without work is never unresponsive."""
     assert thread.unresponsive_for() == 0
     asked = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The operator as a process: how it ends."""
+"""The operator as a process: how it exits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.controller.operators import applied, process
 
 
 async def test_sigterm_ends_it_cleanly_and_soon(server: ApiServer, tmp_path: Path) -> None:
-    """Ready when synced; after SIGTERM it exits faster than it started, with exit code 0 and no traceback."""
+    """After SIGTERM the operator exits quickly with code 0 and no traceback."""
     clock = asyncio.get_running_loop().time
     server.held = {DEPLOYMENTS.path(): asyncio.Event()}
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -43,7 +43,7 @@ async def test_sigterm_ends_it_cleanly_and_soon(server: ApiServer, tmp_path: Pat
 
 
 async def test_sigterm_is_heard_while_the_api_server_is_away(server: ApiServer, tmp_path: Path) -> None:
-    """An operator that waits for its API server does not wait to exit."""
+    """An operator that waits for its API server exits on SIGTERM."""
     clock = asyncio.get_running_loop().time
     started_at = clock()
     async with server.serving(tmp_path) as kubeconfig, process(kubeconfig) as operator:

@@ -1,4 +1,4 @@
-"""Pools listed and compared with what is known, against a scripted API server."""
+"""The resync of pools against a scripted API server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.unit.k8s.scripted import Answer, ScriptedServer, answer, page, raw, r
 
 
 class Resyncing:
-    """A resync of the namespace "default" that goes round by round, by a clock that is put forward by hand."""
+    """A resync of the namespace "default" that runs round by round on a manual clock."""
 
     def __init__(self, server: ScriptedServer, api: Api) -> None:
         self.now = 1000.0
@@ -51,7 +51,7 @@ class Resyncing:
         await self._due.acquire()
 
     async def round(self, *answers: Answer) -> None:
-        """Have the pools listed, and these answers given."""
+        """Run one round: list the pools and return these responses."""
         rounds = len(self.pauses)
         self._server.script(*answers)
         self._due.release()
@@ -74,18 +74,18 @@ async def resyncing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIte
 
 
 def listed(name: str, version: int = 1, *, uid: str = "", namespace: str = "default") -> dict[str, Any]:
-    """A pool as it is listed."""
+    """Return a pool as in a list."""
     made = document(name)["metadata"]
     return {"metadata": {**made, "namespace": namespace, "uid": uid or name, "resourceVersion": str(version)}}
 
 
 def brought(name: str, version: int = 1, *, uid: str = "", namespace: str = "default") -> Pool:
-    """A pool as the watch brings it."""
+    """Return a pool as from the watch."""
     return parse_pool(document(name) | listed(name, version, uid=uid, namespace=namespace))
 
 
 async def test_list_that_agrees_proves_that_all_is_known(resyncing: Resyncing) -> None:
-    """As of the moment before it was asked for; the next one comes after the interval, more or less."""
+    """A matching list proves the cache current as of its request; the next list follows after the interval."""
     assert not resyncing.resync.synced
     assert resyncing.resync.age() == math.inf
     resyncing.cache.put_pool(brought("a", 3))
@@ -102,7 +102,7 @@ async def test_list_that_agrees_proves_that_all_is_known(resyncing: Resyncing) -
 
 
 async def test_pool_that_is_gone_is_dropped(resyncing: Resyncing) -> None:
-    """Whoever lost its deletion knows of it by the next list."""
+    """A pool whose deletion the watch lost is removed after the next list."""
     resyncing.cache.put_pool(brought("a"))
     resyncing.cache.put_pool(brought("b"))
     await resyncing.round(page(listed("b"), version=9))
@@ -115,7 +115,7 @@ async def test_pool_that_is_gone_is_dropped(resyncing: Resyncing) -> None:
     ids=["500", "410", "403", "no list", "cut"],
 )
 async def test_list_that_is_not_complete_drops_nothing(resyncing: Resyncing, second: Answer) -> None:
-    """What was not listed before the list broke off may well be there. It is told, and tried again soon."""
+    """An incomplete list removes nothing, is counted as a failure, and is retried soon."""
     resyncing.cache.put_pool(brought("a"))
     resyncing.cache.put_pool(brought("b"))
     await resyncing.round(page(listed("a"), version=9, more="next"), second)
@@ -132,7 +132,7 @@ async def test_list_that_is_not_complete_drops_nothing(resyncing: Resyncing, sec
 
 
 async def test_pool_that_comes_while_it_is_listed_stays(resyncing: Resyncing) -> None:
-    """A list says nothing of what was made after it was asked for."""
+    """A pool created after the list was requested is kept."""
 
     async def late(request: web.Request) -> web.StreamResponse:
         resyncing.cache.put_pool(brought("new", 8))
@@ -143,7 +143,7 @@ async def test_pool_that_comes_while_it_is_listed_stays(resyncing: Resyncing) ->
 
 
 async def test_pool_made_anew_stays(resyncing: Resyncing) -> None:
-    """The end of the old one is not the end of the one that has its name."""
+    """The deletion of an old pool does not remove a new one with the same name."""
 
     async def late(request: web.Request) -> web.StreamResponse:
         resyncing.cache.put_pool(brought("a", 8, uid="new"))
@@ -157,7 +157,7 @@ async def test_pool_made_anew_stays(resyncing: Resyncing) -> None:
 
 
 async def test_other_namespaces_are_left_alone(resyncing: Resyncing) -> None:
-    """A list of one namespace says nothing of another."""
+    """A list of one namespace removes no pools of another."""
     resyncing.cache.put_pool(brought("a", namespace="shop"))
     await resyncing.round(page(version=9))
     assert resyncing.known() == {("shop", "a")}
@@ -166,7 +166,7 @@ async def test_other_namespaces_are_left_alone(resyncing: Resyncing) -> None:
 
 @pytest.mark.parametrize("news", [listed("a", 5), listed("b", 5)], ids=["changed", "made"])
 async def test_watch_that_says_nothing_has_stalled(resyncing: Resyncing, news: dict[str, Any]) -> None:
-    """What a list shows and the watch does not bring within the grace is told once a grace, and proves nothing."""
+    """If the watch delivers nothing that a list shows within the grace, it is restarted once per grace."""
     resyncing.cache.put_pool(brought("a", 3))
     old = [] if news["metadata"]["name"] == "a" else [listed("a", 3)]
     for _ in range(4):
@@ -182,7 +182,7 @@ async def test_watch_that_says_nothing_has_stalled(resyncing: Resyncing, news: d
 
 
 async def test_watch_that_is_slow_has_not_stalled(resyncing: Resyncing) -> None:
-    """While it brings something there is no use in beginning anew, be there ever so much to come."""
+    """A watch that delivers events, however slowly, is not restarted."""
     for version in range(10):
         read = [refuse(404, "NotFound")] if version > 1 else []
         await resyncing.round(page(listed("a", version + 1), listed("b"), version=9), *read)
@@ -194,7 +194,7 @@ async def test_watch_that_is_slow_has_not_stalled(resyncing: Resyncing) -> None:
 
 @pytest.mark.parametrize("held", [None, brought("b", 3)], ids=["made", "changed"])
 async def test_pool_that_the_watch_left_out_is_read(resyncing: Resyncing, held: Pool | None) -> None:
-    """One event that is lost among others would be waited for in vain: after the grace the pool itself is asked for."""
+    """A pool that the watch omitted is read after the grace."""
     if held:
         resyncing.cache.put_pool(held)
     both = page(listed("a", 1), listed("b", 7), version=9)
@@ -215,7 +215,9 @@ async def test_pool_that_the_watch_left_out_is_read(resyncing: Resyncing, held: 
 async def test_pool_that_cannot_be_used_is_not_waited_for(
     resyncing: Resyncing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is read, logged and counted once a version, and what is known of all others is current."""
+    """A pool that cannot be parsed is read, logged and counted once per version, and does not keep the rest from being
+    current.
+    """
 
     def broken(obj: dict[str, Any]) -> Never:
         raise ZeroDivisionError
@@ -239,7 +241,7 @@ async def test_pool_that_cannot_be_used_is_not_waited_for(
 
 
 async def test_few_are_read_at_once(resyncing: Resyncing) -> None:
-    """A watch that has a thousand pools to bring yet is not helped by a thousand requests beside it."""
+    """Only a few pools are read per round, since a slow watch is not helped by a thousand requests."""
     names = [f"pool-{n}" for n in range(30)]
     for seconds in (10, 10):
         await resyncing.round(page(*map(listed, names), version=9))
@@ -250,7 +252,7 @@ async def test_few_are_read_at_once(resyncing: Resyncing) -> None:
 
 
 async def test_pool_that_changes_all_the_time_is_no_stall(resyncing: Resyncing) -> None:
-    """A watch that brings what was listed before is not late, though it may be behind at each list."""
+    """A pool that changes constantly is no stall if the watch delivers the versions of earlier lists."""
     for version in range(1, 10):
         await resyncing.round(page(listed("a", version), version=9))
         resyncing.cache.put_pool(brought("a", version))
@@ -277,5 +279,5 @@ def test_awaited(
     held: dict[str, str],
     expected: dict[str, tuple[str, float]],
 ) -> None:
-    """A version that is listed is pending until it or a newer one is held, or nothing is listed any more."""
+    """A listed version is pending until the cache has it or a newer one, or the pool is no longer listed."""
     assert pending_versions(earlier, listed, held, 7) == expected

@@ -1,4 +1,4 @@
-"""How many lookasides start at the same time."""
+"""The limit on simultaneous rollouts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.fakes.clock import FakeClock
 
 
 class Limited:
-    """A limiter of two rollouts, and the pools that it has admitted unasked."""
+    """A limiter of two rollouts, and the pools that it admitted later."""
 
     def __init__(self) -> None:
         self.admitted: list[PoolKey] = []
@@ -24,14 +24,14 @@ def keys(namespace: str, count: int) -> list[PoolKey]:
 
 
 def test_as_many_as_the_limit_begin_at_once() -> None:
-    """A pool that was admitted stays so, and takes no second place."""
+    """Up to the limit, rollouts begin at once; an admitted pool takes only one slot."""
     limited, (one, two, three) = Limited(), keys("a", 3)
     assert limited.ask(one, two, three, one, two) == [True, True, False, True, True]
     assert limited.admitted == []
 
 
 def test_end_of_one_is_the_turn_of_the_next() -> None:
-    """In the order in which they came, each once."""
+    """Each completed rollout admits the next pool, in order of arrival."""
     limited, (one, two, three, four) = Limited(), keys("a", 4)
     limited.ask(one, two, four, three, four)
     limited.limiter.finish(two)
@@ -41,7 +41,7 @@ def test_end_of_one_is_the_turn_of_the_next() -> None:
 
 
 def test_pool_that_no_longer_wants_is_passed_over() -> None:
-    """It was deleted, or has no lookaside any more."""
+    """A waiting pool that was deleted or has no lookaside is skipped."""
     limited, (one, two, three, four) = Limited(), keys("a", 4)
     limited.ask(one, two, three, four)
     limited.limiter.finish(three)
@@ -51,7 +51,7 @@ def test_pool_that_no_longer_wants_is_passed_over() -> None:
 
 
 def test_rollout_that_does_not_complete_makes_room() -> None:
-    """After a minute it counts no more; its next change waits as any other."""
+    """An incomplete rollout stops counting after a minute; the pool's next change waits like any other."""
     limited, (one, two, three) = Limited(), keys("a", 3)
     limited.ask(one, two, three)
     limited.clock.advance(ROLLOUT_SECONDS / 2)
@@ -63,7 +63,7 @@ def test_rollout_that_does_not_complete_makes_room() -> None:
 
 
 def test_early_end_outlives_its_timer() -> None:
-    """A second rollout of a pool has its whole minute, whatever became of the first."""
+    """A second rollout of a pool gets a full minute, regardless of the timer of the first."""
     limited, (one, two, three) = Limited(), keys("a", 3)
     limited.ask(one)
     limited.limiter.finish(one)
@@ -74,7 +74,7 @@ def test_early_end_outlives_its_timer() -> None:
 
 
 def test_no_namespace_waits_behind_all_pools_of_another() -> None:
-    """A tenant with a thousand pools delays the one pool of another by one rollout."""
+    """A namespace with a thousand pools delays a pool of another namespace by one rollout at most."""
     limited, many, (only,) = Limited(), keys("many", 1000), keys("few", 1)
     limited.ask(*many, only)
     limited.limiter.finish(many[0])
@@ -84,7 +84,7 @@ def test_no_namespace_waits_behind_all_pools_of_another() -> None:
 
 
 def test_rollout_under_way_counts_beyond_the_limit() -> None:
-    """Those of the operator before are taken into account, and not begun again when they have had their minute."""
+    """Rollouts of an earlier leader count, even beyond the limit, and are not restarted after their minute."""
     limited, (one, two, three, four) = Limited(), keys("a", 4)
     limited.ask(four)
     for key in (one, two, three):

@@ -1,4 +1,4 @@
-"""The operator put together, against an API server on loopback."""
+"""The whole operator against an API server on loopback."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.unit.controller.operators import (
 
 
 async def test_nothing_is_written_before_everything_is_known(server: ApiServer, tmp_path: Path) -> None:
-    """Until each kind's first list is complete the operator is not ready, says why, and writes nothing."""
+    """Until every first list is complete, the operator is not ready, says why, and writes nothing."""
     kinds = (ENDPOINT_SLICES, *CHILD_RESOURCES.values())
     server.held = {kind.path(): asyncio.Event() for kind in kinds}
     async with server.connected(tmp_path) as api, operated(api) as operator:
@@ -56,7 +56,7 @@ async def test_nothing_is_written_before_everything_is_known(server: ApiServer, 
 
 
 async def test_endpoints_reach_the_status(server: ApiServer, tmp_path: Path) -> None:
-    """What the cluster says of the pool's Service stands in the status moments later."""
+    """The endpoints of the pool's Service reach the status within moments."""
     async with server.connected(tmp_path) as api, operated(api):
         await until(lambda: applied(server))
         server.put(endpoint_slice(server, "10.0.0.1"))
@@ -66,7 +66,7 @@ async def test_endpoints_reach_the_status(server: ApiServer, tmp_path: Path) -> 
 
 
 async def test_deleted_child_comes_back(server: ApiServer, tmp_path: Path) -> None:
-    """Drift is seen by a watch, and repaired without anything else having to happen."""
+    """A deleted child is recreated as soon as the watch reports it."""
     async with server.connected(tmp_path) as api, operated(api):
         await until(lambda: applied(server))
         server.remove("Deployment", "default", f"{NAME}-lookaside")
@@ -74,7 +74,7 @@ async def test_deleted_child_comes_back(server: ApiServer, tmp_path: Path) -> No
 
 
 async def test_deleted_pool_gets_nothing_new(server: ApiServer, tmp_path: Path) -> None:
-    """While the cluster collects the children of a deleted pool, none is made again."""
+    """While Kubernetes deletes the children of a deleted pool, none is created again."""
     async with server.connected(tmp_path) as api, operated(api) as operator:
         await until(lambda: applied(server))
         server.remove(KIND, "default", NAME)
@@ -87,7 +87,7 @@ async def test_deleted_pool_gets_nothing_new(server: ApiServer, tmp_path: Path) 
 
 
 async def test_pool_made_anew_is_served(server: ApiServer, tmp_path: Path) -> None:
-    """A pool that is deleted and made again at once, under its name, is not lost by the end of the old one."""
+    """A pool that is deleted and created again at once is served."""
     async with server.connected(tmp_path) as api, operated(api):
         await until(lambda: applied(server))
         server.remove(KIND, "default", NAME)
@@ -99,7 +99,7 @@ async def test_pool_made_anew_is_served(server: ApiServer, tmp_path: Path) -> No
 
 
 async def test_restart_writes_nothing(server: ApiServer, tmp_path: Path) -> None:
-    """A second operator that finds everything as it should be only reads."""
+    """A second operator that finds everything up to date only reads."""
     async with server.connected(tmp_path) as api:
         async with operated(api):
             await until(lambda: applied(server))
@@ -114,7 +114,7 @@ async def test_restart_writes_nothing(server: ApiServer, tmp_path: Path) -> None
 
 
 async def test_outage_is_caught_up_with(server: ApiServer, tmp_path: Path) -> None:
-    """What changed while the API server was away is there soon after it is back; nothing was lost meanwhile."""
+    """Changes during an outage of the API server are handled soon after it."""
     async with server.connected(tmp_path) as api, operated(api):
         await until(lambda: applied(server))
         server.put(endpoint_slice(server, "10.0.0.1"))
@@ -129,7 +129,7 @@ async def test_outage_is_caught_up_with(server: ApiServer, tmp_path: Path) -> No
 
 
 async def test_crd_may_come_late(server: ApiServer, tmp_path: Path) -> None:
-    """An operator that was started before its CRD serves pools as soon as there can be any."""
+    """An operator that starts before the CRD exists serves pools once it does."""
     server.unserved = {POOLS}
     async with server.connected(tmp_path) as api, operated(api) as operator:
         await until(lambda: "grpcbackendpools (404 NotFound: the CRD" in (operator.readiness_error() or ""))
@@ -139,7 +139,7 @@ async def test_crd_may_come_late(server: ApiServer, tmp_path: Path) -> None:
 
 
 async def test_only_the_namespaces_asked_for_are_read(server: ApiServer, tmp_path: Path) -> None:
-    """With namespaces named, rights in these are enough."""
+    """With listed namespaces, permissions in these are sufficient."""
     settings = OperatorSettings("backendpool/operator:test", namespaces=("default", "shop"), instance="operator-0")
     async with server.connected(tmp_path) as api, operated(api, settings):
         await until(lambda: applied(server))
@@ -152,7 +152,7 @@ BOTH = OperatorSettings("backendpool/operator:test", namespaces=("default", "sho
 async def test_namespace_that_may_not_be_read_holds_up_no_other(
     server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The others are served; it is told in log and metrics, and served as soon as it may be read."""
+    """A forbidden namespace delays no other, shows in log and metrics, and is served once it can be read."""
     server.put(pool(namespace="shop"))
     server.forbidden = {"shop"}
     async with server.connected(tmp_path) as api, operated(api, BOTH) as operator:
@@ -174,7 +174,7 @@ async def test_namespace_that_may_not_be_read_holds_up_no_other(
 async def test_right_that_is_withdrawn_is_told_by_the_pools(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their lists stand, as what may be old; that they are followed again is told as well."""
+    """Losing permission to watch slices sets EndpointsStale and keeps the lists; regaining it clears the condition."""
     monkeypatch.setattr(manager, "WATCH_FAILURE_TIMING", WatchFailureTiming(persistent_after=0.05, interval=0.02))
 
     def stale() -> bool:
@@ -200,7 +200,7 @@ async def test_kind_that_may_not_be_watched_any_more_is_told_by_the_pools(
     caplog: pytest.LogCaptureFixture,
     kind: Resource,
 ) -> None:
-    """Also where it may be listed: in a condition, an event and one line of the log, and they stay ready."""
+    """Losing permission to watch a kind is reported by a condition, an event and one log line; pools stay ready."""
     monkeypatch.setattr(manager, "WATCH_FAILURE_TIMING", WatchFailureTiming(persistent_after=0.05, interval=0.02))
     server.put(pool(lookaside={"replicas": 0}))
 
@@ -225,7 +225,7 @@ async def test_kind_that_may_not_be_watched_any_more_is_told_by_the_pools(
 
 
 async def test_namespaces_of_which_none_may_be_read(server: ApiServer, tmp_path: Path) -> None:
-    """An operator that can serve nobody is not ready, and says what it is refused."""
+    """An operator that can read no namespace is not ready and names the missing permission."""
     server.forbidden = {"default", "shop"}
     async with server.connected(tmp_path) as api, operated(api, BOTH) as operator:
         for text in ("default/services (403 Forbidden", "shop/grpcbackendpools (403 Forbidden"):
@@ -239,7 +239,7 @@ async def test_namespaces_of_which_none_may_be_read(server: ApiServer, tmp_path:
 async def test_nothing_is_written_in_a_namespace_before_it_is_known(
     server: ApiServer, tmp_path: Path, kind: Resource
 ) -> None:
-    """While one list of a namespace is not complete its pools are left as they are, though others are served."""
+    """While a list of one namespace is incomplete, its pools are not written, and other namespaces are served."""
     server.put(pool(namespace="shop"))
     server.held = {kind.path("shop"): asyncio.Event()}
     async with server.connected(tmp_path) as api, operated(api, BOTH) as operator:
@@ -256,7 +256,7 @@ async def test_nothing_is_written_in_a_namespace_before_it_is_known(
 async def test_bug_concerns_one_pool_alone(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A pool that nobody foresaw is counted, logged once and told in its status, while all others are served."""
+    """An unexpected error about one pool is counted, logged once and reported in its status; other pools are served."""
 
     def broken(pool: Pool, image: str) -> tuple[Child, ...]:
         if pool.namespace == "shop":
@@ -280,7 +280,7 @@ async def test_bug_concerns_one_pool_alone(
 async def test_bug_in_a_handler_concerns_one_pool_alone(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """kopf brings the next pool after one that cannot be used, which is logged."""
+    """An unexpected error in the event handler is logged, and the next pool is served."""
 
     def broken(obj: dict[str, Any]) -> Pool:
         if obj["metadata"]["namespace"] == "shop":
@@ -298,7 +298,7 @@ async def test_bug_in_a_handler_concerns_one_pool_alone(
 async def test_bug_in_the_parser_is_told_and_retried(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A spec that cannot be read for a bug of ours is not the author's fault."""
+    """An unexpected error while parsing a spec is reported as ReconcileError, not as an invalid spec."""
 
     def broken(_: object) -> Never:
         raise ZeroDivisionError
@@ -315,7 +315,7 @@ async def test_bug_in_the_parser_is_told_and_retried(
 async def test_bug_of_the_machinery_ends_the_operator(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error around the queue, and not in the work on a pool, ends the whole instead of leaving a half of it."""
+    """An unexpected error outside of the work on a pool ends the process."""
 
     def broken(*_: object) -> Never:
         raise ZeroDivisionError

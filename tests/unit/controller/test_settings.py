@@ -11,13 +11,13 @@ IMAGE = {"LOOKASIDE_IMAGE": "backendpool/operator:1.2.3"}
 
 
 def test_image_alone_is_enough() -> None:
-    """All else has a default: every namespace, port 9090, the host's name, no election."""
+    """Only the image is required; the defaults are all namespaces, port 9090, the host's name and no election."""
     settings = OperatorSettings.from_env(IMAGE)
     assert settings == OperatorSettings("backendpool/operator:1.2.3", (), 9090, socket.gethostname(), "")
 
 
 def test_everything_can_be_set() -> None:
-    """Namespaces are read with or without spaces, and each counts once."""
+    """Namespaces may be separated by commas and spaces; duplicates count once."""
     env = {
         **IMAGE,
         "WATCH_NAMESPACES": "shop, web,shop,",
@@ -32,7 +32,7 @@ def test_everything_can_be_set() -> None:
 
 
 def test_empty_is_as_unset() -> None:
-    """A variable that a manifest leaves empty means its default."""
+    """An empty variable means its default."""
     empty = dict.fromkeys(("WATCH_NAMESPACES", "METRICS_PORT", "POD_NAME", "LEASE_NAMESPACE", "MAX_ROLLOUTS"), "")
     assert OperatorSettings.from_env(IMAGE | empty) == OperatorSettings.from_env(IMAGE)
 

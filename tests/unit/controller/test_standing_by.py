@@ -1,4 +1,4 @@
-"""Of several operators one writes."""
+"""Several operators, of which one writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.controller.operators import SETTINGS, applied, as_run, figures, 
 
 
 class Candidate:
-    """Stands in for the elector: wins when ``won`` is set, loses when ``lost`` is."""
+    """A fake elector that wins when ``won`` is set and loses when ``lost`` is set."""
 
     def __init__(self) -> None:
         self.won, self.lost, self.released = asyncio.Event(), asyncio.Event(), False
@@ -45,7 +45,7 @@ class Candidate:
 
 @asynccontextmanager
 async def standing_by(server: ApiServer, folder: Path, candidate: Candidate) -> AsyncIterator[Manager]:
-    """An operator that knows all and does not lead, as long as the candidate has not won."""
+    """An operator that has synced and does not lead until the candidate wins."""
     async with server.connected(folder) as api:
         operator = Manager(api, SETTINGS, cast("LeaderElection", candidate))
         async with operating(operator):
@@ -54,7 +54,7 @@ async def standing_by(server: ApiServer, folder: Path, candidate: Candidate) -> 
 
 
 async def test_standby_is_ready_and_writes_nothing(server: ApiServer, tmp_path: Path) -> None:
-    """One that does not lead knows everything already, and starts to write as soon as it does."""
+    """A standby has synced, is ready, and writes as soon as it becomes the leader."""
     candidate = Candidate()
     async with standing_by(server, tmp_path, candidate) as operator:
         assert "backendpool_leader 0.0" in figures(operator)
@@ -66,7 +66,7 @@ async def test_standby_is_ready_and_writes_nothing(server: ApiServer, tmp_path: 
 
 
 async def test_standby_has_nothing_due(server: ApiServer, tmp_path: Path) -> None:
-    """Its metrics are not those of an operator that lags behind, nor are they when it has just taken over."""
+    """A standby, or one that has just become the leader, has no backlog in its metrics."""
     candidate = Candidate()
     async with standing_by(server, tmp_path, candidate) as operator:
         server.put(pool(port=50052))
@@ -80,7 +80,7 @@ async def test_standby_has_nothing_due(server: ApiServer, tmp_path: Path) -> Non
 
 
 async def test_lost_lease_ends_the_operator(server: ApiServer, tmp_path: Path) -> None:
-    """It is no bug: the error comes up by itself, to be told in one line."""
+    """Losing the Lease ends the operator with LeadershipLost, without a wrapping exception group."""
     candidate = Candidate()
     candidate.won.set()
     async with server.connected(tmp_path) as api:
@@ -94,7 +94,7 @@ async def test_lost_lease_ends_the_operator(server: ApiServer, tmp_path: Path) -
 async def test_writes_pass_the_fence_of_the_lease(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The operator as it is run: whoever leads without the right to write sends nothing but for the Lease."""
+    """Every write of the real operator passes the fence, except those of the Lease."""
     refused = 0
 
     def refuse(elector: LeaderElection) -> None:

@@ -1,4 +1,4 @@
-"""Pools say when a watch is refused that they depend on."""
+"""Persistent watch failures, as pools report them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FakeInformer:
 
 
 class WatchedKind:
-    """The problems of a kind, one for each look at it, three seconds apart; what was told by then is ``told``."""
+    """The errors of a kind at each check, three seconds apart, and the failures reported so far."""
 
     def __init__(self, *problems: ClusterError | None) -> None:
         self.informers = {ENDPOINT_SLICES: FakeInformer(), SERVICES: FakeInformer()}
@@ -52,22 +52,22 @@ class WatchedKind:
 
 @pytest.mark.parametrize("error", [FORBIDDEN, Unauthorized(401, "Unauthorized", "Unauthorized")])
 async def test_refusal_that_lasts_is_told_once(error: ClusterError) -> None:
-    """However often it is looked at; and that it is over as well."""
+    """A persistent failure is reported once, and so is its end."""
     assert await WatchedKind(*[error] * 20, None, None).tell() == [{"EndpointSlice": str(error)}, {}]
 
 
 async def test_refusal_that_passes_is_not_told() -> None:
-    """A token is renewed, a role is applied anew: none of it is for the users of a pool."""
+    """A brief failure, as when a token rotates or a role is applied again, is not reported."""
     assert await WatchedKind(*[FORBIDDEN] * 4, None, *[FORBIDDEN] * 4, None).tell() == []
 
 
 async def test_server_that_is_away_is_no_refusal() -> None:
-    """Nothing could be written then, and all would be written twice as it comes back."""
+    """An unreachable API server is not reported: nothing could be written during the outage."""
     assert await WatchedKind(*[Unreachable("no route to host")] * 20).tell() == []
 
 
 async def test_each_kind_has_its_own_time() -> None:
-    """One that is refused for long does not make another's first refusal one that lasts."""
+    """The duration of a failure is measured per kind."""
     watched = WatchedKind(*[None] * 10, *[FORBIDDEN] * 4, None, *[FORBIDDEN] * 10)
     watched.informers[SERVICES].problem = FORBIDDEN
     assert await watched.tell() == [
@@ -77,6 +77,6 @@ async def test_each_kind_has_its_own_time() -> None:
 
 
 async def test_other_words_are_no_news() -> None:
-    """Whether it is the token or the right that is missing at the moment: it is one refusal, told once."""
+    """A change between 401 and 403 is the same failure and is reported once."""
     unauthorized = Unauthorized(401, "Unauthorized", "Unauthorized")
     assert await WatchedKind(*[FORBIDDEN] * 10, *[unauthorized] * 10).tell() == [{"EndpointSlice": str(FORBIDDEN)}]

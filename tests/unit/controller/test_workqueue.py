@@ -44,7 +44,7 @@ async def running(
 
 
 async def test_first_change_runs_at_once() -> None:
-    """A quiet key's first change does not wait for the spacing."""
+    """The first change of an idle key runs immediately."""
     ran = asyncio.Event()
 
     async def work(key: str) -> None:
@@ -74,7 +74,7 @@ async def test_burst_is_coalesced_and_last_state_gets_out() -> None:
 
 
 async def test_quiet_key_is_forgotten_and_quick_again() -> None:
-    """A key that was busy and then quiet keeps no state, so that memory follows the living pools."""
+    """An idle key is forgotten, and its next change runs immediately again."""
 
     async def work(key: str) -> None:
         return None
@@ -87,7 +87,7 @@ async def test_quiet_key_is_forgotten_and_quick_again() -> None:
 
 
 async def test_one_key_never_runs_twice_at_once() -> None:
-    """A change during a run waits for its end, and is not lost."""
+    """A change during a run leads to another run after it."""
     active, most, runs = 0, 0, 0
 
     async def work(key: str) -> None:
@@ -108,7 +108,7 @@ async def test_one_key_never_runs_twice_at_once() -> None:
 
 
 async def test_keys_run_side_by_side() -> None:
-    """A slow key does not hold up another."""
+    """A slow key does not block another."""
     slow, fast = asyncio.Event(), asyncio.Event()
 
     async def work(key: str) -> None:
@@ -121,7 +121,7 @@ async def test_keys_run_side_by_side() -> None:
 
 
 async def test_failure_comes_back_with_growing_backoff(caplog: pytest.LogCaptureFixture) -> None:
-    """A cluster error is retried, later each time, and logged once and not each time."""
+    """A failing key is retried with increasing delays and logged once."""
     times: list[float] = []
     observer = Observer()
 
@@ -140,7 +140,7 @@ async def test_failure_comes_back_with_growing_backoff(caplog: pytest.LogCapture
 
 
 async def test_change_cuts_a_backoff_short() -> None:
-    """A key in a long backoff runs as soon as it changes: the change may be the cure."""
+    """A change during a long backoff runs at once, since it may be the remedy."""
     calls = 0
 
     async def work(key: str) -> float | None:
@@ -156,7 +156,7 @@ async def test_change_cuts_a_backoff_short() -> None:
 
 
 async def test_work_that_asks_again_runs_again() -> None:
-    """A returned number of seconds brings the key back without a change."""
+    """Work that returns a number of seconds is requeued after it."""
     calls = 0
 
     async def work(key: str) -> float | None:
@@ -170,7 +170,7 @@ async def test_work_that_asks_again_runs_again() -> None:
 
 
 async def test_work_that_always_asks_again_does_not_turn_in_a_circle() -> None:
-    """A run that wants the key back at once, each time, is held to the spacing."""
+    """A key that always requeues itself with 0 seconds runs no more often than its interval allows."""
     calls = 0
 
     async def work(key: str) -> float:
@@ -185,7 +185,7 @@ async def test_work_that_always_asks_again_does_not_turn_in_a_circle() -> None:
 
 
 async def test_servers_wish_is_the_shortest_wait() -> None:
-    """A refusal with Retry-After is not retried sooner than the server asked for (RFC 9110, section 10.2.3)."""
+    """A retry waits at least as long as Retry-After asks (RFC 9110, section 10.2.3)."""
     times: list[float] = []
 
     async def work(key: str) -> None:
@@ -200,7 +200,7 @@ async def test_servers_wish_is_the_shortest_wait() -> None:
 
 
 async def test_changes_of_a_failing_key_are_spaced() -> None:
-    """A key that fails and changes all the time is tried less and less often, as one that does not fail."""
+    """The interval applies to a key that fails and changes constantly."""
     runs = 0
 
     async def work(key: str) -> None:
@@ -216,7 +216,7 @@ async def test_changes_of_a_failing_key_are_spaced() -> None:
 
 
 async def test_keys_added_before_the_start_run_once() -> None:
-    """What the first lists bring is worked on when all of them are there, each key once."""
+    """Keys added before the queue runs are run once each."""
     runs: list[str] = []
 
     async def work(key: str) -> None:
@@ -234,7 +234,7 @@ async def test_keys_added_before_the_start_run_once() -> None:
 
 
 async def test_bug_concerns_its_own_key_alone(caplog: pytest.LogCaptureFixture) -> None:
-    """A key whose run raises what nobody foresaw is retried with backoff, and all others go on."""
+    """An unexpected error is retried with backoff and affects no other key."""
     runs: list[str] = []
 
     async def work(key: str) -> None:
@@ -256,7 +256,7 @@ async def test_bug_concerns_its_own_key_alone(caplog: pytest.LogCaptureFixture) 
 
 
 async def test_bug_that_comes_back_is_told_again(caplog: pytest.LogCaptureFixture) -> None:
-    """A traceback is logged once until the key succeeds, and once more after that."""
+    """A traceback is logged once until the key succeeds, and again after that."""
     outcomes = iter([ZeroDivisionError(), ZeroDivisionError(), None, ZeroDivisionError()])
     runs = 0
 
@@ -275,7 +275,7 @@ async def test_bug_that_comes_back_is_told_again(caplog: pytest.LogCaptureFixtur
 
 
 async def test_run_that_only_found_more_to_do_is_no_success(caplog: pytest.LogCaptureFixture) -> None:
-    """A key that fails, is read again, and fails again is told once, and its backoff goes on growing."""
+    """A run that requeues with 0 seconds does not reset the backoff or the logged error."""
     runs = 0
 
     async def work(key: str) -> float | None:
@@ -293,7 +293,7 @@ async def test_run_that_only_found_more_to_do_is_no_success(caplog: pytest.LogCa
 
 
 async def test_run_that_was_cancelled_by_nobody_is_an_error() -> None:
-    """A cancellation that comes out of a library is that key's error, and takes no worker away."""
+    """A CancelledError raised by a library counts as an error of the key and ends no worker."""
     runs: list[str] = []
 
     async def work(key: str) -> None:
@@ -311,7 +311,7 @@ async def test_run_that_was_cancelled_by_nobody_is_an_error() -> None:
 
 
 async def test_run_under_way_ends_before_the_queue_does() -> None:
-    """Who tells the queue to end can go on when it has: no run is cut in two, and no other is begun."""
+    """When the queue is cancelled, no new run begins, and current runs complete first."""
     begun: list[str] = []
     ended: list[str] = []
 
@@ -331,7 +331,7 @@ async def test_run_under_way_ends_before_the_queue_does() -> None:
 
 
 async def test_run_that_hangs_is_cut_when_its_grace_is_over() -> None:
-    """A server that does not answer holds the end up for the grace, and no longer; what was cut has ended as well."""
+    """A run that outlasts the shutdown grace is cancelled and has ended when the queue returns."""
     begun, ended = asyncio.Event(), False
 
     async def work(key: str) -> None:

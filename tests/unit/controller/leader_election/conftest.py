@@ -1,4 +1,4 @@
-"""The API server's part in an election."""
+"""Fixtures of leader election: an API server with a Lease."""
 
 from __future__ import annotations
 

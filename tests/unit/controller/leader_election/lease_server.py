@@ -1,4 +1,4 @@
-"""What an elector meets: an API server that has one Lease, and a clock that can be made to jump."""
+"""A fake API server with one Lease, and a clock that tests can move."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from backendpool.k8s.resources import Resource
 
 
 class LeaseServer:
-    """An API server that has one Lease, as far as electors use one.
+    """A fake API server with one Lease.
 
-    ``away`` fails each request. A write that ``mute`` is set for is done, and not answered while that lasts.
+    ``away`` fails every request. A write for which ``mute`` is set is carried out but gets no response while it is set.
     """
 
     def __init__(self) -> None:
@@ -27,11 +27,11 @@ class LeaseServer:
         self._watchers: list[asyncio.Queue[dict[str, Any]]] = []
 
     def go_silent(self) -> None:
-        """Have no watch of now bring anything any more, without ending it: a connection that is half open."""
+        """Make the open watches silent without ending them, like half-open connections."""
         self._watchers.clear()
 
     def give_to(self, identity: str) -> None:
-        """Have somebody write another holder into the Lease."""
+        """Write another holder into the Lease."""
         assert self.lease is not None
         self._store("MODIFIED", {**self.lease, "spec": {**self.lease["spec"], "holderIdentity": identity}})
 
@@ -100,7 +100,7 @@ class LeaseServer:
 
 
 class Clock:
-    """The loop's time, and what is added to it: a process that is paused sees time jump."""
+    """The loop's time plus an offset, so that a paused process sees time jump."""
 
     def __init__(self) -> None:
         self.ahead = 0.0

@@ -1,4 +1,4 @@
-"""Leader election: one leads, the others stand by, and one hands over to the next."""
+"""Leader election: acquiring, waiting and releasing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.fake_clock
 
 
 async def test_first_candidate_leads_at_once(server: LeaseServer) -> None:
-    """Nobody waits for a Lease that nobody holds."""
+    """A candidate acquires a free Lease immediately."""
     async with candidate(server, "a") as a:
         await within(0.5, a)
         a.assert_leader()
@@ -22,7 +22,7 @@ async def test_first_candidate_leads_at_once(server: LeaseServer) -> None:
 
 
 async def test_second_candidate_stands_by(server: LeaseServer) -> None:
-    """While the holder renews, another neither leads nor may write, however long it waits."""
+    """While the holder renews, a second candidate neither leads nor may write."""
     async with candidate(server, "a") as a, candidate(server, "b") as b:
         await within(0.5, a)
         holding = asyncio.create_task(a.renew_until_lost())
@@ -34,7 +34,7 @@ async def test_second_candidate_stands_by(server: LeaseServer) -> None:
 
 
 async def test_lease_given_back_is_taken_at_once(server: LeaseServer) -> None:
-    """A holder that leaves in good order costs no waiting."""
+    """A released Lease is acquired without waiting for its expiry."""
     async with candidate(server, "a") as a, candidate(server, "b") as b:
         await within(0.5, a)
         winning = asyncio.create_task(b.acquire())
@@ -47,7 +47,7 @@ async def test_lease_given_back_is_taken_at_once(server: LeaseServer) -> None:
 
 
 async def test_renewal_cut_short_does_not_cost_the_hand_over(server: LeaseServer) -> None:
-    """Asked to end between a renewal and its answer, the holder gives back what that renewal made of the Lease."""
+    """A holder that is stopped during a renewal still releases the Lease, whether or not the renewal succeeded."""
     async with candidate(server, "a") as a, candidate(server, "b") as b:
         await within(0.5, a)
         winning, holding = asyncio.create_task(b.acquire()), asyncio.create_task(a.renew_until_lost())
@@ -62,7 +62,7 @@ async def test_renewal_cut_short_does_not_cost_the_hand_over(server: LeaseServer
 
 
 async def test_lost_lease_is_not_given_back(server: LeaseServer) -> None:
-    """Who has it by now keeps it, whatever the former holder believed as it ended."""
+    """A former holder does not release a Lease that another candidate has acquired."""
     async with candidate(server, "a") as a:
         await within(0.5, a)
         server.give_to("b")
@@ -71,7 +71,7 @@ async def test_lost_lease_is_not_given_back(server: LeaseServer) -> None:
 
 
 async def test_lease_is_not_given_back_while_a_write_may_be_under_way(server: LeaseServer) -> None:
-    """A write that was cut short may still arrive: nobody else leads until it cannot any more."""
+    """While an interrupted write may still arrive, the Lease is left to expire."""
     clock = Clock()
     async with candidate(server, "a", clock) as a:
         await within(0.5, a)
@@ -84,7 +84,7 @@ async def test_lease_is_not_given_back_while_a_write_may_be_under_way(server: Le
 
 
 async def test_lease_is_given_back_after_what_was_answered_or_is_long_ago(server: LeaseServer) -> None:
-    """Writes that ended well do not hold a hand-over up, nor does one that cannot arrive any more."""
+    """Completed writes, and interrupted ones that can no longer arrive, do not prevent the release."""
     clock = Clock()
     async with candidate(server, "a", clock) as a:
         await within(0.5, a)
@@ -98,14 +98,14 @@ async def test_lease_is_given_back_after_what_was_answered_or_is_long_ago(server
 
 
 async def test_closed_fence_lets_nothing_through(server: LeaseServer) -> None:
-    """Without the Lease, what stands behind the fence is not even begun."""
+    """Without the Lease, code behind the fence does not start."""
     async with candidate(server, "a") as a:
         with pytest.raises(NotLeading), a.writing():
             pytest.fail("begun")
 
 
 async def test_failed_release_is_no_failure(server: LeaseServer) -> None:
-    """When the API server is away at the end, the Lease ends by itself."""
+    """If the API server is down at the release, the Lease expires by itself."""
     async with candidate(server, "a") as a:
         await within(0.5, a)
         server.away = True
@@ -114,7 +114,7 @@ async def test_failed_release_is_no_failure(server: LeaseServer) -> None:
 
 
 async def test_many_candidates_one_leader(server: LeaseServer) -> None:
-    """However many race for a free Lease, one wins."""
+    """Of many candidates that race for a free Lease, exactly one wins."""
     async with candidate(server, "a") as a, candidate(server, "b") as b, candidate(server, "c") as c:
         races = [asyncio.create_task(one.acquire()) for one in (a, b, c)]
         await asyncio.sleep(0.3)

@@ -1,4 +1,4 @@
-"""Leader election: pauses, sleep, and clocks that are set."""
+"""Leader election: paused processes, suspended machines and clock changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.controller.leader_election.lease_server import Clock, LeaseServe
 
 
 async def test_paused_leader_never_writes_again(server: LeaseServer) -> None:
-    """A leader that wakes after its Lease ended is refused its first write, and ends."""
+    """A leader that resumes after its Lease has expired fails its first write and exits."""
     clock = Clock()
     async with candidate(server, "a", clock) as a:
         await within(0.5, a)
@@ -32,7 +32,7 @@ async def test_paused_leader_never_writes_again(server: LeaseServer) -> None:
 
 
 async def test_paused_leader_leaves_its_successor_alone(server: LeaseServer) -> None:
-    """A machine that slept past the Lease wakes to another leader: the old one ends without a request."""
+    """A leader that resumes while another leads exits without sending a request."""
     clock = Clock()
     async with candidate(server, "a", clock) as a, candidate(server, "b") as b:
         await within(0.5, a)
@@ -49,7 +49,7 @@ async def test_paused_leader_leaves_its_successor_alone(server: LeaseServer) -> 
 
 
 async def test_time_that_the_machine_slept_counts(server: LeaseServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock that most programs measure by stands still in a suspended machine, and the Lease does not."""
+    """Time while the machine is suspended counts, which the usual monotonic clock leaves out."""
     elector = LeaderElection(
         cast("Api", server), "ops", "lease", "a", ElectionTiming(lease_duration=60, request_timeout=1)
     )
@@ -64,7 +64,7 @@ async def test_time_that_the_machine_slept_counts(server: LeaseServer, monkeypat
 
 
 async def test_wall_clock_that_is_set_changes_nothing(server: LeaseServer, wall_clock: WallClock) -> None:
-    """By hours forth and back, by a leap second: the leader leads on, and the candidate stands by."""
+    """Setting the wall clock, even by hours, neither ends the leader nor lets the candidate acquire the Lease."""
     electors = [LeaderElection(cast("Api", server), "ops", "lease", identity, TIMING) for identity in ("a", "b")]
     async with following(electors):
         a, b = electors
@@ -82,7 +82,7 @@ async def test_wall_clock_that_is_set_changes_nothing(server: LeaseServer, wall_
 
 @pytest.mark.parametrize("ahead", [-5 * HOUR, 5 * HOUR])
 async def test_clock_of_the_holder_does_not_count(server: LeaseServer, ahead: float) -> None:
-    """A renewal holds for its duration from when it was seen, be it hours old or from the future by its own words."""
+    """A renewal counts from when the candidate observed it, whatever timestamp the holder wrote."""
     theirs = datetime.now(UTC) + timedelta(seconds=ahead)
     spec = {"holderIdentity": "b", "leaseDurationSeconds": 1, "renewTime": theirs.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
     lease = {"metadata": {"namespace": "ops", "name": "lease"}, "spec": spec}
@@ -97,7 +97,7 @@ async def test_clock_of_the_holder_does_not_count(server: LeaseServer, ahead: fl
 
 
 async def test_no_write_that_might_arrive_too_late(server: LeaseServer) -> None:
-    """The fence closes one request's time before the Lease ends."""
+    """The fence closes one request timeout before the Lease expires."""
     clock = Clock()
     async with candidate(server, "a", clock) as a:
         await within(0.5, a)

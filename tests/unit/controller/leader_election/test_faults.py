@@ -1,4 +1,4 @@
-"""Leader election: one writer at a time, whoever dies, is cut off or is interfered with."""
+"""Leader election under faults: at most one writer, whatever fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.fake_clock
 
 
 async def test_lease_taken_without_an_answer_is_known_for_ones_own(server: LeaseServer) -> None:
-    """A candidate whose winning write was not answered leads as soon as it sees that it has won."""
+    """A candidate whose winning write got no response leads as soon as it observes that it won."""
     async with candidate(server, "a") as a:
         server.mute = True
         with pytest.raises(TimeoutError):
@@ -31,7 +31,7 @@ async def test_lease_taken_without_an_answer_is_known_for_ones_own(server: Lease
 
 
 async def test_candidate_whose_watch_is_dead_takes_over(server: LeaseServer) -> None:
-    """What it knows of the Lease is old: refused for that, it reads what the Lease is and counts from there."""
+    """A candidate with a stale view reads the Lease after a conflict and measures from there."""
     async with candidate(server, "a") as a, candidate(server, "b") as b:
         await within(0.5, a)
         winning, holding = asyncio.create_task(b.acquire()), asyncio.create_task(a.renew_until_lost())
@@ -44,7 +44,7 @@ async def test_candidate_whose_watch_is_dead_takes_over(server: LeaseServer) -> 
 
 
 async def test_silent_watch_on_the_lease_is_begun_anew(server: LeaseServer) -> None:
-    """The holder renews every few moments: silence says that the connection is dead, long before a bookmark is due."""
+    """A watch on the Lease that is silent for three renewals is restarted."""
     electors = [
         LeaderElection(
             cast("Api", server), "ops", "lease", identity, replace(TIMING, lease_duration=60, watch_timeout=0.2)
@@ -62,7 +62,7 @@ async def test_silent_watch_on_the_lease_is_begun_anew(server: LeaseServer) -> N
 
 
 async def test_dead_holder_is_succeeded_when_its_lease_ends(server: LeaseServer) -> None:
-    """Not before its duration, and soon after."""
+    """The Lease of a dead holder is acquired soon after its expiry, and not before."""
     async with candidate(server, "a") as a, candidate(server, "b") as b:
         await within(0.5, a)
         begun = asyncio.get_running_loop().time()
@@ -73,7 +73,7 @@ async def test_dead_holder_is_succeeded_when_its_lease_ends(server: LeaseServer)
 
 
 async def test_leader_survives_a_short_outage(server: LeaseServer) -> None:
-    """A renewal that fails is tried again while the Lease holds."""
+    """A failed renewal is retried while the Lease is valid."""
     async with candidate(server, "a") as a:
         await within(0.5, a)
         holding = asyncio.create_task(a.renew_until_lost())
@@ -87,7 +87,7 @@ async def test_leader_survives_a_short_outage(server: LeaseServer) -> None:
 
 
 async def test_leader_cut_off_ends(server: LeaseServer) -> None:
-    """A leader that cannot renew for the Lease's duration gives up, for another leads by then."""
+    """A leader that cannot renew for the Lease's duration gives up."""
     async with candidate(server, "a") as a:
         await within(0.5, a)
         server.away = True
@@ -96,7 +96,7 @@ async def test_leader_cut_off_ends(server: LeaseServer) -> None:
 
 
 async def test_lease_taken_by_hand_is_lost(server: LeaseServer) -> None:
-    """Whoever writes another holder into the Lease ends the leader."""
+    """Writing another holder into the Lease ends the leader."""
     async with candidate(server, "a") as a:
         await within(0.5, a)
         server.give_to("b")
@@ -105,7 +105,7 @@ async def test_lease_taken_by_hand_is_lost(server: LeaseServer) -> None:
 
 
 async def test_foreign_touch_does_not_end_the_leader(server: LeaseServer) -> None:
-    """An annotation on the Lease is a conflict for the renewal, and no reason to stop."""
+    """An annotation on the Lease causes a conflict, which the leader survives."""
     async with candidate(server, "a") as a:
         await within(0.5, a)
         assert server.lease is not None

@@ -1,4 +1,4 @@
-"""A watch on pools."""
+"""Fixtures of the pool informer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tools.fault_proxy import proxy
 
 @pytest.fixture
 def timing() -> ResyncTiming:
-    """Pools are listed once: the rest is the watch's to tell."""
+    """Resync only once, so that everything else must come from the watch."""
     return ONCE
 
 
@@ -28,7 +28,7 @@ def timing() -> ResyncTiming:
 async def harness(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, timing: ResyncTiming
 ) -> AsyncIterator[InformerHarness]:
-    """A watch that is settled, and knows the pool "one"."""
+    """An informer that has synced and knows the pool "one"."""
     monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
     server, kubeconfig, token_file = ApiServer(), tmp_path / "by-proxy", tmp_path / "token"
     server.token = "first"

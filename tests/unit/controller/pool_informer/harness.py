@@ -1,4 +1,4 @@
-"""The watch on pools, and the API server that it watches."""
+"""A pool informer with the API server that it watches."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ ONLY_POOLS = f"{POOLS.plural}$"
 
 
 class InformerHarness:
-    """A pool informer that runs, the server that it watches, and the proxy between them.
+    """A running pool informer, its API server, and the fault proxy between them.
 
-    The informer's clock stands until a test advances it. ``pauses`` are those of the informer before its retries, and
-    ``backoffs`` what kopf asked for, which it does before each request and each retry.
+    The informer's clock stops until a test advances it. ``pauses`` are the informer's delays before retries,
+    ``backoffs`` the delays that kopf requested, before each request and each retry.
     """
 
     def __init__(self, server: ApiServer, api: Api, control: str, timing: ResyncTiming, token_file: Path) -> None:
@@ -77,7 +77,7 @@ class InformerHarness:
         await until(lambda: {name for _, name in self.cache.pools()} == set(names))
 
     async def grace_passes(self) -> None:
-        """Advance the clock once a list shows what the watch has not brought."""
+        """Advance the clock once a list shows what the watch has not delivered."""
         await until(lambda: self.watch.resyncs[None]._pending)
         self.now += 2 * self._timing.grace
 
@@ -86,7 +86,7 @@ class InformerHarness:
             (await session.post(f"{self._control}/script", json=[rule.as_json() for rule in rules])).close()
 
     async def used(self) -> list[int]:
-        """How often each rule of the script was used."""
+        """Return how often each rule of the script matched."""
         async with aiohttp.ClientSession() as session, session.get(f"{self._control}/script") as answer:
             by_agent: list[dict[str, int]] = (await answer.json())["used"]
             return [sum(used.values()) for used in by_agent]

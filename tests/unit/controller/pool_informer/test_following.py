@@ -1,4 +1,4 @@
-"""The watch on pools: what kopf brings is in the cache, and what it loses is found."""
+"""The pool informer: the cache follows the API server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tools.fault_proxy.rules import Action, Rule
 
 
 async def test_pools_are_listed_and_followed(harness: InformerHarness) -> None:
-    """What is there, what comes, and what goes."""
+    """Existing, new and deleted pools are in the cache."""
     await harness.knows("one")
     harness.put("two")
     await harness.knows("one", "two")
@@ -34,7 +34,7 @@ async def test_pools_are_listed_and_followed(harness: InformerHarness) -> None:
 
 
 async def test_pools_are_listed_in_pages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """However many there are, no more of them than a page has come at once."""
+    """Pools are listed in pages, so that a response never holds all of them."""
     monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
     monkeypatch.setattr(pool_informer, "PAGE", 2)
     server, cache = ApiServer(), Cache(lambda _: None, FakeClock().call_later)
@@ -49,7 +49,7 @@ async def test_pools_are_listed_in_pages(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 async def test_pool_that_is_none_is_passed_over(harness: InformerHarness) -> None:
-    """Something that the API server cannot have meant ends nothing, and the pool after it is known."""
+    """A malformed pool is skipped, and the next pool is cached."""
     odd = pool("odd")
     harness.server.put({**odd, "metadata": {**odd["metadata"], "labels": ["odd"]}})
     harness.put("two")
@@ -59,7 +59,7 @@ async def test_pool_that_is_none_is_passed_over(harness: InformerHarness) -> Non
 
 @pytest.mark.parametrize("timing", [OFTEN])
 async def test_deletion_that_kopf_loses_is_found(harness: InformerHarness) -> None:
-    """kopf lists anew after a gap, and does not tell what is no longer there."""
+    """A deletion during a gap in kopf's watch is found by the resync."""
     await harness.script(Rule(Action.REFUSE, path=ONLY_POOLS, watch=True, status=410, count=1))
     await harness.cut()
     harness.server.remove(KIND, "default", "one")
@@ -69,7 +69,7 @@ async def test_deletion_that_kopf_loses_is_found(harness: InformerHarness) -> No
 
 
 async def test_our_own_tasks_outlive_kopf(harness: InformerHarness) -> None:
-    """kopf cancels all tasks of its event loop when it ends; ours are in another one."""
+    """When kopf exits it cancels all tasks of its loop, but not ours, which run in another loop."""
     ours = asyncio.create_task(asyncio.sleep(60))
     await harness.script(Rule(Action.REFUSE, path=ONLY_POOLS, status=401, count=1))
     await harness.cut()
@@ -83,7 +83,7 @@ async def test_our_own_tasks_outlive_kopf(harness: InformerHarness) -> None:
 async def test_kopf_that_cancels_itself_is_started_again(
     harness: InformerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its cancellation is not taken for one of ours, which would leave the pools unwatched without a word."""
+    """A cancellation inside kopf is not mistaken for ours, so kopf is restarted."""
     operator, cancelled = kopf.operator, asyncio.Event()
 
     async def broken(**kwargs: Any) -> None:
@@ -101,7 +101,7 @@ async def test_kopf_that_cancels_itself_is_started_again(
 
 
 async def test_crd_that_comes_later_is_found(harness: InformerHarness, caplog: pytest.LogCaptureFixture) -> None:
-    """A CRD that is deleted and applied again, as its pools are, is followed again."""
+    """After the CRD is deleted and applied again with its pools, the informer follows them again."""
     harness.server.unserved = {POOLS}
     await harness.cut()
     await until(lambda: any("is not installed" in str(getattr(record, "error", "")) for record in caplog.records))
@@ -111,7 +111,7 @@ async def test_crd_that_comes_later_is_found(harness: InformerHarness, caplog: p
 
 
 async def test_token_that_rotates_is_followed(harness: InformerHarness) -> None:
-    """kopf asks with the token that is in the file now, as our own requests do, and not with the one it began with."""
+    """kopf sends the token that is in the file now, not the one at its start."""
     harness.token_file.write_text("second")
     harness.server.token = "second"
     await harness.cut()

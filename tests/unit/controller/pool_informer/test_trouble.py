@@ -1,4 +1,4 @@
-"""The watch on pools: all that ends kopf is survived, and told without a flood."""
+"""The pool informer survives everything that makes kopf exit, without flooding log or API server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tools.fault_proxy.rules import Action, Point, Rule
     ids=lambda value: f"{value.action}-{value.status}" if isinstance(value, Rule) else value,
 )
 async def test_refusals_are_survived_and_counted(harness: InformerHarness, rule: Rule, error: str) -> None:
-    """A watch that breaks and is refused twice is there again, knows what came meanwhile, and told of each refusal."""
+    """A watch that breaks and is rejected twice recovers with all changes, and each rejection is counted."""
     await harness.script(rule)
     await harness.cut()
     harness.put("two")
@@ -35,7 +35,7 @@ async def test_refusals_are_survived_and_counted(harness: InformerHarness, rule:
 
 
 async def test_connections_that_are_cut_are_survived(harness: InformerHarness) -> None:
-    """So is an API server that nothing is heard of."""
+    """The informer survives cut connections and an API server that does not respond."""
     await harness.script(Rule(Action.CUT, path=ONLY_POOLS))
     await harness.cut()
     harness.put("two")
@@ -56,9 +56,9 @@ async def test_connections_that_are_cut_are_survived(harness: InformerHarness) -
     ids=lambda value: f"{value.action}-{value.status}" if isinstance(value, Rule) else value,
 )
 async def test_broken_events_are_survived(harness: InformerHarness, rule: Rule, error: str | None) -> None:
-    """Whatever stands in an event's place, the pool that it was about is known in the end, and the next one too.
+    """After a malformed event, its pool and the next one are cached in the end.
 
-    What ends kopf counts as a failure; that a watch has to be begun anew does not.
+    An event that makes kopf exit counts as a failure; a restart of the watch does not.
     """
     await harness.script(rule)
     harness.put("two")
@@ -69,7 +69,7 @@ async def test_broken_events_are_survived(harness: InformerHarness, rule: Rule, 
 
 
 async def test_outage_is_told_once(harness: InformerHarness, caplog: pytest.LogCaptureFixture) -> None:
-    """One line when it begins and one when it is over, and none of kopf's own, however often kopf tries."""
+    """An outage produces one line at its start, one at its end, and none from kopf."""
     caplog.set_level("INFO")
     await harness.script(Rule(Action.REFUSE, path=ONLY_POOLS, status=503))
     await harness.cut()
@@ -93,7 +93,7 @@ async def test_outage_is_told_once(harness: InformerHarness, caplog: pytest.LogC
     ids=["closed at once", "401", "503"],
 )
 async def test_what_fails_on_is_no_flood(harness: InformerHarness, rule: Rule, error: str) -> None:
-    """However it fails, kopf pauses before each retry, each time longer; by itself, it does not always."""
+    """Persistent failures are retried with increasing delays, although kopf alone does not always wait."""
     await harness.script(rule)
     await harness.cut()
     pauses = harness.backoffs if error == "ApiError" else harness.pauses
@@ -111,7 +111,7 @@ async def test_what_fails_on_is_no_flood(harness: InformerHarness, rule: Rule, e
 async def test_watches_that_expire_at_once_are_no_flood(
     harness: InformerHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where kopf lists anew for each watch it pauses as well; it is counted, and told once."""
+    """Watches that expire at once are retried with increasing delays, counted, and logged once."""
     harness.server.selected.clear()
     harness.server.expired = {POOLS}
     await harness.cut()
@@ -127,7 +127,7 @@ async def test_watches_that_expire_at_once_are_no_flood(
 
 @pytest.mark.parametrize("timing", [OFTEN])
 async def test_watch_that_hangs_is_begun_anew(harness: InformerHarness, caplog: pytest.LogCaptureFixture) -> None:
-    """A watch that stays open and brings nothing is found out by what is listed."""
+    """The resync detects a watch that stays open and delivers nothing, and restarts it."""
     await harness.script(Rule(Action.STALL, Point.EVENT, path=ONLY_POOLS, count=1))
     harness.put("two")
     await harness.grace_passes()
@@ -142,7 +142,7 @@ async def test_watch_that_hangs_is_begun_anew(harness: InformerHarness, caplog: 
 
 @pytest.mark.parametrize("timing", [OFTEN])
 async def test_absurd_retry_after_blinds_no_watch(harness: InformerHarness) -> None:
-    """kopf waits for as long as it is asked to, be it a year: then it is begun anew as soon as there is news."""
+    """kopf honors any Retry-After, even a year; the resync restarts it as soon as there is a change."""
     await harness.script(Rule(Action.REFUSE, path=ONLY_POOLS, watch=True, status=429, retry_after=31536000, count=1))
     await harness.cut()
     await until(lambda: harness.failures["TooManyRequests"])
@@ -154,7 +154,7 @@ async def test_absurd_retry_after_blinds_no_watch(harness: InformerHarness) -> N
 
 @pytest.mark.parametrize("timing", [ResyncTiming(retry=ReflectorTiming(idle_timeout=0.3, healthy_after=0.1))])
 async def test_silent_watch_is_given_up(harness: InformerHarness) -> None:
-    """Without bookmarks, of which there is one a minute, a watch is as good as dead."""
+    """A watch without bookmarks, which come once a minute, is closed as dead."""
     await harness.script(Rule(Action.STALL, Point.EVENT, path=ONLY_POOLS, count=1))
     harness.put("two")
     await harness.knows("one", "two")

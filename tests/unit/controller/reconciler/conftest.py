@@ -1,4 +1,4 @@
-"""A reconciler."""
+"""Fixture: a reconciler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reconciler, and all around it."""
+"""A reconciler with a fake API server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STARTING = 10.0
 
 @dataclass
 class ReconcilerHarness:
-    """A reconciler, the API server that it writes to, and the watches between, delivered on request."""
+    """A reconciler, the API server that it writes to, and watches that deliver on request."""
 
     api: FakeApi = field(default_factory=FakeApi)
     enqueued: list[PoolKey] = field(default_factory=list)
@@ -61,7 +61,7 @@ class ReconcilerHarness:
         self.deliver()
 
     def deliver(self) -> None:
-        """What the watches would bring: the pool, and each child that is labelled as ours."""
+        """Deliver the watch events: the pool and every child with our label."""
         for obj in [o for (kind, _, _), o in self.api.objects.items() if kind == KIND]:
             self.cache.put_pool(parse_pool(obj))
         now = {r: o for r, o in self.api.children().items() if POOL_LABEL in o["metadata"].get("labels", {})}
@@ -87,7 +87,7 @@ class ReconcilerHarness:
 
     @property
     def addresses(self) -> list[str]:
-        """Of the endpoints that the status lists."""
+        """Return the addresses of the endpoints in the status."""
         return [endpoint["address"] for endpoint in self.status["endpoints"]]
 
     def condition(self, kind: str) -> dict[str, Any]:

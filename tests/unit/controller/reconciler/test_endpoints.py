@@ -1,4 +1,4 @@
-"""Endpoints on their way to the status."""
+"""From EndpointSlices to the status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.unit.controller.reconciler.harness import KEY, ReconcilerHarness
 
 
 async def test_endpoints_reach_the_status(harness: ReconcilerHarness) -> None:
-    """A slice of the pool's Service becomes the sorted list in the status, by one write."""
+    """The endpoints of a slice are written to the status, sorted, with one write."""
     await harness.reconcile()
     harness.slices(Endpoint("10.0.0.2", 50051), Endpoint("10.0.0.1", 50051))
     await harness.reconcile()
@@ -18,7 +18,7 @@ async def test_endpoints_reach_the_status(harness: ReconcilerHarness) -> None:
 
 
 async def test_endpoint_that_moves_is_not_written_out(harness: ReconcilerHarness) -> None:
-    """Between the two events of its move, a reconcile for whatever reason leaves it in the status."""
+    """An endpoint that moves between slices stays in the status, even if a reconcile runs between its two events."""
     await harness.reconcile()
     moving, staying, new = (Endpoint(f"10.0.0.{n}", 50051) for n in (1, 2, 3))
     harness.slices(moving, staying, name="s1")
@@ -34,7 +34,7 @@ async def test_endpoint_that_moves_is_not_written_out(harness: ReconcilerHarness
 
 
 async def test_endpoint_that_vanished_is_written_out(harness: ReconcilerHarness) -> None:
-    """One that no slice names any more is in the status for a moment, brings its pool back, and is gone."""
+    """An endpoint that is in no slice stays for the removal grace, then the pool is requeued and it is removed."""
     await harness.reconcile()
     harness.slices(Endpoint("10.0.0.1", 50051), Endpoint("10.0.0.2", 50051))
     await harness.reconcile()
@@ -48,7 +48,7 @@ async def test_endpoint_that_vanished_is_written_out(harness: ReconcilerHarness)
 
 
 async def test_deleted_service_keeps_the_last_endpoints(harness: ReconcilerHarness) -> None:
-    """While the Service is away nothing is known of endpoints, so nobody is told that there are none."""
+    """While the Service is missing, the endpoints are unknown and the status keeps the last ones."""
     await harness.reconcile()
     harness.slices(Endpoint("10.0.0.1", 50051))
     await harness.reconcile()
@@ -63,7 +63,7 @@ async def test_deleted_service_keeps_the_last_endpoints(harness: ReconcilerHarne
 
 
 async def test_slices_of_a_deleted_service_do_not_count(harness: ReconcilerHarness) -> None:
-    """A Service made anew is not judged by what is left of the old one's slices."""
+    """Slices of a deleted Service do not count for a new one with the same name."""
     await harness.reconcile()
     stale = Slice(KEY[0], "old", KEY[1], "IPv4", (Endpoint("10.9.9.9", 50051),), owner_uid="gone")
     harness.cache.put_slice(None, stale)
@@ -73,7 +73,7 @@ async def test_slices_of_a_deleted_service_do_not_count(harness: ReconcilerHarne
 
 
 async def test_foreign_service_gives_no_endpoints(harness: ReconcilerHarness) -> None:
-    """Neither name nor label makes a Service the pool's: clients are not led where it leads."""
+    """The endpoints of a foreign Service are not published, even with the pool's name and label."""
     await harness.reconcile()
     harness.slices(Endpoint("10.0.0.1", 50051))
     await harness.reconcile()

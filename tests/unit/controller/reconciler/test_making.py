@@ -1,4 +1,4 @@
-"""One reconcile: children applied, status written, nothing done twice."""
+"""One reconcile: children applied, status written, nothing written twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.unit.controller.reconciler.harness import KEY, STARTING, ReconcilerHa
 
 
 async def test_new_pool_gets_its_children_and_a_status(harness: ReconcilerHarness) -> None:
-    """The first reconcile makes every child once, what runs pods last, and writes the status once."""
+    """The first reconcile creates every child once, the Deployment last, and writes the status once."""
     assert await harness.reconcile() == STARTING
     made = [(kind, name) for verb, kind, name in harness.api.writes if verb == "create"]
     assert made[0] == ("Service", "greetserver")
@@ -21,14 +21,14 @@ async def test_new_pool_gets_its_children_and_a_status(harness: ReconcilerHarnes
 
 
 async def test_second_reconcile_writes_nothing(harness: ReconcilerHarness) -> None:
-    """What stands as desired is left alone, so a restarted operator or a relist costs no write."""
+    """A reconcile of an unchanged pool writes nothing, so a restart or a relist costs no write."""
     await harness.reconcile()
     await harness.reconcile()
     assert harness.api.writes == []
 
 
 async def test_own_writes_do_not_bring_the_pool_back(harness: ReconcilerHarness) -> None:
-    """The watch's echo of a status write is known already and enqueues nothing."""
+    """The watch event of the operator's own status write does not requeue the pool."""
     await harness.reconcile()
     harness.enqueued.clear()
     harness.deliver()
@@ -36,14 +36,14 @@ async def test_own_writes_do_not_bring_the_pool_back(harness: ReconcilerHarness)
 
 
 async def test_first_status_has_the_endpoints_that_are_there(harness: ReconcilerHarness) -> None:
-    """What the API server answers to the making of the Service is known at once, though not yet by the watch."""
+    """The first status has the endpoints: the response to the creation of the Service is used before its watch event."""
     harness.cache.put_slice(None, Slice(KEY[0], "s1", KEY[1], "IPv4", (Endpoint("10.0.0.1", 50051),)))
     await harness.reconciler.reconcile(KEY)
     assert harness.addresses == ["10.0.0.1"]
 
 
 async def test_what_ails_the_lookaside_reaches_the_status(harness: ReconcilerHarness) -> None:
-    """A pod that does not start tells why in the pool's condition, and is looked at again."""
+    """The reason why a lookaside pod does not start is in the condition, and the pool is requeued."""
     await harness.reconcile()
     waiting = {"reason": "ErrImagePull", "message": "no such image"}
     labels = selector_labels(parse_pool(harness.pool))
@@ -58,7 +58,7 @@ async def test_what_ails_the_lookaside_reaches_the_status(harness: ReconcilerHar
 
 
 async def test_spec_of_an_unknown_policy_stalls(harness: ReconcilerHarness) -> None:
-    """A spec that this version does not understand changes nothing, and says so."""
+    """A spec with an unknown policy changes no child and sets Stalled."""
     await harness.reconcile()
     harness.api.put(
         {**harness.api.objects[KIND, *KEY], "spec": {"selector": {"a": "b"}, "port": 1, "policy": "Psychic"}}
@@ -70,7 +70,7 @@ async def test_spec_of_an_unknown_policy_stalls(harness: ReconcilerHarness) -> N
 
 
 async def test_changed_child_is_put_right(harness: ReconcilerHarness) -> None:
-    """A child that somebody edited is applied again, and no other."""
+    """An edited child is applied again, and no other."""
     await harness.reconcile()
     service = harness.api.objects["Service", *KEY]
     harness.api.put({**service, "spec": {**service["spec"], "selector": {"run": "other"}}})
@@ -81,7 +81,7 @@ async def test_changed_child_is_put_right(harness: ReconcilerHarness) -> None:
 
 
 async def test_children_no_longer_asked_for_are_removed(harness: ReconcilerHarness) -> None:
-    """Without a lookaside and readers only the headless Service stays."""
+    """Without a lookaside and readers, only the headless Service remains."""
     await harness.reconcile()
     harness.api.objects[KIND, *KEY]["spec"]["lookaside"] = {"replicas": 0}
     harness.api.objects[KIND, *KEY]["metadata"]["generation"] = 2

@@ -1,4 +1,4 @@
-"""Reconciles that meet what is not the pool's, what is gone, and what the API server refuses."""
+"""Reconciles with foreign objects, deleted pools, and rejected requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.controller.reconciler.harness import KEY, STARTING, ReconcilerHa
 
 
 async def test_foreign_service_is_left_alone(harness: ReconcilerHarness) -> None:
-    """A Service of the pool's name that is not its own stops the pool, and is not touched."""
+    """A foreign Service with the pool's name stalls the pool and is not changed."""
     foreign = harness.api.put({"kind": "Service", "metadata": {"namespace": KEY[0], "name": KEY[1]}, "spec": {}})
     again = await harness.reconcile()
     assert harness.condition("Stalled")["reason"] == "Conflict"
@@ -26,7 +26,7 @@ async def test_foreign_service_is_left_alone(harness: ReconcilerHarness) -> None
 
 
 async def test_conflict_ends_with_the_foreign_object(harness: ReconcilerHarness) -> None:
-    """When the foreign Service is gone the pool comes up."""
+    """The pool becomes ready when the foreign Service is deleted."""
     harness.api.put({"kind": "Service", "metadata": {"namespace": KEY[0], "name": KEY[1]}, "spec": {}})
     await harness.reconcile()
     del harness.api.objects["Service", *KEY]
@@ -35,7 +35,7 @@ async def test_conflict_ends_with_the_foreign_object(harness: ReconcilerHarness)
 
 
 async def test_refused_child_is_told_and_retried(harness: ReconcilerHarness) -> None:
-    """A refusal stands in the status with the server's sentence, and the pool comes back."""
+    """A rejected child is reported in the status with the API server's message, and the pool is retried."""
     harness.api.refusals["create", "Deployment"] = Forbidden(403, "Forbidden", "exceeded quota: pods")
     with pytest.raises(Forbidden):
         await harness.reconcile()
@@ -44,7 +44,7 @@ async def test_refused_child_is_told_and_retried(harness: ReconcilerHarness) -> 
 
 
 async def test_outage_writes_nothing_false(harness: ReconcilerHarness) -> None:
-    """When the API server is away the reconcile fails and the status stays as it was."""
+    """During an outage of the API server the reconcile fails and the status is not changed."""
     await harness.reconcile()
     before = harness.status
     harness.slices(Endpoint("10.0.0.1", 50051))
@@ -55,7 +55,7 @@ async def test_outage_writes_nothing_false(harness: ReconcilerHarness) -> None:
 
 
 async def test_status_conflict_reads_again_and_comes_back(harness: ReconcilerHarness) -> None:
-    """A pool that changed under the write is read anew without waiting for its watch."""
+    """After a conflict, the pool is read again without waiting for its watch."""
     harness.api.put(harness.api.objects[KIND, *KEY])
     assert await harness.reconcile() == 0.0
     assert await harness.reconcile() == STARTING
@@ -63,7 +63,7 @@ async def test_status_conflict_reads_again_and_comes_back(harness: ReconcilerHar
 
 
 async def test_pool_deleted_unseen_gets_no_new_children(harness: ReconcilerHarness) -> None:
-    """A pool whose deletion nobody saw is found to be gone before anything is made for it."""
+    """A pool whose deletion the watch has not reported gets no new children."""
     await harness.reconcile()
     del harness.api.objects[KIND, *KEY]
     harness.api.remove("Service", *KEY)
@@ -74,7 +74,7 @@ async def test_pool_deleted_unseen_gets_no_new_children(harness: ReconcilerHarne
 
 
 async def test_new_pool_deleted_unseen_is_served_once(harness: ReconcilerHarness) -> None:
-    """What is made for a pool before its first status is the cluster's to collect, and is not made a second time."""
+    """Children created for a new pool that is already deleted are garbage-collected and not created again."""
     del harness.api.objects[KIND, *KEY]
     assert await harness.reconcile() is None
     assert harness.cache.pool(KEY) is None
@@ -83,7 +83,7 @@ async def test_new_pool_deleted_unseen_is_served_once(harness: ReconcilerHarness
 
 
 async def test_pool_in_deletion_is_left_alone(harness: ReconcilerHarness) -> None:
-    """Foreground deletion waits for the children: they are not made anew under it."""
+    """During foreground deletion, the children are not created again."""
     await harness.reconcile()
     harness.api.objects[KIND, *KEY]["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
     harness.api.put(harness.api.objects[KIND, *KEY])
@@ -94,7 +94,7 @@ async def test_pool_in_deletion_is_left_alone(harness: ReconcilerHarness) -> Non
 
 
 async def test_pool_made_anew_while_its_end_is_noticed_is_kept(harness: ReconcilerHarness) -> None:
-    """A pool that turns out to be another one by now is read, and served in the next round."""
+    """A pool that was replaced by one with the same name is read and served by the next reconcile."""
     await harness.reconcile()
     harness.api.remove(KIND, *KEY)
     harness.api.remove("Service", *KEY)
@@ -110,7 +110,7 @@ async def test_pool_made_anew_while_its_end_is_noticed_is_kept(harness: Reconcil
 
 
 async def test_unsettled_cache_answers_are_not_overwritten_by_older_ones(harness: ReconcilerHarness) -> None:
-    """A late event from before our own write does not take the pool back in time."""
+    """A late watch event from before the operator's own write does not replace the newer state."""
     before = parse_pool(harness.api.objects[KIND, *KEY])
     await harness.reconcile()
     harness.cache.put_pool(before)
@@ -127,7 +127,7 @@ def break_planning(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
 
 
 async def test_bug_is_told_in_the_pools_condition(harness: ReconcilerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nobody foresaw is raised, to be retried, and the pool says so; its endpoints reach the status anyway."""
+    """An unexpected error is raised for a retry and reported in the condition; endpoints are still published."""
     await harness.reconcile()
     harness.slices(Endpoint("10.0.0.1", 50051))
     break_planning(monkeypatch, OverflowError("1e1000000"))
@@ -149,7 +149,7 @@ async def test_bug_is_told_in_the_pools_condition(harness: ReconcilerHarness, mo
 async def test_bug_that_concerns_endpoints_keeps_the_last_ones(
     harness: ReconcilerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slice that nobody foresaw takes no backend from anybody."""
+    """If an unexpected slice prevents computing the endpoints, the last ones are kept."""
     await harness.reconcile()
     harness.slices(Endpoint("10.0.0.1", 50051))
     await harness.reconcile()
@@ -167,7 +167,7 @@ async def test_bug_that_concerns_endpoints_keeps_the_last_ones(
 async def test_bug_that_cannot_be_reported_is_raised_itself(
     harness: ReconcilerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error to look for is the first one, whatever becomes of telling it."""
+    """If reporting an error fails too, the original error is raised."""
     break_planning(monkeypatch, KeyError("first"))
     harness.api.refusals["status", KIND] = Unreachable("connection refused")
     with pytest.raises(KeyError, match="first"):
@@ -175,7 +175,7 @@ async def test_bug_that_cannot_be_reported_is_raised_itself(
 
 
 async def test_message_of_a_bug_is_short_and_plain(harness: ReconcilerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception may quote what a tenant wrote: at any length, and with what moves a terminal's cursor."""
+    """An error in a condition is cut, and its control characters are escaped, since it may quote a tenant."""
     break_planning(monkeypatch, ValueError("\x1b[2J" * 1000))
     with pytest.raises(ValueError, match="2J"):
         await harness.reconcile()
