@@ -30,7 +30,7 @@ class WatchFailureTiming:
 
 
 class PersistentWatchFailures:
-    """Tracks kinds whose ``informers`` fail persistently, as ``errors`` by kind; calls ``changed`` when the kinds change."""
+    """Tracks the kinds whose ``informers`` fail persistently (``errors``); calls ``changed`` when they change."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What tests of calls share."""
+"""Fixtures shared by the tests of calls."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -10,7 +10,7 @@ from tests.unit.client.pods import FailingPod
 
 @pytest.fixture(params=list(Instrumentation))
 def instrumentation(request: pytest.FixtureRequest) -> Iterator[Instrumentation]:
-    """The test runs with each of them, and with none."""
+    """Run the test with each kind of interceptors, and without any."""
     by: Instrumentation = request.param
     with instrumented(by):
         yield by

@@ -1,4 +1,4 @@
-"""Interceptors on every channel that grpc.aio makes, as tracing agents put them there."""
+"""Interceptors on every channel that grpc.aio creates, as tracing agents add them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Instrumentation(StrEnum):
 
 @contextmanager
 def instrumented(by: Instrumentation) -> Iterator[None]:
-    """Channels that are made in the context have interceptors; those made after it have none."""
+    """Add interceptors to channels created in the context."""
     with pytest.MonkeyPatch.context() as patch:
         agent: Any = GrpcAioInstrumentorClient
         if by is Instrumentation.OPENTELEMETRY:
@@ -45,7 +45,7 @@ def instrumented(by: Instrumentation) -> Iterator[None]:
 
 
 def add_interceptors(patch: pytest.MonkeyPatch, added: Sequence[ClientInterceptor]) -> None:
-    """Have every channel begin with the interceptors ``added``."""
+    """Make every new channel begin with the interceptors ``added``."""
 
     def adding(make: Callable[..., grpc.aio.Channel]) -> Callable[..., grpc.aio.Channel]:
         def made(*args: Any, interceptors: Sequence[ClientInterceptor] | None = None, **named: Any) -> grpc.aio.Channel:
@@ -58,12 +58,12 @@ def add_interceptors(patch: pytest.MonkeyPatch, added: Sequence[ClientIntercepto
 
 
 def of_each_form(unary: Intercept, stream: Intercept | None = None) -> list[ClientInterceptor]:
-    """An interceptor of each form; ``stream`` is for those with a stream of responses, ``unary`` if there is none."""
+    """Return an interceptor per form; ``stream`` is for streamed responses, ``unary`` (or ``stream``) for single ones."""
     return [_UnaryUnary(unary), _UnaryStream(stream or unary), _StreamUnary(unary), _StreamStream(stream or unary)]
 
 
 def _patch_by_sentry(patch: pytest.MonkeyPatch) -> None:
-    """Put Sentry's interceptors on the channels of asyncio. Sentry itself never removes them."""
+    """Add Sentry's interceptors to asyncio channels, which Sentry itself never removes."""
     for name in ("insecure_channel", "secure_channel"):
         patch.setattr(grpc.aio, name, getattr(grpc.aio, name))
     with pytest.MonkeyPatch.context() as others:

@@ -1,4 +1,4 @@
-"""Backends to call: real gRPC servers on loopback, each telling who it is."""
+"""Backends for tests: gRPC servers on loopback that answer with their names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ METHOD = "/test.Who/Are"
 
 @dataclass
 class Pod:
-    """A server that answers with its name; ``held`` keeps its calls until it is set."""
+    """A server that answers with its name; while ``held`` is not set, it holds its calls."""
 
     name: str
     port: int = 0
@@ -46,7 +46,7 @@ class Pod:
         return Endpoint(LOOPBACK, self.port, f"uid-{self.name}", self.name, state=EndpointState.DRAINING)
 
     async def start(self) -> Self:
-        """Listen: on a free port at first, on the same one after a stop."""
+        """Listen on a free port, or on the earlier port after a stop."""
         handler: Any = grpc.unary_unary_rpc_method_handler(self._answer)
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0), *self.options])
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Who", {"Are": handler}),))
@@ -55,7 +55,7 @@ class Pod:
         return self
 
     def listen(self, server: grpc.aio.Server) -> int:
-        """In clear; gives the port."""
+        """Listen in plaintext; returns the port."""
         return server.add_insecure_port(f"{LOOPBACK}:{self.port}")
 
     async def stop(self) -> None:
@@ -72,7 +72,7 @@ class Pod:
 
 @asynccontextmanager
 async def pods(*names: str) -> AsyncIterator[list[Pod]]:
-    """A running pod for each of ``names``."""
+    """Start a pod for each of ``names``."""
     async with AsyncExitStack() as stack:
         started = []
         for name in names:
@@ -84,7 +84,7 @@ async def pods(*names: str) -> AsyncIterator[list[Pod]]:
 
 @asynccontextmanager
 async def balancing(*endpoints: Endpoint, grace: float = 5.0) -> AsyncIterator[Balancer]:
-    """A balancer over ``endpoints``, all of which were tried once; over an unknown pool where there are none."""
+    """Yield a balancer that has tried all ``endpoints``; without endpoints, its pool is unknown."""
     balancer = Balancer("ns/who", Options(drain_timeout=grace))
     try:
         if endpoints:
@@ -106,19 +106,19 @@ async def initialized(balancer: Balancer) -> None:
 
 
 async def call(balancer: Balancer, timeout: float = 5.0) -> str:
-    """The name of the pod that answered one call."""
+    """Return the name of the pod that answered a call."""
     return await ask(await balancer.pick(timeout), timeout)
 
 
 async def ask(backend: Subchannel, timeout: float = 5.0) -> str:
-    """The name of the pod behind ``backend``."""
+    """Return the name of the pod behind ``backend``."""
     method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = backend.channel.unary_unary(METHOD)
     return (await method(b"", timeout=timeout)).decode()
 
 
 @asynccontextmanager
 async def dead_endpoint() -> AsyncIterator[Endpoint]:
-    """An address where connections are refused."""
+    """Return an endpoint that refuses connections."""
     with socket.socket() as bound:
         bound.bind((LOOPBACK, 0))  # taken, so that nobody else listens there, and not listened on
         yield Endpoint(LOOPBACK, bound.getsockname()[1], pod_uid="uid-dead", pod_name="dead")
@@ -126,13 +126,13 @@ async def dead_endpoint() -> AsyncIterator[Endpoint]:
 
 @asynccontextmanager
 async def silent_endpoint() -> AsyncIterator[Endpoint]:
-    """An address where connections are taken and nothing is ever said."""
+    """Yield an endpoint that accepts connections and sends nothing."""
     with socket.create_server((LOOPBACK, 0)) as listening:
         yield Endpoint(LOOPBACK, listening.getsockname()[1], pod_uid="uid-silent", pod_name="silent")
 
 
 class FailingPod(Pod):
-    """Fails its first ``failures`` calls, after it has seen them."""
+    """A pod that fails its first ``failures`` calls after it has received them."""
 
     failures = 1
     code = StatusCode.UNAVAILABLE
@@ -146,7 +146,7 @@ class FailingPod(Pod):
 
 
 def connected(balancer: Balancer, port: int) -> Subchannel:
-    """Have the balancer think that it is connected to ``port``: so it does until it hears of a connection's end."""
+    """Make the balancer believe that it is connected to ``port``, until it notices a lost connection."""
     (backend,) = (one for one in balancer.subchannels if one.endpoint.port == port)
     backend.connection = Connection.CONNECTED
     balancer._connection_changed(backend)
@@ -163,7 +163,7 @@ def unary_stream(channel: PoolChannel) -> Any:
 
 @asynccontextmanager
 async def serving(handler: Any) -> AsyncIterator[Endpoint]:
-    """Where ``handler`` answers calls of METHOD."""
+    """Serve METHOD with ``handler``."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Who", {"Are": handler}),))
     async with running(server) as endpoint:

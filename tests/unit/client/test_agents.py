@@ -1,4 +1,4 @@
-"""What tracing agents record of calls over a pool."""
+"""Spans that tracing agents record of calls over a pool."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OK, UNAVAILABLE = StatusCode.OK, StatusCode.UNAVAILABLE
 
 
 class Tracing:
-    """OpenTelemetry's spans of calls, in the order in which they ended."""
+    """OpenTelemetry's spans, in the order in which they ended."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -38,7 +38,7 @@ class Tracing:
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
 
     def ended(self) -> list[tuple[StatusCode, int | None]]:
-        """The status of each span, and its parent."""
+        """Return status and parent of each span."""
         return [(_code(span), span.parent.span_id if span.parent else None) for span in self.spans()]
 
     def codes(self) -> list[StatusCode]:
@@ -51,7 +51,7 @@ class Tracing:
 
     @contextmanager
     def span(self) -> Iterator[int]:
-        """A span of the application."""
+        """Start a span of the application."""
         with self.provider.get_tracer("application").start_as_current_span("work") as span:
             yield span.get_span_context().span_id
 
@@ -68,13 +68,13 @@ def _code(span: ReadableSpan) -> StatusCode:
 
 @pytest.fixture
 def tracing() -> Tracing:
-    """Spans of the interceptors that a test gives to ``connect``."""
+    """Record spans of interceptors passed to ``connect``."""
     return Tracing()
 
 
 @pytest.fixture
 def everywhere(tracing: Tracing) -> Iterator[Tracing]:
-    """Spans of the interceptors that OpenTelemetry puts on every channel."""
+    """Record spans of interceptors that OpenTelemetry adds to every channel."""
     agent: Any = GrpcAioInstrumentorClient
     agent().instrument(tracer_provider=tracing.provider)
     yield tracing
@@ -97,7 +97,7 @@ async def test_span_per_attempt(everywhere: Tracing, failing: FailingPod) -> Non
 
 @pytest.mark.parametrize("by_done_callback", [False, True])
 async def test_error_is_that_of_the_call(everywhere: Tracing, failing: FailingPod, by_done_callback: bool) -> None:
-    """A call that fails raises the same error as without an agent, after as many attempts."""
+    """A failing call raises the same error after the same number of attempts as without an agent."""
     failing.failures = 100
     async with connect(listing(failing), idempotent=True) as channel:
         call = unary(channel)(b"", timeout=5)
@@ -114,7 +114,7 @@ async def test_error_is_that_of_the_call(everywhere: Tracing, failing: FailingPo
 
 
 async def test_span_per_call(tracing: Tracing, failing: FailingPod) -> None:
-    """Interceptors that are passed to ``connect`` record one span per call, however often it is retried."""
+    """Interceptors passed to ``connect`` record one span per call, however often it is retried."""
     async with connect(listing(failing), idempotent=True, interceptors=tracing.interceptors()) as channel:
         with tracing.span() as caller:
             assert await unary(channel)(b"", timeout=5) == b"failing"
@@ -123,7 +123,7 @@ async def test_span_per_call(tracing: Tracing, failing: FailingPod) -> None:
 
 
 async def test_span_per_call_and_per_attempt(everywhere: Tracing, failing: FailingPod) -> None:
-    """With both, the spans of attempts are children of that of the call."""
+    """With both, the spans of attempts are children of the span of the call."""
     async with connect(listing(failing), idempotent=True, interceptors=everywhere.interceptors()) as channel:
         assert await unary(channel)(b"", timeout=5) == b"failing"
     call = everywhere.spans()[-1].get_span_context()
@@ -132,7 +132,7 @@ async def test_span_per_call_and_per_attempt(everywhere: Tracing, failing: Faili
 
 
 async def test_attempts_of_a_stream_are_children_of_its_call(everywhere: Tracing) -> None:
-    """Also if the stream is read after the span of its call has stopped being the current one."""
+    """Attempts of a stream are children of its call's span, even if it is read after that span is no longer current."""
     calls = 0
 
     async def fail_once(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> AsyncIterator[bytes]:
@@ -156,7 +156,7 @@ async def test_attempts_of_a_stream_are_children_of_its_call(everywhere: Tracing
 
 
 async def test_application_interceptors_make_no_span(everywhere: Tracing) -> None:
-    """An agent does not trace the channel that runs the interceptors that are given to ``connect``."""
+    """An agent does not trace the internal channel that runs the interceptors of ``connect``."""
     async with pods("a") as (a,), connect(listing(a), interceptors=of_each_form(passed)) as channel:
         assert await unary(channel)(b"") == b"a"
     assert everywhere.codes() == [OK]
@@ -164,7 +164,7 @@ async def test_application_interceptors_make_no_span(everywhere: Tracing) -> Non
 
 @pytest.mark.parametrize("form", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
 async def test_span_of_each_form(everywhere: Tracing, form: str) -> None:
-    """Calls of all forms have a span, whether they succeed or not."""
+    """Calls of every form have a span, successful or not."""
 
     async def stream(_: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> AsyncIterator[bytes]:
         yield await answer(_, context)
@@ -192,7 +192,7 @@ async def _answer(call: Any, form: str) -> bytes:
 
 
 async def test_span_of_a_call_that_is_cancelled(everywhere: Tracing) -> None:
-    """The span ends with the call, at once."""
+    """Cancelling a call ends its span at once."""
     async with pods("a") as (a,), connect(listing(a)) as channel:
         a.held = asyncio.Event()
         call = unary(channel)(b"", timeout=5)
@@ -207,7 +207,7 @@ async def test_span_of_a_call_that_is_cancelled(everywhere: Tracing) -> None:
 
 
 async def test_span_of_a_call_that_is_cut(everywhere: Tracing) -> None:
-    """The span of an attempt ends when its backend leaves; the error says that the backend left."""
+    """If a backend is removed, the span of its attempt ends with an error that says so."""
     async with pods("a") as (a,):
         a.held = asyncio.Event()
         pool = listing(a)
@@ -224,7 +224,7 @@ async def test_span_of_a_call_that_is_cut(everywhere: Tracing) -> None:
 
 
 class Recorded(Transport):
-    """How the calls of transactions ended, by Sentry's spans."""
+    """Outcomes of calls by Sentry's spans."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -254,7 +254,7 @@ def sentry() -> Iterator[Recorded]:
 
 
 async def test_sentry_records_each_attempt(failing: FailingPod) -> None:
-    """Each attempt has a span, whether the call succeeds in the end or fails."""
+    """Each attempt has a span, whether the call succeeds or fails in the end."""
     with sentry() as recorded:
         async with connect(listing(failing), idempotent=True) as channel:
             with sentry_sdk.start_transaction(name="work"):

@@ -1,4 +1,4 @@
-"""The channels that must not be told apart: grpc.aio's own is the oracle, and what it does is right."""
+"""Channels that must behave alike. The one of grpc.aio is the oracle."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def service() -> AsyncIterator[Service]:
 
 @pytest.fixture
 async def connect(kind: Kind) -> AsyncIterator[Connect]:
-    """Makes a channel of each kind to a port on loopback; closed at the end."""
+    """Connect each kind of channel to a port on loopback; close them at the end."""
     async with AsyncExitStack() as stack:
 
         async def make(port: int, interceptors: Sequence[ClientInterceptor] = ()) -> grpc.aio.Channel:

@@ -1,4 +1,4 @@
-"""A service that does all that a client may meet, each by a method of its own."""
+"""A service with one method per behavior that clients can meet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class Service:
-    """Tells what it was asked; calls that hold do so until ``released``."""
+    """Records its requests; calls that hold do so until ``released``."""
 
     def __init__(self) -> None:
         self.entered = asyncio.Event()
@@ -98,7 +98,7 @@ class Service:
 
 
 class Stub:
-    """The methods of :class:`Service`, as a generated stub has them."""
+    """The methods of :class:`Service`, as in a generated stub."""
 
     def __init__(self, channel: Any) -> None:
         def made(form: str, name: str) -> Any:

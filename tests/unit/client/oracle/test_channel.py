@@ -1,4 +1,4 @@
-"""The channel itself: its state, its end, and the calls that the end meets."""
+"""The channel: its state, closing, and calls in flight when it closes."""
 
 import asyncio
 
@@ -18,20 +18,20 @@ async def until(channel: grpc.aio.Channel, wanted: ChannelConnectivity) -> None:
 
 
 async def test_ready(channel: grpc.aio.Channel) -> None:
-    """A channel becomes ready, also without a call, and says so again at once."""
+    """A channel becomes ready without a call."""
     await asyncio.wait_for(channel.channel_ready(), 10)
     assert channel.get_state() is ChannelConnectivity.READY
     await asyncio.wait_for(channel.channel_ready(), 10)
 
 
 async def test_state_that_is_old(channel: grpc.aio.Channel) -> None:
-    """To wait for a change from a state that is not so any more is no wait."""
+    """Waiting for a change from a state that is already outdated returns at once."""
     await channel.channel_ready()
     await asyncio.wait_for(channel.wait_for_state_change(ChannelConnectivity.SHUTDOWN), 10)
 
 
 async def test_nobody_there(connect: Connect) -> None:
-    """A channel to nobody says so, and becomes ready once somebody is there."""
+    """A channel without a server reports a failure, and becomes ready once a server starts."""
     service = Service()
     async with service.serving():
         port = service.port
@@ -42,7 +42,7 @@ async def test_nobody_there(connect: Connect) -> None:
 
 
 async def test_closed(channel: grpc.aio.Channel) -> None:
-    """A channel that is closed is shut down, takes no calls of any form, and may be closed again."""
+    """A closed channel is in state SHUTDOWN, rejects calls of every form, and may be closed again."""
     stub = Stub(channel)
     await channel.close()
     await channel.close(1.0)
@@ -56,7 +56,7 @@ async def test_closed(channel: grpc.aio.Channel) -> None:
 
 
 async def test_closing_wakes_who_watches(channel: grpc.aio.Channel) -> None:
-    """Whoever waits for a change of state is told of the end."""
+    """Closing wakes tasks that wait for a change of state."""
     await channel.channel_ready()
     watching = asyncio.create_task(channel.wait_for_state_change(ChannelConnectivity.READY))
     await asyncio.sleep(0)
@@ -66,14 +66,14 @@ async def test_closing_wakes_who_watches(channel: grpc.aio.Channel) -> None:
 
 
 async def test_watching_a_closed_channel(channel: grpc.aio.Channel) -> None:
-    """A channel that is closed has no changes of state any more."""
+    """A closed channel has no further changes of state."""
     await channel.close()
     with pytest.raises(UsageError):
         await channel.wait_for_state_change(ChannelConnectivity.READY)
 
 
 async def test_close_cancels(channel: grpc.aio.Channel, service: Service) -> None:
-    """Without a grace, calls under way are cancelled."""
+    """Without a grace, closing cancels calls in flight."""
     stub = Stub(channel)
     unary, stream = stub.hold(b""), stub.one_and_hold(b"")
     await stream.read()
@@ -86,7 +86,7 @@ async def test_close_cancels(channel: grpc.aio.Channel, service: Service) -> Non
 
 
 async def test_close_with_a_grace(channel: grpc.aio.Channel, service: Service) -> None:
-    """Calls under way may finish within the grace, and no new one is taken meanwhile."""
+    """Calls in flight may finish within the grace, and new calls are rejected."""
     stub = Stub(channel)
     call = stub.hold(b"x")
     waiting = asyncio.ensure_future(call.code())
@@ -102,7 +102,7 @@ async def test_close_with_a_grace(channel: grpc.aio.Channel, service: Service) -
 
 
 async def test_grace_that_is_over(channel: grpc.aio.Channel, service: Service) -> None:
-    """Calls that are not done when the grace is over are cancelled."""
+    """Calls that outlast the grace are cancelled."""
     call = Stub(channel).hold(b"")
     waiting = asyncio.ensure_future(call.code())
     await service.entered.wait()
@@ -111,20 +111,20 @@ async def test_grace_that_is_over(channel: grpc.aio.Channel, service: Service) -
 
 
 async def test_call_that_was_just_made(channel: grpc.aio.Channel) -> None:
-    """A call that was not sent yet is cancelled with the others."""
+    """Closing also cancels calls that are not sent yet."""
     call = Stub(channel).echo(b"")
     await channel.close()
     assert call.cancelled()
 
 
 async def test_context_manager(connect: Connect, service: Service) -> None:
-    """The channel is closed at the end of its context."""
+    """Leaving the context closes the channel."""
     async with await connect(service.port) as channel:
         assert await Stub(channel).echo(b"x") == b"x"
     assert channel.get_state() is ChannelConnectivity.SHUTDOWN
 
 
 async def test_negative_grace(channel: grpc.aio.Channel) -> None:
-    """A grace is no time of the past."""
+    """A negative grace is an error."""
     with pytest.raises(ValueError, match="grace"):
         await channel.close(-1)

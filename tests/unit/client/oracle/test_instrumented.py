@@ -1,4 +1,4 @@
-"""Interceptors of an application's own on every channel: of grpc.aio's channel, and of those of a pool's backends."""
+"""Interceptors of an application on all channels: grpc.aio's own, and those of a pool's backends."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -35,12 +35,12 @@ async def _listed(call: Any) -> list[Any]:
 
 
 class Refused(Exception):
-    """No error of gRPC's."""
+    """An error that is not one of gRPC."""
 
 
 @pytest.fixture
 def instrument(monkeypatch: pytest.MonkeyPatch, connect: Connect, service: Service) -> Instrument:
-    """Makes a stub on a channel that is made with interceptors: the first sees a call first."""
+    """Make a stub on a channel with interceptors; the first one sees a call first."""
 
     async def made(*intercepts: Intercept) -> Stub:
         for intercept in intercepts:
@@ -52,7 +52,7 @@ def instrument(monkeypatch: pytest.MonkeyPatch, connect: Connect, service: Servi
 
 @pytest.mark.parametrize("form", RESPONSES)
 async def test_order_and_details(instrument: Instrument, form: str) -> None:
-    """Interceptors see the call in order, with what it is called with, and may change its metadata."""
+    """Interceptors run in order, see the details of the call, and may change its metadata."""
     seen: list[Any] = []
 
     async def first(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
@@ -73,7 +73,7 @@ async def test_order_and_details(instrument: Instrument, form: str) -> None:
 
 
 async def test_timeout_and_metadata_of_the_call(instrument: Instrument, service: Service) -> None:
-    """They are in the details as the caller gave them."""
+    """The details hold timeout and metadata as the caller passed them."""
     seen: list[ClientCallDetails] = []
 
     async def keep(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
@@ -93,7 +93,7 @@ async def test_timeout_and_metadata_of_the_call(instrument: Instrument, service:
 
 @pytest.mark.parametrize("form", RESPONSES)
 async def test_error_of_its_own(instrument: Instrument, form: str) -> None:
-    """An interceptor's error reaches the caller as it is."""
+    """An error that an interceptor raises reaches the caller unchanged."""
     error = Refused("not today")
 
     async def refuse(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
@@ -106,7 +106,9 @@ async def test_error_of_its_own(instrument: Instrument, form: str) -> None:
 
 @pytest.mark.parametrize("awaited_first", [False, True])
 async def test_call_with_an_error_of_its_own(instrument: Instrument, awaited_first: bool) -> None:
-    """It is done, was not cancelled, and raises the error for each question how it ended."""
+    """After an error of an interceptor, the call is done, is not cancelled, and raises the error for each query of its
+    outcome.
+    """
 
     async def refuse(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
         await asyncio.sleep(0.01)
@@ -131,7 +133,7 @@ async def test_call_with_an_error_of_its_own(instrument: Instrument, awaited_fir
 
 @pytest.mark.parametrize("form", RESPONSES)
 async def test_status_of_its_own(instrument: Instrument, form: str) -> None:
-    """As it is with errors of gRPC's."""
+    """A gRPC error that an interceptor raises reaches the caller unchanged."""
     error = AioRpcError(StatusCode.PERMISSION_DENIED, Metadata(("a", "b")), Metadata(("c", "d")), "not today", "debug")
 
     async def refuse(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
@@ -150,7 +152,7 @@ async def test_status_of_its_own(instrument: Instrument, form: str) -> None:
 
 
 async def test_status_of_a_stream_to_write_to(instrument: Instrument) -> None:
-    """Nothing is written to a call that an interceptor has refused."""
+    """Writing to a call that an interceptor rejected raises its error."""
 
     async def refuse(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
         raise AioRpcError(StatusCode.PERMISSION_DENIED, Metadata(), Metadata(), "not today")
@@ -163,7 +165,7 @@ async def test_status_of_a_stream_to_write_to(instrument: Instrument) -> None:
 
 
 async def test_response_without_a_call(instrument: Instrument, service: Service) -> None:
-    """What an interceptor returns is the response, and no call is made."""
+    """A response that an interceptor returns is the response; no call is sent."""
 
     async def answer(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
         return b"mine"
@@ -176,7 +178,9 @@ async def test_response_without_a_call(instrument: Instrument, service: Service)
 
 
 async def test_response_instead_of_an_error(instrument: Instrument) -> None:
-    """A call that failed has succeeded for the caller, and for interceptors that see it before."""
+    """If an interceptor returns a response for a failed call, the call has succeeded for the caller and outer
+    interceptors.
+    """
     codes: list[StatusCode] = []
 
     async def watch(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
@@ -205,7 +209,7 @@ async def test_another_method(instrument: Instrument) -> None:
 
 
 async def test_call_twice(instrument: Instrument) -> None:
-    """An interceptor may call more than once, and return the last call."""
+    """An interceptor may call several times and return the last call."""
     calls = 0
 
     async def again(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
@@ -221,7 +225,7 @@ async def test_call_twice(instrument: Instrument) -> None:
 
 
 async def test_responses_of_its_own(instrument: Instrument) -> None:
-    """An interceptor may change each response of a stream, which is iterated over or read."""
+    """An interceptor may change each response of a stream, for iteration and for read."""
 
     async def shout(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
         call = await continuation(details, request)
@@ -240,7 +244,7 @@ async def test_responses_of_its_own(instrument: Instrument) -> None:
 
 
 async def test_responses_that_end_in_an_error(instrument: Instrument) -> None:
-    """An error that an iterator of responses raises is the caller's, after what came before it."""
+    """An error raised by an iterator of responses reaches the caller after the responses before it."""
 
     async def shorten(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
         call = await continuation(details, request)
@@ -260,7 +264,7 @@ async def test_responses_that_end_in_an_error(instrument: Instrument) -> None:
 
 @pytest.mark.parametrize("form", ["join", "mirror"])
 async def test_requests_of_its_own(instrument: Instrument, form: str) -> None:
-    """An interceptor may change each request of a stream, which is iterated over or written."""
+    """An interceptor may change each request of a stream, for iteration and for write."""
 
     async def shout(continuation: Any, details: ClientCallDetails, requests: Any) -> Any:
         async def louder() -> AsyncIterator[bytes]:

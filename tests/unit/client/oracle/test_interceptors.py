@@ -1,4 +1,4 @@
-"""Client interceptors of each kind."""
+"""Client interceptors of each form."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,7 +18,7 @@ def tagged(details: ClientCallDetails) -> ClientCallDetails:
 
 
 class Seen:
-    """Keeps what it was shown, and tags the call."""
+    """An interceptor that records details and adds metadata."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, float | None]] = []
@@ -49,14 +49,14 @@ class StreamStream(Seen, grpc.aio.StreamStreamClientInterceptor):
 
 
 class Answering(grpc.aio.UnaryUnaryClientInterceptor):
-    """Answers itself."""
+    """An interceptor that answers without calling."""
 
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         return b"mine"
 
 
 class Shouting(grpc.aio.UnaryStreamClientInterceptor):
-    """Gives responses of its own making."""
+    """An interceptor that changes responses."""
 
     async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         call = await continuation(client_call_details, request)
@@ -69,7 +69,7 @@ class Shouting(grpc.aio.UnaryStreamClientInterceptor):
 
 
 class Redirecting(grpc.aio.UnaryUnaryClientInterceptor):
-    """Calls another method."""
+    """An interceptor that calls another method."""
 
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         details: Any = client_call_details
@@ -77,7 +77,7 @@ class Redirecting(grpc.aio.UnaryUnaryClientInterceptor):
 
 
 async def test_unary_unary(connect: Connect, service: Service) -> None:
-    """An interceptor sees a call and may change its metadata; order is as given."""
+    """Interceptors run in the given order, see a call, and may change its metadata."""
     first, second = UnaryUnary(), UnaryUnary()
     stub = Stub(await connect(service.port, [first, second]))
     call = stub.echo(b"x", timeout=5)
@@ -90,7 +90,7 @@ async def test_unary_unary(connect: Connect, service: Service) -> None:
 
 
 async def test_streams(connect: Connect, service: Service) -> None:
-    """Each form has its own kind of interceptor, and passes by the others."""
+    """Each form has its own kind of interceptor and skips the others."""
     seen = [UnaryUnary(), UnaryStream(), StreamUnary(), StreamStream()]
     stub = Stub(await connect(service.port, seen))
     assert [response async for response in stub.count(b"2")] == [b"0", b"1"]
@@ -100,7 +100,7 @@ async def test_streams(connect: Connect, service: Service) -> None:
 
 
 async def test_reading_and_writing(connect: Connect, service: Service) -> None:
-    """A conversation by read and write passes through interceptors as well."""
+    """read and write work through interceptors."""
     call = Stub(await connect(service.port, [StreamStream()])).mirror()
     await call.write(b"a")
     assert await call.read() == b"a"
@@ -110,7 +110,7 @@ async def test_reading_and_writing(connect: Connect, service: Service) -> None:
 
 
 async def test_answer_of_its_own(connect: Connect, service: Service) -> None:
-    """What an interceptor returns is the response, and no call is made."""
+    """A response that an interceptor returns is the response; no call is sent."""
     stub = Stub(await connect(service.port, [Answering()]))
     assert await stub.echo(b"x") == b"mine"
     assert service.metadata == {}
@@ -123,7 +123,7 @@ async def test_responses_of_its_own(connect: Connect, service: Service) -> None:
 
 
 async def test_another_method(connect: Connect, service: Service) -> None:
-    """An interceptor may send a call elsewhere; errors come back through it."""
+    """An interceptor may send a call to another method; errors return through it."""
     call = Stub(await connect(service.port, [Redirecting()])).echo(b"x")
     with pytest.raises(AioRpcError) as raised:
         await call
@@ -132,7 +132,7 @@ async def test_another_method(connect: Connect, service: Service) -> None:
 
 
 async def test_cancel(connect: Connect, service: Service) -> None:
-    """A call that is cancelled behind interceptors is cancelled at the server."""
+    """Cancelling a call behind interceptors cancels it at the server."""
     call = Stub(await connect(service.port, [UnaryUnary()])).hold(b"x")
     await service.entered.wait()
     assert call.cancel()
@@ -140,7 +140,7 @@ async def test_cancel(connect: Connect, service: Service) -> None:
 
 
 async def test_compression_and_timeout(connect: Connect, service: Service) -> None:
-    """Arguments of the call reach it through interceptors."""
+    """The arguments of a call pass through interceptors."""
     stub = Stub(await connect(service.port, [UnaryUnary()]))
     assert await stub.echo(b"x" * 2000, compression=grpc.Compression.Gzip) == b"x" * 2000
     with pytest.raises(AioRpcError) as raised:
@@ -149,7 +149,7 @@ async def test_compression_and_timeout(connect: Connect, service: Service) -> No
 
 
 async def test_done_callback(connect: Connect, service: Service) -> None:
-    """Callbacks are told of the call that the caller has."""
+    """Callbacks get the call object that the caller has."""
     told: list[object] = []
     call = Stub(await connect(service.port, [UnaryUnary()])).echo(b"x")
     call.add_done_callback(told.append)
@@ -158,7 +158,7 @@ async def test_done_callback(connect: Connect, service: Service) -> None:
 
 
 async def test_close(connect: Connect, service: Service) -> None:
-    """Closing the channel cancels calls behind interceptors, and waits for them within the grace."""
+    """Closing the channel waits for calls behind interceptors within the grace, then cancels them."""
     channel = await connect(service.port, [UnaryUnary()])
     call = Stub(channel).hold(b"x")
     await service.entered.wait()

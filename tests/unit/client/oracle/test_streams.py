@@ -1,4 +1,4 @@
-"""Streams, of requests, of responses and of both: by iteration and by read and write."""
+"""Streams of requests, responses, or both, by iteration and by read and write."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -24,7 +24,7 @@ async def all_of(call: Any) -> list[bytes]:
 
 
 async def until_error(call: Any) -> tuple[list[bytes], AioRpcError]:
-    """What came, and the error that it ended with."""
+    """Return the responses, and the error after them."""
     got: list[bytes] = []
     try:
         async for response in call:
@@ -35,7 +35,7 @@ async def until_error(call: Any) -> tuple[list[bytes], AioRpcError]:
 
 
 async def test_responses_by_iteration(stub: Stub) -> None:
-    """Responses come in order, to their end, and the call is done with OK."""
+    """Responses arrive in order, and the call then has status OK."""
     call = stub.count(b"3")
     assert await all_of(call) == [b"0", b"1", b"2"]
     assert (await call.code(), call.done()) == (StatusCode.OK, True)
@@ -43,20 +43,20 @@ async def test_responses_by_iteration(stub: Stub) -> None:
 
 
 async def test_responses_by_read(stub: Stub) -> None:
-    """Responses are read one by one, and EOF for ever after the last."""
+    """read returns the responses one by one, and EOF forever after the last."""
     call = stub.count(b"2")
     assert [await call.read() for _ in range(4)] == [b"0", b"1", EOF, EOF]
     assert await call.code() is StatusCode.OK
 
 
 async def test_no_responses(stub: Stub) -> None:
-    """A stream may end before its first response."""
+    """A stream may end without a response."""
     assert await all_of(stub.count(b"0")) == []
     assert await stub.count(b"0").read() is EOF
 
 
 async def test_styles_do_not_mix(stub: Stub) -> None:
-    """Whoever reads responses may not iterate over them as well, nor the other way round."""
+    """Mixing read and iteration is an error."""
     reading = stub.count(b"3")
     await reading.read()
     with pytest.raises(UsageError):
@@ -69,7 +69,7 @@ async def test_styles_do_not_mix(stub: Stub) -> None:
 
 
 async def test_error_after_responses(stub: Stub) -> None:
-    """What came before an error is had, then the error."""
+    """Responses before an error are delivered, then the error."""
     got, error = await until_error(stub.count_and_fail(b"2"))
     assert (got, error.code(), error.details()) == ([b"0", b"1"], StatusCode.DATA_LOSS, "no more")
     reading = stub.count_and_fail(b"1")
@@ -79,7 +79,7 @@ async def test_error_after_responses(stub: Stub) -> None:
 
 
 async def test_error_before_responses(stub: Stub) -> None:
-    """An error that comes first is raised at the first response, by iteration and by read."""
+    """An error without a response is raised at the first iteration or read."""
     with pytest.raises(AioRpcError):
         await all_of(stub.count_and_fail(b"0"))
     with pytest.raises(AioRpcError):
@@ -87,7 +87,7 @@ async def test_error_before_responses(stub: Stub) -> None:
 
 
 async def test_cancel_between_responses(stub: Stub, service: Service) -> None:
-    """A stream that is cancelled ends on both sides."""
+    """Cancelling a stream ends it on both sides."""
     call = stub.one_and_hold(b"x")
     assert await call.read() == b"x"
     assert (call.cancel(), call.cancel()) == (True, False)
@@ -97,7 +97,7 @@ async def test_cancel_between_responses(stub: Stub, service: Service) -> None:
 
 
 async def test_cancelled_with_the_task(stub: Stub, service: Service) -> None:
-    """A task that is cancelled as it waits for a response takes the call with it."""
+    """Cancelling a task that waits for a response cancels the call."""
     call = stub.one_and_hold(b"x")
     got: list[bytes] = []
 
@@ -118,7 +118,7 @@ async def test_cancelled_with_the_task(stub: Stub, service: Service) -> None:
 
 
 async def test_cancel_before_responses(stub: Stub) -> None:
-    """A stream that is cancelled at once gives none."""
+    """A stream that is cancelled at once yields no response."""
     call = stub.count(b"3")
     assert call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -127,14 +127,14 @@ async def test_cancel_before_responses(stub: Stub) -> None:
 
 
 async def test_stream_timeout(stub: Stub) -> None:
-    """A stream that takes too long ends with DEADLINE_EXCEEDED, and keeps what came."""
+    """A stream that exceeds its deadline ends with DEADLINE_EXCEEDED after the responses that arrived."""
     got, error = await until_error(stub.one_and_hold(b"x", timeout=0.3))
     assert (got, error.code()) == ([b"x"], StatusCode.DEADLINE_EXCEEDED)
 
 
 @pytest.mark.parametrize("items", [[], [b"a"], [b"a", b"b", b"c"]])
 async def test_requests_from_iterators(stub: Stub, items: list[bytes]) -> None:
-    """Requests are taken from iterators of both kinds, to their end."""
+    """Requests are read to the end from sync and async iterators."""
     joined = b",".join(items)
     assert await stub.join(requests(*items)) == joined
     assert await stub.join(iter(items)) == joined
@@ -142,7 +142,7 @@ async def test_requests_from_iterators(stub: Stub, items: list[bytes]) -> None:
 
 
 async def test_requests_by_write(stub: Stub) -> None:
-    """Requests are written one by one, and the end is said once or more."""
+    """Requests are written one by one; done_writing may be called more than once."""
     call = stub.join()
     await call.write(b"a")
     await call.write(b"b")
@@ -154,7 +154,7 @@ async def test_requests_by_write(stub: Stub) -> None:
 
 
 async def test_no_write_after_the_end(stub: Stub) -> None:
-    """Nothing is written once the end was said."""
+    """Writing after done_writing is an error."""
     call = stub.join()
     await call.done_writing()
     with pytest.raises(asyncio.InvalidStateError):
@@ -163,7 +163,7 @@ async def test_no_write_after_the_end(stub: Stub) -> None:
 
 
 async def test_no_write_beside_an_iterator(stub: Stub) -> None:
-    """Whoever gives an iterator of requests may not write others."""
+    """Writing is an error if the call has an iterator of requests."""
     call = stub.join(requests(b"a"))
     with pytest.raises(UsageError):
         await call.write(b"b")
@@ -173,7 +173,7 @@ async def test_no_write_beside_an_iterator(stub: Stub) -> None:
 
 
 async def test_iterator_that_raises(stub: Stub) -> None:
-    """Where requests cannot be had, the call is cancelled."""
+    """If the iterator of requests raises, the call is cancelled."""
 
     async def failing() -> AsyncIterator[bytes]:
         yield b"a"
@@ -186,7 +186,7 @@ async def test_iterator_that_raises(stub: Stub) -> None:
 
 
 async def test_plain_iterator_that_raises(stub: Stub) -> None:
-    """As much holds for the first request of an iterator that is not asynchronous."""
+    """The same holds for the first request of a sync iterator."""
 
     def failing() -> Iterator[bytes]:
         raise RuntimeError("none")
@@ -197,7 +197,7 @@ async def test_plain_iterator_that_raises(stub: Stub) -> None:
 
 
 async def test_server_that_does_not_read_on(stub: Stub) -> None:
-    """A response may come before all requests were read."""
+    """A response may arrive before all requests are read."""
     call = stub.first()
     await call.write(b"a")
     assert await call == b"a"
@@ -205,12 +205,12 @@ async def test_server_that_does_not_read_on(stub: Stub) -> None:
 
 
 async def test_both_by_iteration(stub: Stub) -> None:
-    """Each request is answered."""
+    """In a bidirectional stream, each request is answered."""
     assert await all_of(stub.mirror(requests(b"a", b"b"))) == [b"a", b"b"]
 
 
 async def test_both_by_read_and_write(stub: Stub) -> None:
-    """A conversation: what is written is answered before the next is."""
+    """A conversation alternates write and read."""
     call = stub.mirror()
     for word in (b"a", b"b"):
         await call.write(word)
@@ -221,7 +221,7 @@ async def test_both_by_read_and_write(stub: Stub) -> None:
 
 
 async def test_cancel_conversation(stub: Stub) -> None:
-    """A conversation that is cancelled takes no more, and gives no more."""
+    """After cancelling a bidirectional stream, neither read nor write works."""
     call = stub.mirror()
     await call.write(b"a")
     assert await call.read() == b"a"
@@ -234,7 +234,7 @@ async def test_cancel_conversation(stub: Stub) -> None:
 
 
 async def test_cancelled_while_reading(stub: Stub) -> None:
-    """A task that is cancelled as it reads takes the call with it."""
+    """Cancelling a task that reads cancels the call."""
     call = stub.mirror()
     await call.write(b"a")
     await call.read()
@@ -247,7 +247,7 @@ async def test_cancelled_while_reading(stub: Stub) -> None:
 
 
 async def test_connection_of_streams(stub: Stub) -> None:
-    """Streams of all forms can be waited for to have a connection."""
+    """wait_for_connection works for streams of all forms."""
     for call in (stub.count(b"1"), stub.join(), stub.mirror()):
         await call.wait_for_connection()
         assert not call.cancelled()
@@ -255,7 +255,7 @@ async def test_connection_of_streams(stub: Stub) -> None:
 
 
 async def test_done_callbacks_of_streams(stub: Stub) -> None:
-    """Callbacks are told the call when its last response was read."""
+    """Callbacks get the call once its last response is read."""
     told: list[object] = []
     call = stub.mirror(requests(b"a"))
     call.add_done_callback(told.append)
@@ -265,7 +265,7 @@ async def test_done_callbacks_of_streams(stub: Stub) -> None:
 
 
 async def test_streams_wait_for_ready(connect: Connect) -> None:
-    """A conversation that may wait is had with a server that starts later."""
+    """A bidirectional stream with wait_for_ready waits for a server that starts later."""
     service = Service()
     async with service.serving():
         port = service.port

@@ -1,4 +1,4 @@
-"""One request, one response: outcomes, metadata, time, cancelling."""
+"""Unary calls: outcomes, metadata, deadlines, cancellation."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,7 @@ from tests.unit.client.oracle.service import Service, Stub
 
 
 async def test_response(stub: Stub) -> None:
-    """A call is awaited, also twice, and then is done with OK."""
+    """A call may be awaited more than once, and then is done with OK."""
     call = stub.echo(b"x")
     assert not call.done()
     assert await call == b"x"
@@ -23,7 +23,7 @@ async def test_response(stub: Stub) -> None:
 
 
 async def test_is_a_call_of_grpcs(stub: Stub) -> None:
-    """Whoever asks for the type of a call or of a callable gets grpc.aio's."""
+    """Calls and multicallables are instances of grpc.aio's classes."""
     assert isinstance(stub.echo, grpc.aio.UnaryUnaryMultiCallable)
     assert isinstance(stub.mirror, grpc.aio.StreamStreamMultiCallable)
     call = stub.echo(b"x")
@@ -34,7 +34,7 @@ async def test_is_a_call_of_grpcs(stub: Stub) -> None:
 
 @pytest.mark.parametrize("metadata", [(("asked", "this"),), [("asked", "this")], Metadata(("asked", "this"))])
 async def test_metadata(stub: Stub, service: Service, metadata: Any) -> None:
-    """Metadata reaches the server however it is given, and the server's come back, before and after the response."""
+    """Metadata reaches the server in every accepted form, and initial and trailing metadata come back."""
     call = stub.echo(b"x", metadata=metadata)
     assert (await call.initial_metadata())["leading"] == "first"
     trailing = await call.trailing_metadata()
@@ -43,7 +43,7 @@ async def test_metadata(stub: Stub, service: Service, metadata: Any) -> None:
 
 
 async def test_outcome_without_awaiting(stub: Stub) -> None:
-    """The code may be waited for instead of the response, which is there then."""
+    """Waiting for the code, instead of the response, also completes the call."""
     call = stub.echo(b"x")
     assert await call.code() is StatusCode.OK
     assert call.done()
@@ -51,7 +51,7 @@ async def test_outcome_without_awaiting(stub: Stub) -> None:
 
 
 async def test_abort(stub: Stub) -> None:
-    """A server's error has code, details and trailing metadata, in the error and in the call."""
+    """The error and the call both have the code, details and trailing metadata of a server error."""
     call = stub.fail(b"x")
     with pytest.raises(AioRpcError) as raised:
         await call
@@ -64,14 +64,14 @@ async def test_abort(stub: Stub) -> None:
 
 
 async def test_unimplemented(stub: Stub) -> None:
-    """A method that the server has not is told so."""
+    """A method that the server does not have fails with UNIMPLEMENTED."""
     with pytest.raises(AioRpcError) as raised:
         await stub.missing(b"")
     assert (raised.value.code(), raised.value.details()) == (StatusCode.UNIMPLEMENTED, "Method not found!")
 
 
 async def test_timeout(stub: Stub) -> None:
-    """A call that takes too long ends with DEADLINE_EXCEEDED."""
+    """A call that exceeds its deadline fails with DEADLINE_EXCEEDED."""
     call = stub.hold(b"", timeout=0.2)
     assert 0 < call.time_remaining() <= 0.2
     with pytest.raises(AioRpcError) as raised:
@@ -81,14 +81,14 @@ async def test_timeout(stub: Stub) -> None:
 
 
 async def test_no_timeout(stub: Stub) -> None:
-    """A call without a timeout has no time that runs out."""
+    """A call without a timeout has no remaining time."""
     call = stub.echo(b"")
     assert call.time_remaining() is None
     await call
 
 
 async def test_cancel_at_once(stub: Stub) -> None:
-    """A call that is cancelled before anything was sent is cancelled, once."""
+    """A call that is cancelled before it is sent is cancelled; a second cancel returns False."""
     call = stub.hold(b"")
     assert (call.cancel(), call.cancel()) == (True, False)
     assert (call.cancelled(), call.done()) == (True, True)
@@ -98,7 +98,7 @@ async def test_cancel_at_once(stub: Stub) -> None:
 
 
 async def test_cancel_under_way(stub: Stub, service: Service) -> None:
-    """The server hears of it when a call is cancelled that it has."""
+    """Cancelling a call in flight cancels it on the server."""
     call = stub.hold(b"")
     waiting = asyncio.ensure_future(call.code())
     await service.entered.wait()
@@ -110,7 +110,7 @@ async def test_cancel_under_way(stub: Stub, service: Service) -> None:
 
 
 async def test_cancelled_with_the_task(stub: Stub, service: Service) -> None:
-    """A task that is cancelled as it awaits a call takes the call with it."""
+    """Cancelling a task that awaits a call cancels the call."""
     call = stub.hold(b"")
 
     async def wait() -> None:
@@ -126,7 +126,7 @@ async def test_cancelled_with_the_task(stub: Stub, service: Service) -> None:
 
 
 async def test_asking_for_the_code_holds_nothing(stub: Stub, service: Service) -> None:
-    """Whoever waits for the code only, and gives up, leaves the call alone."""
+    """Cancelling a task that waits for the code does not cancel the call."""
     call = stub.hold(b"x")
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(call.code(), 0.05)
@@ -135,7 +135,7 @@ async def test_asking_for_the_code_holds_nothing(stub: Stub, service: Service) -
 
 
 async def test_done_callbacks(stub: Stub) -> None:
-    """Each callback is given the call, once it is done: before whoever awaits it goes on, and late ones at once."""
+    """Callbacks get the call when it is done, before its awaiter resumes; late callbacks run at once."""
     told: list[tuple[object, bool]] = []
     call = stub.echo(b"")
     call.add_done_callback(lambda ended: told.append((ended, ended.done())))
@@ -148,7 +148,7 @@ async def test_done_callbacks(stub: Stub) -> None:
 
 
 async def test_done_callbacks_of_failed_calls(stub: Stub) -> None:
-    """Callbacks are told of failures and of cancelling as well."""
+    """Callbacks run for failed and cancelled calls too."""
     told: list[str] = []
     failed, cancelled = stub.fail(b""), stub.hold(b"")
     failed.add_done_callback(lambda _: told.append("failed"))
@@ -160,7 +160,7 @@ async def test_done_callbacks_of_failed_calls(stub: Stub) -> None:
 
 
 async def test_wait_for_connection(stub: Stub) -> None:
-    """A call can be waited for to have a connection, and raises if it failed."""
+    """wait_for_connection waits for the connection and raises if the call failed."""
     call = stub.echo(b"x")
     await call.wait_for_connection()
     assert await call == b"x"
@@ -175,21 +175,21 @@ async def test_compression(stub: Stub, compression: grpc.Compression) -> None:
 
 
 async def test_serializers(channel: grpc.aio.Channel) -> None:
-    """Messages pass through the callable's own serializers, and two callables of a method have each theirs."""
+    """Each multicallable uses its own serializers, even for the same method."""
     upper: Any = channel.unary_unary("/oracle.All/Echo", lambda text: text.upper().encode(), bytes.decode)
     raw: Any = channel.unary_unary("/oracle.All/Echo")
     assert (await upper("x"), await raw(b"x")) == ("X", b"x")
 
 
 async def test_response_that_cannot_be_read(channel: grpc.aio.Channel) -> None:
-    """A response that its deserializer refuses is None, and the call OK."""
+    """A response whose deserializer fails is None, and the status is OK."""
     method: Any = channel.unary_unary("/oracle.All/Echo", None, lambda _: 1 / 0)
     call = method(b"")
     assert (await call, await call.code()) == (None, StatusCode.OK)
 
 
 async def test_no_server(connect: Connect) -> None:
-    """Where nobody listens calls fail with UNAVAILABLE."""
+    """Without a server, calls fail with UNAVAILABLE."""
     channel = await connect(1)
     with pytest.raises(AioRpcError) as raised:
         await Stub(channel).echo(b"", timeout=10)
@@ -197,7 +197,7 @@ async def test_no_server(connect: Connect) -> None:
 
 
 async def test_wait_for_ready(connect: Connect) -> None:
-    """A call that may wait is answered by a server that starts later."""
+    """A call with wait_for_ready is answered by a server that starts later."""
     service = Service()
     async with service.serving():
         port = service.port
@@ -209,7 +209,7 @@ async def test_wait_for_ready(connect: Connect) -> None:
 
 
 async def test_wait_for_ready_in_vain(connect: Connect) -> None:
-    """A call that waits for a server waits for its deadline, and not longer."""
+    """A call with wait_for_ready and no server fails at its deadline."""
     call = Stub(await connect(1)).echo(b"x", wait_for_ready=True, timeout=0.3)
     assert await call.code() is StatusCode.DEADLINE_EXCEEDED
     with pytest.raises(AioRpcError):
@@ -217,6 +217,6 @@ async def test_wait_for_ready_in_vain(connect: Connect) -> None:
 
 
 async def test_credentials_need_a_secure_channel(stub: Stub) -> None:
-    """Call credentials are refused by a connection in clear."""
+    """Call credentials are rejected on a plaintext connection."""
     with pytest.raises(UsageError, match="only valid on secure channels"):
         await stub.echo(b"", credentials=grpc.access_token_call_credentials("secret"))

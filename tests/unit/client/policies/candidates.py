@@ -1,4 +1,4 @@
-"""Candidates that are no backends."""
+"""Candidates without connections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backendpool.client._policies.candidate import Identity
 
 @dataclass(eq=False)
 class Backend:
-    """Of a backend, what pickers look at."""
+    """The attributes of a backend that pickers use."""
 
     name: str
     active: int = 0

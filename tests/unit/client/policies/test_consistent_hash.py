@@ -1,4 +1,4 @@
-"""Keys and their backends."""
+"""Consistent hashing of keys to backends."""
 
 from collections import Counter
 from random import Random
@@ -26,7 +26,7 @@ def owners(picker: ConsistentHash[Backend]) -> dict[bytes, Backend]:
 @settings(max_examples=30)
 @given(st.integers(2, 12), st.data())
 def test_a_backend_that_goes_moves_its_own_keys_only(count: int, data: st.DataObject) -> None:
-    """The others keep theirs, and what moved is about the share of one; when it comes back, it gets the same again."""
+    """Removing a backend moves only its own keys, about one share; when it returns, it gets the same keys."""
     items = backends(count)
     gone = data.draw(st.sampled_from(items))
     picker = picker_of(items)
@@ -41,7 +41,7 @@ def test_a_backend_that_goes_moves_its_own_keys_only(count: int, data: st.DataOb
 
 
 def test_the_keys_of_one_that_goes_are_spread() -> None:
-    """Its neighbour on the ring does not get all of them."""
+    """The keys of a removed backend are spread over all others."""
     items = backends(10)
     picker = picker_of(items)
     before = owners(picker)
@@ -53,7 +53,7 @@ def test_the_keys_of_one_that_goes_are_spread() -> None:
 
 @given(st.permutations(backends(6)), st.sets(st.integers(0, 5), max_size=5), st.integers(0, 2**32))
 def test_all_clients_agree(order: list[Backend], gone: set[int], seed: int) -> None:
-    """Whatever order they learn the backends in, and whatever else they knew before."""
+    """The table does not depend on the order or history in which a client learned of backends."""
     one, other = picker_of(backends(6)), picker_of(tuple(order), seed)
     stayed = tuple(item for number, item in enumerate(order) if number not in gone)
     other.replace(stayed)
@@ -62,13 +62,13 @@ def test_all_clients_agree(order: list[Backend], gone: set[int], seed: int) -> N
 
 
 def test_the_table_is_the_same_in_all_processes() -> None:
-    """No hash that differs from one process to the next, or from one release to the next, has a part in it."""
+    """The table is the same in every process and release."""
     picker = picker_of(tuple(Backend(f"10.0.0.{number}") for number in range(1, 5)))
     assert [picker.pick(key=key).name[-1] for key in KEYS[:12]] == list("424211232141")
 
 
 def test_shares_are_near_equal() -> None:
-    """The points of a backend are enough for none to have half as many keys again as the mean."""
+    """No backend has 1.5 times the mean number of keys."""
     counts = Counter(owners(picker_of(backends(10))).values())
     assert min(counts.values()) > 200 * 0.65
     assert max(counts.values()) < 200 * 1.35
@@ -76,7 +76,7 @@ def test_shares_are_near_equal() -> None:
 
 @given(st.sets(st.integers(0, 5), min_size=1, max_size=5))
 def test_one_to_be_avoided_is_passed_over_as_if_gone(numbers: set[int]) -> None:
-    """So that all clients agree on where its calls go meanwhile."""
+    """An avoided backend is skipped as if it were removed, so clients agree on the substitute."""
     items = backends(6)
     avoid = tuple(items[number] for number in numbers)
     picker, rest = picker_of(items), picker_of(tuple(item for item in items if item not in avoid))
@@ -84,14 +84,14 @@ def test_one_to_be_avoided_is_passed_over_as_if_gone(numbers: set[int]) -> None:
 
 
 def test_calls_without_a_key_go_anywhere() -> None:
-    """gRFC A42: a random hash, where a call has none."""
+    """A call without a key uses a random hash (gRFC A42)."""
     picker = picker_of(backends(4))
     counts = Counter(picker.pick() for _ in range(2000))
     assert [count / 2000 for count in counts.values()] == pytest.approx([0.25] * 4, abs=0.03)
 
 
 def test_a_backend_made_anew_takes_the_place_of_the_old_one() -> None:
-    """The table goes by identity: a new connection to the same pod has the same keys."""
+    """A new connection to the same pod keeps its keys, since the table uses identities."""
     items = backends(3)
     picker = picker_of(items)
     anew = (Backend(items[0].name), *items[1:])

@@ -1,4 +1,4 @@
-"""Weights by load."""
+"""Weights from load reports (ORCA)."""
 
 import math
 
@@ -25,7 +25,7 @@ def report(qps: float = 100.0, cpu: float = 0.5, eps: float = 0.0, application: 
 
 
 def test_fields_are_those_of_the_real_message() -> None:
-    """Name, number and type of each."""
+    """Names, numbers and types of the fields equal those of the real message."""
     real = OrcaLoadReport.DESCRIPTOR.fields_by_name
     for ours in LoadReport.DESCRIPTOR.fields:
         theirs = real[ours.name]
@@ -34,7 +34,7 @@ def test_fields_are_those_of_the_real_message() -> None:
 
 @given(ANY, ANY, ANY, ANY)
 def test_reads_what_a_server_writes(qps: float, cpu: float, eps: float, application: float) -> None:
-    """Whatever else is in the report."""
+    """A report with additional fields is read."""
     read = LoadReport.FromString(report(qps, cpu, eps, application))
     found = (read.rps_fractional, read.cpu_utilization, read.eps, read.application_utilization)
     assert found == pytest.approx((qps, cpu, eps, application), rel=0, abs=0, nan_ok=True)
@@ -55,14 +55,16 @@ def test_reads_what_a_server_writes(qps: float, cpu: float, eps: float, applicat
     ],
 )
 def test_weight_is_that_of_a58(trailer: bytes, penalty: float, weight: float) -> None:
-    """qps / (utilization + eps/qps * penalty), by the application's utilization, or else by the CPU's."""
+    """The weight is qps / (utilization + eps/qps * penalty), with application utilization before CPU utilization (gRFC
+    A58).
+    """
     assert weight_of(trailer, penalty) == pytest.approx(weight)
 
 
 @example(qps=1.0, cpu=1.0, eps=-1.0, application=0.0, penalty=1.0)
 @given(ANY, ANY, ANY, ANY, st.floats(0, 100))
 def test_no_report_breaks_a_client(qps: float, cpu: float, eps: float, application: float, penalty: float) -> None:
-    """Whatever a server writes, a weight is a number that can be compared and added."""
+    """Any report gives a finite weight."""
     weight = weight_of(report(qps, cpu, eps, application), penalty)
     assert math.isfinite(weight)
     assert weight >= 0
@@ -70,14 +72,14 @@ def test_no_report_breaks_a_client(qps: float, cpu: float, eps: float, applicati
 
 @given(POSITIVE, POSITIVE, POSITIVE, POSITIVE)
 def test_more_load_and_more_errors_weigh_less(qps: float, cpu: float, eps: float, more: float) -> None:
-    """For the same calls, a fuller backend gets no more than an emptier one, nor one that fails more."""
+    """At equal qps, higher load or more errors never increase the weight."""
     weight = weight_of(report(qps, cpu, eps), 1.0)
     assert weight_of(report(qps, cpu + more, eps), 1.0) <= weight
     assert weight_of(report(qps, cpu, eps + more), 1.0) <= weight
 
 
 def test_counts_after_the_blackout_until_it_expires() -> None:
-    """10 s after the first report, until 180 s after the last."""
+    """A weight counts from 10 s after the first report until 180 s after the last."""
     weights: LoadWeights[str] = LoadWeights()
     weights.report("a", report(), 100.0)
     assert weights.weight("a", 109.9) == 0.0
@@ -88,7 +90,7 @@ def test_counts_after_the_blackout_until_it_expires() -> None:
 
 
 def test_there_is_a_blackout_again_after_it_expired() -> None:
-    """Reports after a long silence are first ones."""
+    """Reports after an expired weight start a new blackout period."""
     weights: LoadWeights[str] = LoadWeights()
     weights.report("a", report(), 0.0)
     weights.report("a", report(), 180.0)
@@ -97,7 +99,7 @@ def test_there_is_a_blackout_again_after_it_expired() -> None:
 
 
 def test_there_is_a_blackout_again_after_it_was_forgotten() -> None:
-    """A backend that was connected to anew starts anew."""
+    """A reconnected backend starts a new blackout period."""
     weights: LoadWeights[str] = LoadWeights()
     weights.report("a", report(), 0.0)
     weights.forget("a")
@@ -108,7 +110,7 @@ def test_there_is_a_blackout_again_after_it_was_forgotten() -> None:
 
 
 def test_a_report_that_says_nothing_changes_nothing() -> None:
-    """Neither the weight, nor how old it is."""
+    """An empty report changes neither the weight nor its age."""
     weights: LoadWeights[str] = LoadWeights(blackout=0.0)
     weights.report("a", report(), 0.0)
     weights.report("a", report(cpu=0.0), 100.0)

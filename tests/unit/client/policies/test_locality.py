@@ -1,4 +1,4 @@
-"""The own zone, and what goes beyond."""
+"""Calls within and beyond the own zone."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -43,19 +43,19 @@ def split_of(usable: dict[str, int], sizes: dict[str, int], zone: str = "a") -> 
     ],
 )
 def test_keeps_what_the_zone_can_take(usable: dict[str, int], sizes: dict[str, int], share: float) -> None:
-    """All while the zone is large and well enough, then a part."""
+    """All calls stay in the zone while it has enough usable backends, then a part of them."""
     assert split_of(usable, sizes).share == pytest.approx(share)
 
 
 @pytest.mark.parametrize("zone", ["", "z"])
 def test_a_client_without_backends_near_it_calls_all(zone: str) -> None:
-    """Its zone is unknown, or has none."""
+    """A client with an unknown zone, or one without backends, calls all backends."""
     found = split_of({"a": 1, "b": 2}, {"a": 1, "b": 2}, zone)
     assert (found.share, found.local, found.others) == (0.0, (), placed(a=1, b=2))
 
 
 def test_a_backend_of_unknown_zone_is_not_near() -> None:
-    """Least of all to a client that does not know its own."""
+    """A backend without a zone is never local, even to a client without a zone."""
     items = (Placed("", 0), Placed("a", 0))
     assert split(items, "", {"": 1, "a": 1}).local == ()
     assert split(items, "a", {"": 1, "a": 1}).local == (items[1],)
@@ -66,7 +66,7 @@ ZONES = st.dictionaries(st.sampled_from("abcd"), st.integers(1, 10), min_size=1)
 
 @given(ZONES, st.data())
 def test_shares_are_monotone_and_nobody_is_lost(sizes: dict[str, int], data: st.DataObject) -> None:
-    """More usable backends never keep less; all usable ones are in one part, and a part without any gets nothing."""
+    """More usable local backends never keep fewer calls, and every usable backend is in exactly one part."""
     sizes = {"a": 1} | sizes
     others = {zone: data.draw(st.integers(0, size)) for zone, size in sizes.items() if zone != "a"}
     found = [split_of({"a": usable} | others, sizes) for usable in range(sizes["a"] + 1)]
@@ -80,7 +80,7 @@ def test_shares_are_monotone_and_nobody_is_lost(sizes: dict[str, int], data: st.
 
 @given(ZONES)
 def test_no_local_backend_bears_more_than_it_is_trusted_with(sizes: dict[str, int]) -> None:
-    """With equally many clients in each zone, 1.4 times the mean load is the most that comes from its own zone."""
+    """With equally many clients per zone, no backend gets more than 1.4 times the mean load from its own zone."""
     for zone, size in sizes.items():
         found = split_of(sizes, sizes, zone)
         if found.others:

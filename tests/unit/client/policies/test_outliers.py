@@ -1,4 +1,4 @@
-"""Ejections."""
+"""Outlier detection (gRFC A50)."""
 
 from itertools import pairwise
 from random import Random
@@ -28,12 +28,12 @@ def swept(stats: dict[int, Stats], settings: OutlierDetection, now: float = 0.0,
 
 
 def test_nobody_is_ejected_where_no_algorithm_is_asked_for() -> None:
-    """Neither is in the settings."""
+    """Without an algorithm in the settings, nothing is ejected."""
     assert swept(stats_of(100, 0, 0, 0, 0), OutlierDetection()) == set()
 
 
 def test_all_is_counted_anew_after_a_sweep() -> None:
-    """What calls did before it says nothing of the time after; and what was handed in is as it was."""
+    """Each sweep resets the counters and does not change its input."""
     before = stats_of(100, 0, 0, 0, 0)
     after = sweep(7.0, before, FAILURES, Random(1))
     assert after == {0: Stats(ejected_at=7.0, multiplier=1)} | {key: Stats() for key in range(1, 5)}
@@ -51,7 +51,7 @@ def test_all_is_counted_anew_after_a_sweep() -> None:
     ],
 )
 def test_failure_percentage(stats: dict[int, Stats], ejections: set[int]) -> None:
-    """gRFC A50's algorithm, with its defaults."""
+    """The failure percentage algorithm of gRFC A50, with its defaults."""
     assert swept(stats, FAILURES) == ejections
 
 
@@ -69,27 +69,27 @@ def test_failure_percentage(stats: dict[int, Stats], ejections: set[int]) -> Non
     ],
 )
 def test_success_rate(stats: dict[int, Stats], ejections: set[int]) -> None:
-    """gRFC A50's algorithm, with its defaults: 1.9 standard deviations below the mean."""
+    """The success rate algorithm of gRFC A50, with its default of 1.9 standard deviations."""
     assert swept(stats, RATE) == ejections
 
 
 @example(failures=1, count=11)
 @given(st.integers(0, 1000), st.integers(5, 50))
 def test_equals_are_no_outliers(failures: int, count: int) -> None:
-    """However bad they are, and however their mean is rounded."""
+    """Equally bad backends are no outliers, despite rounding."""
     settings = OutlierDetection(success_rate=SuccessRate(stdev_factor=1))
     assert swept(stats_of(*[failures] * count, of=1000), settings) == set()
 
 
 @pytest.mark.parametrize(("percent", "count"), [(0, 1), (1, 1), (10, 1), (20, 2), (25, 3), (100, 10)])
 def test_the_cap_allows_one_and_then_its_percentage(percent: int, count: int) -> None:
-    """The next is ejected while the part that is ejected is smaller than the cap; the first always is."""
+    """The first outlier is always ejected; further ones while the ejected part is below the cap."""
     settings = OutlierDetection(max_ejection_percent=percent, failure_percentage=FailurePercentage())
     assert len(swept(stats_of(*[100] * 10), settings)) == count
 
 
 def test_the_cap_counts_those_that_are_ejected_already() -> None:
-    """Also by the other algorithm, or by a sweep before."""
+    """The cap includes backends ejected by the other algorithm or an earlier sweep."""
     settings = OutlierDetection(
         max_ejection_percent=20, success_rate=SuccessRate(), failure_percentage=FailurePercentage()
     )
@@ -99,7 +99,7 @@ def test_the_cap_counts_those_that_are_ejected_already() -> None:
 
 
 def test_both_algorithms_eject_once() -> None:
-    """One that both find is ejected by the first; its time does not count twice."""
+    """A backend that both algorithms find is ejected once."""
     settings = OutlierDetection(
         max_ejection_percent=100, success_rate=SuccessRate(), failure_percentage=FailurePercentage()
     )
@@ -107,7 +107,7 @@ def test_both_algorithms_eject_once() -> None:
 
 
 def test_enforcement_is_by_chance() -> None:
-    """As many percent of those found are ejected."""
+    """Enforcement ejects the given percentage of the outliers."""
     settings = OutlierDetection(max_ejection_percent=100, failure_percentage=FailurePercentage(enforcement_percent=30))
     assert len(swept(stats_of(*[100] * 1000), settings)) == pytest.approx(300, abs=50)
     for percent, count in ((0, 0), (100, 1000)):
@@ -120,7 +120,7 @@ def test_enforcement_is_by_chance() -> None:
 
 
 def ejection_seconds(times: int, settings: OutlierDetection) -> list[int]:
-    """For how long it is ejected each time, when it fails again as soon as it is let in; sweeps come each second."""
+    """Return the duration of each ejection of a backend that always fails, with sweeps every second."""
     now, stats = 0, stats_of(100, 0, 0, 0, 0)
     lengths: list[int] = []
     while len(lengths) < times:
@@ -134,19 +134,19 @@ def ejection_seconds(times: int, settings: OutlierDetection) -> list[int]:
 
 
 def test_each_ejection_is_longer_than_the_one_before() -> None:
-    """By the base, up to the longest; its time must have passed, so that a sweep at the very moment is too early."""
+    """Each ejection is longer by the base time, up to the maximum; a sweep exactly at the end is too early."""
     settings = OutlierDetection(base_ejection=30, max_ejection=100, failure_percentage=FailurePercentage())
     assert ejection_seconds(5, settings) == [31, 61, 91, 101, 101]
 
 
 def test_the_longest_ejection_is_no_shorter_than_the_base() -> None:
-    """max(base, max), where the settings have them the wrong way round."""
+    """The maximum is max(base, max) if the settings have them the wrong way round."""
     settings = OutlierDetection(base_ejection=30, max_ejection=10, failure_percentage=FailurePercentage())
     assert ejection_seconds(2, settings) == [31, 31]
 
 
 def test_an_ejection_of_before_counts_for_less_with_each_good_sweep() -> None:
-    """The multiplier falls by one each, down to 0; not in the sweep that lets the backend in."""
+    """Each good sweep reduces the multiplier by one, down to 0, except the sweep that ends the ejection."""
     stats = {0: Stats(ejected_at=0.0, multiplier=2)}
     multipliers = []
     for now in (60.0, 61.0, 71.0, 81.0, 91.0):
@@ -162,7 +162,7 @@ def test_an_ejection_of_before_counts_for_less_with_each_good_sweep() -> None:
     st.integers(0, 2**32),
 )
 def test_never_more_than_the_cap(failures: list[int], percent: int, base: OutlierDetection, seed: int) -> None:
-    """One, or fewer than the cap's part and one more; sweep after sweep."""
+    """In any sequence of sweeps, at most the cap is ejected, or one backend."""
     settings = OutlierDetection(
         max_ejection_percent=percent, success_rate=base.success_rate, failure_percentage=base.failure_percentage
     )
@@ -176,7 +176,7 @@ def test_never_more_than_the_cap(failures: list[int], percent: int, base: Outlie
 
 @given(st.lists(st.integers(0, 100), min_size=5, max_size=20, unique=True))
 def test_the_worse_are_ejected_before_the_better(failures: list[int]) -> None:
-    """Without a cap, whoever fails more than one that is ejected is ejected, too."""
+    """Without a cap, every backend that is worse than an ejected one is ejected too."""
     for settings in (RATE, FAILURES):
         found = swept(stats_of(*failures), settings)
         by_failures = sorted(range(len(failures)), key=failures.__getitem__)
@@ -198,13 +198,13 @@ def test_the_worse_are_ejected_before_the_better(failures: list[int]) -> None:
 def test_ejections_are_ignored_where_too_few_would_be_left(
     connected: int, ejections: int, total: int, left: int
 ) -> None:
-    """Envoy's panic threshold: half of the set."""
+    """If ejections would leave less than half of the set, they are ignored (Envoy's panic threshold)."""
     items = backends(connected)
     stats = {item.identity: Stats(ejected_at=0.0 if n < ejections else None) for n, item in enumerate(items)}
     assert usable(items, stats, total) == items[len(items) - left :]
 
 
 def test_one_that_is_not_counted_is_not_ejected() -> None:
-    """It joined just now."""
+    """A backend that has just joined is not ejected."""
     items = backends(2)
     assert usable(items, {}, 2) == items

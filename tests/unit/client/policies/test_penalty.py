@@ -1,4 +1,4 @@
-"""Fast failures do not attract load."""
+"""Backends that fail fast do not attract load."""
 
 from collections import Counter
 from heapq import heappop, heappush
@@ -15,7 +15,7 @@ LATENCY, FAILS_WITHIN = 0.1, 0.001
 
 
 def test_a_call_that_failed_counts_for_one_half_life() -> None:
-    """As one call, and no longer."""
+    """A failed call counts as one call for one half-life."""
     penalty = Penalty(half_life=2.0)
     penalty.failed(100.0)
     assert [penalty.calls(100.0 + age) for age in (0.0, 1.9, 2.1, 50.0)] == [1, 1, 0, 0]
@@ -23,7 +23,7 @@ def test_a_call_that_failed_counts_for_one_half_life() -> None:
 
 @given(st.lists(st.floats(0.0, 5.0), max_size=50), st.floats(0.0, 1e6))
 def test_never_counts_more_than_what_failed_and_falls_with_time(pauses: list[float], start: float) -> None:
-    """Each counts as one at most, all of them for less as time goes by, and for nothing in the end."""
+    """The penalty is at most the number of failed calls, and falls to zero over time."""
     penalty, now = Penalty(), start
     for failed, pause in enumerate(pauses, start=1):
         now += pause
@@ -36,7 +36,9 @@ def test_never_counts_more_than_what_failed_and_falls_with_time(pauses: list[flo
 
 
 def shares(*, punished: bool, recovers: float = float("inf"), seconds: float = 20.0) -> Counter[str]:
-    """Who got the calls of the last second, at 100 a second: nine answer in 100 ms, the first fails in 1 ms."""
+    """Return the shares of the last second at 100 calls/s, if the first of ten backends fails in 1 ms and nine answer in
+    100 ms.
+    """
     items = backends(10)
     bad, penalty = items[0], Penalty()
     picker: LeastRequest[Backend] = LeastRequest(Random(1))
@@ -63,13 +65,13 @@ def shares(*, punished: bool, recovers: float = float("inf"), seconds: float = 2
 
 
 def test_one_that_fails_at_once_gets_less_than_its_share() -> None:
-    """Without the penalty it gets more: by its calls under way, it is always idle."""
+    """With the penalty, a backend that fails fast gets less than its share; without it, more, since it is always idle."""
     bad = backends(1)[0].name
     assert shares(punished=False)[bad] / 1000 > 0.15
     assert shares(punished=True)[bad] / 1000 < 0.05
 
 
 def test_one_that_recovers_gets_its_share_again() -> None:
-    """The penalty passes: nobody starves for what is over."""
+    """After it recovers, the backend gets its share again."""
     counts = shares(punished=True, recovers=5.0)
     assert counts[backends(1)[0].name] / 1000 > 0.07

@@ -1,4 +1,4 @@
-"""Any of them."""
+"""Random picks."""
 
 from collections import Counter
 from itertools import pairwise
@@ -8,7 +8,7 @@ from backendpool.client._policies.random import Random
 
 
 def test_gives_equal_shares_in_no_order() -> None:
-    """Each item is as likely as the others, whatever came before it."""
+    """Every backend is equally likely, independent of earlier picks."""
     picker: Random[str] = Random(Source(1))
     picker.replace(("a", "b", "c"))
     picks = [picker.pick() for _ in range(3000)]

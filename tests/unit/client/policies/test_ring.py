@@ -1,4 +1,4 @@
-"""The ring itself."""
+"""The hash ring."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,13 +19,13 @@ def ring_of(numbers: set[int]) -> Ring:
 
 @given(st.sets(st.integers(0, 4)), PLACES)
 def test_once_round_comes_everybody(numbers: set[int], place: int) -> None:
-    """Whoever has points on it, and nobody else, wherever one begins."""
+    """A full round meets every item with points on the ring, from any start."""
     assert set(ring_of(numbers).owners(place)) == {IDENTITIES[number] for number in numbers}
 
 
 @given(st.sets(st.integers(0, 4), min_size=2), st.data(), PLACES)
 def test_one_that_leaves_is_left_out(numbers: set[int], data: st.DataObject, place: int) -> None:
-    """The order of the others stays as it was."""
+    """Removing an item keeps the order of the others."""
     ring = ring_of(numbers)
     before = list(ring.owners(place))
     gone = IDENTITIES[data.draw(st.sampled_from(sorted(numbers)))]

@@ -1,4 +1,4 @@
-"""Each in its turn."""
+"""Round robin."""
 
 from collections import Counter
 from random import Random
@@ -18,7 +18,7 @@ def round_robin(items: tuple[str, ...], seed: int = 1) -> RoundRobin[str]:
 
 @given(NAMES, st.integers(0, 100))
 def test_shares_are_exact(items: tuple[str, ...], picks: int) -> None:
-    """After any number of picks, no item was picked more than once more than another."""
+    """After any number of picks, the counts of two backends differ by at most one."""
     picker = round_robin(items)
     counts = Counter(dict.fromkeys(items, 0))
     counts.update(picker.pick() for _ in range(picks))
@@ -28,9 +28,9 @@ def test_shares_are_exact(items: tuple[str, ...], picks: int) -> None:
 
 @given(st.lists(st.tuples(NAMES, st.integers(0, 20)), min_size=1, max_size=20))
 def test_rotation_is_exact_across_changes(steps: list[tuple[tuple[str, ...], int]]) -> None:
-    """Between two picks of an item that stayed, every other that stayed too is picked exactly once.
+    """Between two picks of a backend that stays, every other backend that stays is picked exactly once.
 
-    So nobody starves and nobody is favoured, however often the set changes.
+    So changes of the set neither starve nor favor a backend.
     """
     picker: RoundRobin[str] = RoundRobin(Random(1))
     # For each item since its last pick: who was there all the time, and who was picked.
@@ -52,7 +52,7 @@ def test_rotation_is_exact_across_changes(steps: list[tuple[tuple[str, ...], int
 
 @given(NAMES, NAMES)
 def test_whoever_was_next_stays_next(before: tuple[str, ...], after: tuple[str, ...]) -> None:
-    """A change moves the turn only where the one that had it is gone."""
+    """A change keeps the next backend, unless that was removed."""
     picker, twin = round_robin(before, seed=1), round_robin(before, seed=2)
     for _ in before:
         last = picker.pick()
@@ -65,5 +65,5 @@ def test_whoever_was_next_stays_next(before: tuple[str, ...], after: tuple[str, 
 
 
 def test_begins_anywhere() -> None:
-    """Clients that start together do not all begin with the same backend."""
+    """Clients that start together begin with different backends."""
     assert {round_robin(("a", "b", "c"), seed).pick() for seed in range(50)} == {"a", "b", "c"}

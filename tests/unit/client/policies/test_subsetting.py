@@ -1,4 +1,4 @@
-"""Each client's part of a large pool."""
+"""Subsets of a large pool."""
 
 from collections import Counter
 from random import Random
@@ -17,7 +17,7 @@ SIZES = st.integers(1, 30)
 
 @given(POOLS, SIZES, SALTS)
 def test_has_the_size_and_the_order(items: tuple[Backend, ...], size: int, salt: bytes) -> None:
-    """As many as asked for, all where there are no more, in the order that they had."""
+    """A subset has the requested size, or all backends if there are fewer, in their order."""
     chosen = subset(items, size, salt)
     assert len(chosen) == min(size, len(items))
     assert [item for item in items if item in chosen] == list(chosen)
@@ -27,7 +27,7 @@ def test_has_the_size_and_the_order(items: tuple[Backend, ...], size: int, salt:
 def test_one_that_goes_costs_one_change_at_most(
     items: tuple[Backend, ...], size: int, salt: bytes, data: st.DataObject
 ) -> None:
-    """One that was chosen is replaced by one other; one that was not is not missed. And back, when it comes."""
+    """Removing a backend changes the subset by at most one, and its return restores it."""
     gone = data.draw(st.sampled_from(items))
     before = set(subset(items, size, salt))
     after = set(subset((item for item in items if item is not gone), size, salt))
@@ -37,18 +37,18 @@ def test_one_that_goes_costs_one_change_at_most(
 
 @given(POOLS, SIZES, SALTS)
 def test_a_smaller_part_is_part_of_a_larger_one(items: tuple[Backend, ...], size: int, salt: bytes) -> None:
-    """To ask for more loses none."""
+    """A larger subset contains every smaller one."""
     assert set(subset(items, size, salt)) <= set(subset(items, size + 1, salt))
 
 
 @given(st.permutations(POOL), SALTS)
 def test_the_order_in_which_they_are_told_does_not_matter(order: list[Backend], salt: bytes) -> None:
-    """A view that is told anew moves no connection."""
+    """The subset does not depend on the order of the endpoints."""
     assert set(subset(order, 10, salt)) == set(subset(POOL, 10, salt))
 
 
 def test_the_load_of_many_clients_is_even() -> None:
-    """Each backend is chosen by about as many: by 100 of 1,000 here, with a standard deviation of 9.5."""
+    """Many clients choose each backend about equally often."""
     source, counts = Random(1), Counter[str]()
     for _ in range(1000):
         counts.update(item.name for item in subset(POOL, 3, source.randbytes(32)))

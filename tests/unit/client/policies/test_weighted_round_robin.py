@@ -1,4 +1,4 @@
-"""Turns by weight."""
+"""Weighted round robin."""
 
 from collections import Counter
 from itertools import pairwise
@@ -23,7 +23,7 @@ def picker_of(items: tuple[Backend, ...], seed: int = 1) -> WeightedRoundRobin[B
 
 @given(WEIGHTS, st.integers(0, 2**32), st.integers(0, 300))
 def test_shares_are_exact_at_any_moment(weights: list[float], seed: int, picks: int) -> None:
-    """At no time has an item had more than a turn too many or too few: shares hold for few calls as for many."""
+    """At any moment, no backend is more than one pick ahead of or behind its share."""
     items = weighted(weights)
     picker = picker_of(items, seed)
     counts = Counter(picker.pick().name for _ in range(picks))
@@ -33,7 +33,7 @@ def test_shares_are_exact_at_any_moment(weights: list[float], seed: int, picks: 
 
 
 def test_shares_are_exact_in_the_long_run() -> None:
-    """In as many rounds as there are strides, each takes as many turns as its stride is."""
+    """After as many rounds as there are strides, each backend has exactly its stride of picks."""
     items = weighted([3.0, 1.0, 2.0])
     picker = picker_of(items)
     counts = Counter(picker.pick().name for _ in range(2 * MAX_STRIDE))
@@ -44,7 +44,7 @@ def test_shares_are_exact_in_the_long_run() -> None:
 
 @given(st.lists(st.one_of(st.just(0.0), st.floats(5e-324, 1.7e308)), min_size=1, max_size=12), st.data())
 def test_strides_follow_weights(weights: list[float], data: st.DataObject) -> None:
-    """Who weighs more never gets less, and nobody gets nothing, however far apart the weights are."""
+    """A higher weight never gets a smaller stride, and no stride is zero."""
     ramps = data.draw(st.lists(st.floats(0.1, 1.0), min_size=len(weights), max_size=len(weights)))
     items = weighted(weights)
     result = strides(items)
@@ -58,13 +58,13 @@ def test_strides_follow_weights(weights: list[float], data: st.DataObject) -> No
 
 
 def test_one_without_a_weight_gets_the_mean() -> None:
-    """gRFC A58: a backend that has not reported yet is taken for an average one."""
+    """A backend without a weight gets the mean weight (gRFC A58)."""
     assert strides(weighted([1.0, 3.0, 0.0])) == pytest.approx([MAX_STRIDE / 3, MAX_STRIDE, MAX_STRIDE * 2 / 3], abs=1)
 
 
 @pytest.mark.parametrize("weights", [[0.0, 0.0, 0.0], [0.0, 9.0, 0.0], [2.0, 2.0, 2.0]])
 def test_is_a_plain_rotation_where_weights_say_nothing(weights: list[float]) -> None:
-    """Where fewer than two have a weight (gRFC A58), or all have the same."""
+    """With fewer than two weights, or with equal ones, it is plain round robin (gRFC A58)."""
     items = weighted(weights)
     picker, plain = picker_of(items), RoundRobin[Backend](Random(1))
     plain.replace(items)
@@ -76,14 +76,14 @@ def test_is_a_plain_rotation_where_weights_say_nothing(weights: list[float]) -> 
 
 
 def test_extremes_are_bounded() -> None:
-    """C-core's bounds: nobody counts for more than ten times the mean, nor for less than a hundredth."""
+    """A weight counts as at most ten times and at least a hundredth of the mean, as in gRPC core."""
     light, heavy = strides(weighted([1e-9] + [1.0] * 98 + [1e9]))[0::99]
     assert heavy == MAX_STRIDE
     assert light == pytest.approx(MAX_STRIDE / 1000, abs=1)
 
 
 def test_slow_start_scales_a_weight_and_the_mean() -> None:
-    """gRFC A100: whatever weight a backend is given, as yet it gets a part of it."""
+    """Slow start scales a reported weight and the mean alike (gRFC A100)."""
     known, unknown, _ = items = weighted([2.0, 0.0, 2.0])
     known.ramp, unknown.ramp = 0.5, 0.1
     assert strides(items) == pytest.approx([MAX_STRIDE / 2, MAX_STRIDE / 10, MAX_STRIDE], abs=1)
@@ -93,7 +93,7 @@ def test_slow_start_scales_a_weight_and_the_mean() -> None:
 
 
 def test_neighbours_of_like_weight_take_turns() -> None:
-    """Two that skip every other round do not skip the same: the heaviest never gets two calls in a row."""
+    """Backends of equal weight skip different rounds, so that the heaviest never gets two calls in a row."""
     items = weighted([0.5, 0.5, 1.0])
     picker = picker_of(items)
     picks = [picker.pick() for _ in range(100)]
@@ -101,7 +101,7 @@ def test_neighbours_of_like_weight_take_turns() -> None:
 
 
 def test_new_weights_count_from_the_next_refresh_on() -> None:
-    """Between two, a pick looks at no weight."""
+    """New weights apply from the next refresh; picks do not read weights."""
     items = weighted([1.0, 1.0])
     picker = picker_of(items)
     items[0].weight = 3.0
@@ -111,7 +111,7 @@ def test_new_weights_count_from_the_next_refresh_on() -> None:
 
 
 def test_nobody_starves_by_refreshes() -> None:
-    """The rotation goes on where it was: had it begun anew each time, the light ones would have waited for ever."""
+    """Refreshes keep the position in the rotation, so that light backends get their picks."""
     items = weighted([1.0] * 5 + [0.2] * 5)
     picker = picker_of(items)
     counts: Counter[str] = Counter()
@@ -123,7 +123,7 @@ def test_nobody_starves_by_refreshes() -> None:
 
 
 def test_the_turns_of_others_go_on_across_changes() -> None:
-    """A change of the set costs nobody that stays a turn, nor gives it one."""
+    """A change of the set neither adds nor removes a pick of backends that stay."""
     first, _, third = items = backends(3)
     picker = picker_of(items)
     while picker.pick() is not first:
@@ -133,7 +133,7 @@ def test_the_turns_of_others_go_on_across_changes() -> None:
 
 
 def test_where_one_is_avoided_the_others_take_its_turns_by_weight() -> None:
-    """A call that is tried again is no reason to call the weak more often."""
+    """If a backend is avoided, the others get its picks by weight."""
     bad, strong, weak = items = weighted([1.0, 0.9, 0.1])
     picker = picker_of(items)
     counts = Counter(picker.pick(avoid=[bad]) for _ in range(2000))
@@ -142,6 +142,6 @@ def test_where_one_is_avoided_the_others_take_its_turns_by_weight() -> None:
 
 
 def test_clients_begin_in_different_places() -> None:
-    """Clients that start together do not all begin with the same backend."""
+    """Clients that start together begin with different backends."""
     items = weighted([1.0, 1.0, 1.0])
     assert {picker_of(items, seed).pick() for seed in range(50)} == set(items)

@@ -1,4 +1,4 @@
-"""Lookasides to follow: real gRPC servers on loopback, with a script or with the real service."""
+"""Lookaside servers on loopback, scripted or real."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HEARTBEAT = EndpointSet(unchanged=True).SerializeToString()
 
 
 def tells(*messages: bytes) -> Stream:
-    """These, and then nothing more for ever."""
+    """Send these messages, then nothing."""
 
     async def stream(context: Context) -> AsyncIterator[bytes]:
         for message in messages:
@@ -45,7 +45,7 @@ def tells(*messages: bytes) -> Stream:
 
 
 def ends(*messages: bytes) -> Stream:
-    """These, and then the end, in good order."""
+    """Send these messages, then end the stream with OK."""
 
     async def stream(context: Context) -> AsyncIterator[bytes]:
         for message in messages:
@@ -55,7 +55,7 @@ def ends(*messages: bytes) -> Stream:
 
 
 def refuses(code: grpc.StatusCode, details: str = "because", *messages: bytes) -> Stream:
-    """These, if any, and then an error."""
+    """Send these messages, then fail."""
 
     async def stream(context: Context) -> AsyncIterator[bytes]:
         for message in messages:
@@ -67,7 +67,7 @@ def refuses(code: grpc.StatusCode, details: str = "because", *messages: bytes) -
 
 @asynccontextmanager
 async def scripted(*script: Stream, tls: Authority | None = None) -> AsyncIterator[LookasideTarget]:
-    """A lookaside whose streams go by the script, the last of it again and again; with mutual TLS if asked for."""
+    """Serve streams by the script, repeating its last entry; with mutual TLS on request."""
     left = deque(script)
 
     async def watch(request: bytes, context: Context) -> AsyncIterator[bytes]:
@@ -91,7 +91,7 @@ async def scripted(*script: Stream, tls: Authority | None = None) -> AsyncIterat
 
 
 class Replica:
-    """The real service, without an API server behind it; ``age`` is what it says of its view, in seconds."""
+    """The real service without an API server; ``age`` is the age in seconds that it reports."""
 
     def __init__(self, view: PoolView, *, heartbeat: float = 60.0) -> None:
         self.topic: Topic[EncodedSnapshot] = Topic()
@@ -104,7 +104,7 @@ class Replica:
         self.topic.publish(EncodedSnapshot(view))
 
     async def start(self, port: int = 0) -> int:
-        """Listen, and give the port."""
+        """Listen; returns the port."""
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         self._servicer.register(self._server)
         port = self._server.add_insecure_port(f"{LOOPBACK}:{port}")
@@ -112,7 +112,7 @@ class Replica:
         return port
 
     async def drain(self) -> None:
-        """Stop as the lookaside does: GOAWAY, and streams that end in good order."""
+        """Stop like the lookaside: GOAWAY, and streams that end with OK."""
         self.topic.close_all(0.0)
         await self.stop(5.0)
 
@@ -126,7 +126,7 @@ def target(port: int) -> LookasideTarget:
 
 
 class Headless(LookasideTarget):
-    """A host that is more than one, whatever DNS there is."""
+    """A host with several addresses, independent of DNS."""
 
     @classmethod
     def of(cls, *ports: int) -> Headless:
@@ -139,7 +139,7 @@ class Headless(LookasideTarget):
 
 @asynccontextmanager
 async def replicated(view: PoolView) -> AsyncIterator[tuple[LookasideTarget, Replica, Replica]]:
-    """Two replicas behind one name."""
+    """Run two replicas behind one name."""
     one, other = Replica(view), Replica(view)
     ports = await one.start(), await other.start()
     try:

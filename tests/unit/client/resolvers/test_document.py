@@ -1,4 +1,4 @@
-"""A pool as it is written by hand."""
+"""Pools in files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENDPOINTS = st.builds(
 
 @given(st.lists(ENDPOINTS))
 def test_each_endpoint_can_be_written(endpoints: list[Endpoint]) -> None:
-    """With all that is known of it by hand."""
+    """Every field of an endpoint that a file may set is read."""
     written = [
         {"address": e.address, "port": e.port, "pod": e.pod_name, "zone": e.zone, "state": e.state, "weight": e.weight}
         for e in endpoints
@@ -36,14 +36,14 @@ def test_each_endpoint_can_be_written(endpoints: list[Endpoint]) -> None:
 
 @given(st.lists(ENDPOINTS))
 def test_address_and_port_are_enough(endpoints: list[Endpoint]) -> None:
-    """In one text, or in two fields; an endpoint is ready where nobody says otherwise."""
+    """An endpoint needs only address and port, as one text or two fields, and is Ready by default."""
     plain = PoolView(EndpointSet.of(Endpoint(e.address, e.port) for e in endpoints))
     assert parse_view({"endpoints": [e.target for e in endpoints]}) == plain
     assert parse_view({"endpoints": [{"address": e.address, "port": e.port} for e in endpoints]}) == plain
 
 
 def test_balancing_is_in_the_words_of_the_spec() -> None:
-    """What stands in a GrpcBackendPool can be copied."""
+    """Load balancing uses the fields of a GrpcBackendPool."""
     document = {
         "endpoints": [],
         "policy": "ConsistentHash",

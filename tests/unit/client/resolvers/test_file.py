@@ -1,4 +1,4 @@
-"""A pool in a file, however it is written and replaced."""
+"""Following a file, however it is replaced."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ONE_TEXT, TWO_TEXT = text_of("192.0.2.1"), text_of("192.0.2.1", "192.0.2.2")
 
 
 class Looks:
-    """Takes the place of sleep: each look at the file is one that a test asks for."""
+    """Replaces sleep, so that each read of the file is triggered by the test."""
 
     def __init__(self) -> None:
         self._wanted = asyncio.Semaphore(0)
@@ -61,14 +61,14 @@ def write(path: Path, text: str) -> None:
 
 
 def rename(path: Path, text: str) -> None:
-    """As careful programs do."""
+    """Replace the file by a rename, as careful programs do."""
     beside = path.with_name("beside")
     beside.write_text(text)
     beside.rename(path)
 
 
 def turn_link(path: Path, text: str) -> None:
-    """As kubelet does with a ConfigMap: the file is a link into ``..data``, which is a link that is turned."""
+    """Replace the file like the kubelet: it links into ``..data``, a symbolic link that is replaced."""
     folder = path.parent
     version = folder / f"..{len(list(folder.iterdir()))}"
     version.mkdir()
@@ -80,7 +80,7 @@ def turn_link(path: Path, text: str) -> None:
 
 
 def unseen(path: Path, text: str) -> None:
-    """A change that leaves time, size and inode as they were, where there were any."""
+    """Change the file but keep its time, size and inode."""
     before = path.stat() if path.exists() else None
     path.write_text(text.ljust(1000))
     if before:
@@ -89,7 +89,7 @@ def unseen(path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("replace", [write, rename, turn_link, unseen])
 async def test_each_change_is_told_once(replace: Callable[[Path, str], None], tmp_path: Path, looks: Looks) -> None:
-    """However the file comes to say something else."""
+    """Each change is reported once, however the file is replaced."""
     path = tmp_path / "pool.json"
     replace(path, ONE_TEXT)
     async with following(source(path, looks)) as told:
@@ -102,7 +102,7 @@ async def test_each_change_is_told_once(replace: Callable[[Path, str], None], tm
 
 
 async def test_yaml_is_read_by_its_name(tmp_path: Path, looks: Looks) -> None:
-    """And a file of any other name as JSON."""
+    """A file named .yaml or .yml is read as YAML, any other as JSON."""
     path = tmp_path / "pool.yaml"
     path.write_text("# mine\nendpoints:\n  - 192.0.2.1:50051\n  - {address: 192.0.2.2, port: 50051}\n")
     async with following(source(path, looks)) as told:
@@ -111,7 +111,7 @@ async def test_yaml_is_read_by_its_name(tmp_path: Path, looks: Looks) -> None:
 
 
 async def test_missing_file_at_the_start_means_no_pool(tmp_path: Path, looks: Looks) -> None:
-    """It is followed as soon as it is there."""
+    """A file that is missing at the start means no pool; it is followed once it exists."""
     path = tmp_path / "pool.json"
     async with following(source(path, looks)) as told:
         await looks.first()
@@ -125,7 +125,7 @@ async def test_missing_file_at_the_start_means_no_pool(tmp_path: Path, looks: Lo
 
 
 async def test_broken_file_at_the_start_tells_nothing(tmp_path: Path, looks: Looks) -> None:
-    """There is a pool, and nobody knows what it is."""
+    """An invalid file at the start leaves the pool unknown."""
     path = tmp_path / "pool.json"
     path.write_text("{")
     async with following(source(path, looks)) as told:
@@ -135,7 +135,7 @@ async def test_broken_file_at_the_start_tells_nothing(tmp_path: Path, looks: Loo
 
 
 async def _aged(told: Told, looks: Looks) -> bool:
-    """Whether another look leaves the view as old as it was, but for the time that passed."""
+    """Return whether another read leaves the age of the view growing."""
     before = told.source.age()
     waited = 0.2
     await asyncio.sleep(waited)
@@ -147,7 +147,7 @@ async def _aged(told: Told, looks: Looks) -> bool:
 async def test_last_good_list_is_kept(
     spoil: Callable[[Path], object], tmp_path: Path, looks: Looks, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file that says nothing any more changes nothing; the list gets older, and the log says why, once."""
+    """If the file becomes invalid or missing, the last list is kept and ages, and the reason is logged once."""
     path = tmp_path / "pool.json"
     path.write_text(ONE_TEXT)
     async with following(source(path, looks)) as told:
@@ -187,7 +187,7 @@ async def test_last_good_list_is_kept(
     ],
 )
 async def test_problem_says_where(name: str, text: str | bytes, why: str, tmp_path: Path, looks: Looks) -> None:
-    """The file, and the line or the field in it."""
+    """The error names the file, and the line or the field."""
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     async with following(source(path, looks)) as told:

@@ -1,4 +1,4 @@
-"""A pool that the caller's own code tells."""
+"""Following an async iterator of the application."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ONE, TWO = pool_at("192.0.2.1"), pool_at("192.0.2.1", "192.0.2.2")
 
 
 class Discovery:
-    """Yields what a test puts into it, and raises what is an exception."""
+    """Yields the items that a test puts in, and raises those that are exceptions."""
 
     def __init__(self) -> None:
         self.items: asyncio.Queue[EndpointSet | PoolView | Exception | None] = asyncio.Queue()
@@ -41,7 +41,7 @@ def discovery() -> Discovery:
 
 
 async def test_tells_each_item_that_differs(discovery: Discovery) -> None:
-    """A set alone is used with the default policies."""
+    """Each different item is reported; a bare endpoint set gets the default policies."""
     random = PoolView(ONE.endpoints, LoadBalancing(Policy.RANDOM))
     for item in (ONE.endpoints, ONE, random, random, TWO):
         discovery.items.put_nowait(item)
@@ -51,7 +51,7 @@ async def test_tells_each_item_that_differs(discovery: Discovery) -> None:
 
 
 async def test_an_item_makes_young(discovery: Discovery) -> None:
-    """Also one that says nothing new."""
+    """Every item resets the age, even an equal one."""
     async with following(lambda on_view: IteratorResolver(discovery.views(), on_view)) as told:
         assert math.isinf(told.source.age())
         discovery.items.put_nowait(ONE)
@@ -69,7 +69,7 @@ async def test_an_item_makes_young(discovery: Discovery) -> None:
     ("end", "problem"), [(None, None), (OSError("no"), "the iterator of endpoints failed: OSError('no')")]
 )
 async def test_last_item_stands_at_the_end(end: Exception | None, problem: str | None, discovery: Discovery) -> None:
-    """Whether the iterator ends or fails, and what it raised is told."""
+    """When the iterator ends or raises, the last item stays in effect and the error is reported."""
     discovery.items.put_nowait(ONE)
     discovery.items.put_nowait(end)
     async with following(lambda on_view: IteratorResolver(discovery.views(), on_view)) as told:

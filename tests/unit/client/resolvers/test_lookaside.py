@@ -1,4 +1,4 @@
-"""What a client is told of its pool by a lookaside, over real connections."""
+"""Following a lookaside over real connections."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ pytestmark = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def _instrumented(instrumentation: Instrumentation) -> None:
-    """Each test runs with the interceptors of tracing agents as well."""
+    """Run each test also with the interceptors of tracing agents."""
 
 
 def source(
@@ -68,7 +68,7 @@ def source(
 
 
 class Pauses:
-    """Takes the place of sleep, and wakes at once."""
+    """Replaces sleep and returns at once."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -79,7 +79,7 @@ class Pauses:
 
 
 async def test_tells_what_the_lookaside_knows(tmp_path: Path) -> None:
-    """Endpoints, their states, policy and emptyPolicy come as the cluster has them, by way of a real lookaside."""
+    """Endpoints, states, policy and emptyPolicy arrive through a real lookaside."""
     cluster = ApiServer()
     cluster.put(endpoint_slice("10.0.0.1", draining=["10.0.0.2"]))
     cluster.put({**document(policy="Random", emptyPolicy="KeepLast"), "kind": "GrpcBackendPool"})
@@ -97,14 +97,14 @@ async def test_tells_what_the_lookaside_knows(tmp_path: Path) -> None:
 
 
 async def test_tells_each_change_once() -> None:
-    """Heartbeats, and a stream that begins anew with what is known, tell nothing."""
+    """Heartbeats, and a new stream with the same state, report nothing."""
     streams = (ends(whole(ONE), HEARTBEAT), ends(whole(ONE)), tells(whole(ONE), HEARTBEAT, whole(TWO)))
     async with scripted(*streams) as lookaside, following(source(lookaside)) as told:
         assert await told.count(2) == [ONE, TWO]
 
 
 async def test_is_as_old_as_the_lookaside_says() -> None:
-    """One that has lost the API server makes our view as old as its own, and young again when it is back."""
+    """The age of the view includes the lookaside's own age."""
     replica = Replica(ONE, heartbeat=0.01)
     replica.age = 1000.0
     lookaside = target(await replica.start())
@@ -123,7 +123,7 @@ async def test_is_as_old_as_the_lookaside_says() -> None:
 
 
 async def test_keeps_what_was_told_while_the_lookaside_is_away() -> None:
-    """And goes on with what has changed by the time that it is back."""
+    """The last view is kept while the lookaside is down, and changes are reported afterwards."""
     replica = Replica(ONE)
     port = await replica.start()
     async with following(source(target(port))) as told:
@@ -138,7 +138,7 @@ async def test_keeps_what_was_told_while_the_lookaside_is_away() -> None:
 
 
 async def test_nothing_is_told_of_a_lookaside_that_was_never_there() -> None:
-    """A failure is no answer: whether there is a pool is not known."""
+    """An unreachable lookaside leaves the pool unknown."""
     with socket.socket() as bound:
         bound.bind((LOOPBACK, 0))
         async with following(source(target(bound.getsockname()[1]))) as told:
@@ -148,7 +148,7 @@ async def test_nothing_is_told_of_a_lookaside_that_was_never_there() -> None:
 
 
 async def test_unknown_pool_at_the_start_means_no_pool() -> None:
-    """It is told once; a lookaside that knows the pool later is followed."""
+    """NOT_FOUND at the start means no pool; it is followed once the lookaside serves it."""
     unknown = refuses(grpc.StatusCode.NOT_FOUND, "this server knows another")
     made = asyncio.Event()
 
@@ -166,7 +166,7 @@ async def test_unknown_pool_at_the_start_means_no_pool() -> None:
 
 
 async def test_unknown_pool_later_changes_nothing() -> None:
-    """Whoever has endpoints goes on with them."""
+    """NOT_FOUND later keeps the last endpoints."""
     unknown = refuses(grpc.StatusCode.NOT_FOUND)
     async with scripted(ends(whole(ONE)), unknown) as lookaside, following(source(lookaside)) as told:
         await until(lambda: "NOT_FOUND" in str(told.source.problem))
@@ -184,7 +184,7 @@ async def test_unknown_pool_later_changes_nothing() -> None:
     ],
 )
 async def test_no_error_of_the_lookaside_ends_it(broken: Stream) -> None:
-    """Whatever it answers, it is asked again."""
+    """After any error of the lookaside, the watch is retried."""
     async with scripted(broken, broken, tells(whole(TWO))) as lookaside, following(source(lookaside)) as told:
         await until(lambda: TWO in told.views)
         assert None not in told.views
@@ -192,20 +192,20 @@ async def test_no_error_of_the_lookaside_ends_it(broken: Stream) -> None:
 
 
 async def test_silent_stream_is_made_anew() -> None:
-    """A connection can be dead without either end having been told."""
+    """A stream that is silent for too long is restarted, since its connection may be dead."""
     script = scripted(tells(whole(ONE)), tells(whole(TWO)))
     async with script as lookaside, following(source(lookaside, replace(QUICK, idle_timeout=0.5))) as told:
         assert await told.count(2) == [ONE, TWO]
 
 
 async def test_silence_is_a_problem() -> None:
-    """It says what was waited for, and how long."""
+    """The problem says how long the stream was silent."""
     async with scripted(tells()) as lookaside, following(source(lookaside, replace(QUICK, idle_timeout=0.05))) as told:
         assert await told.problem() == "DEADLINE_EXCEEDED: nothing came for 0.05 s"
 
 
 async def test_heartbeats_keep_a_stream() -> None:
-    """One that lasts for longer than a silence may is not left."""
+    """Heartbeats keep a stream open."""
     replica = Replica(ONE, heartbeat=0.02)
     lookaside = target(await replica.start())
     async with following(source(lookaside, replace(QUICK, idle_timeout=1.0))) as told:
@@ -216,7 +216,7 @@ async def test_heartbeats_keep_a_stream() -> None:
 
 
 async def test_pauses_grow_and_are_spread() -> None:
-    """A lookaside that is down is not stormed by all its clients at once, again and again."""
+    """The delays between retries grow and have jitter."""
     pauses = Pauses()
     drawn: list[float] = []
 
@@ -233,7 +233,7 @@ async def test_pauses_grow_and_are_spread() -> None:
 
 @pytest.mark.parametrize("end", [ends(whole(ONE)), refuses(grpc.StatusCode.UNAVAILABLE, "max_age", whole(ONE))])
 async def test_end_of_a_stream_that_lived_is_no_problem(end: Stream, caplog: pytest.LogCaptureFixture) -> None:
-    """Connections get old, and servers stop: the client comes again after a moment of its own, and says nothing."""
+    """The normal end of a stream leads to a quiet reconnect after a random delay."""
     pauses = Pauses()
     timing = LookasideTiming(healthy_after=0.0, sleep=pauses.sleep, jitter=max)
     async with scripted(end, end, tells(whole(TWO))) as lookaside, following(source(lookaside, timing)) as told:
@@ -243,7 +243,7 @@ async def test_end_of_a_stream_that_lived_is_no_problem(end: Stream, caplog: pyt
 
 
 async def test_goes_on_at_another_replica() -> None:
-    """A replica that stops is left without a word to the client; what the other one tells then is followed."""
+    """When a replica stops, the client continues with another one."""
     async with replicated(ONE) as (lookaside, *replicas), following(source(lookaside)) as told:
         await told.count(1)
         ours, other = sorted(replicas, key=lambda replica: len(replica.topic), reverse=True)
@@ -255,7 +255,7 @@ async def test_goes_on_at_another_replica() -> None:
 
 
 async def test_clients_spread_over_replicas() -> None:
-    """Of two dozen clients each replica has some."""
+    """Two dozen clients use both replicas."""
     async with AsyncExitStack() as stack:
         lookaside, *replicas = await stack.enter_async_context(replicated(ONE))
         for _ in range(24):
@@ -265,7 +265,7 @@ async def test_clients_spread_over_replicas() -> None:
 
 
 async def test_unknown_policy_does_not_hide_the_endpoints(caplog: pytest.LogCaptureFixture) -> None:
-    """A policy of a newer lookaside is replaced by the default, with a warning, and the endpoints are followed."""
+    """An unknown policy of a newer lookaside is replaced by the default, with a warning."""
     message = message_of(ONE)
     message.balancing.policy = "Fastest"
     async with scripted(tells(message.SerializeToString())) as lookaside, following(source(lookaside)) as told:
@@ -275,7 +275,7 @@ async def test_unknown_policy_does_not_hide_the_endpoints(caplog: pytest.LogCapt
 
 
 async def test_unknown_state_is_left_out() -> None:
-    """Nobody knows whether such a backend takes calls."""
+    """An endpoint in an unknown state is ignored."""
     message: EndpointSet = message_of(TWO)
     message.endpoints[1].state = 7  # type: ignore[assignment]
     async with scripted(tells(message.SerializeToString())) as lookaside, following(source(lookaside)) as told:
@@ -285,7 +285,7 @@ async def test_unknown_state_is_left_out() -> None:
 
 
 async def test_tls(tmp_path: Path) -> None:
-    """With credentials a lookaside proves who it is; another one, or a client in clear, learns nothing."""
+    """With credentials, only the lookaside with the right certificate is followed, and plaintext clients get nothing."""
     ours, others = Authority.make(tmp_path / "ours"), Authority.make(tmp_path / "others")
     folder = tmp_path / "tls"
     write(folder, *ours.issue("localhost"))

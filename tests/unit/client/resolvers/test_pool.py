@@ -1,4 +1,4 @@
-"""What a client is told of its pool, over a real connection to a scripted API server."""
+"""Following the status of a pool, over a real connection to a scripted API server."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def following(server: ScriptedServer, folder: Path) -> AsyncIterator[Told]
 
 
 async def test_tells_the_pool(server: ScriptedServer, tmp_path: Path) -> None:
-    """Endpoints, policy and emptyPolicy come as the status and the spec have them."""
+    """Endpoints, policy and emptyPolicy are read from status and spec."""
     server.script(page(pool(READY, DRAINING, policy="Random", emptyPolicy="KeepLast"), version=1))
     async with following(server, tmp_path) as told:
         assert await told.count(1) == [PoolView(EndpointSet(ENDPOINTS, "r1"), RANDOM_KEPT)]
@@ -90,7 +90,7 @@ async def test_tells_the_pool(server: ScriptedServer, tmp_path: Path) -> None:
 
 
 async def test_asks_for_one_pool_only(server: ScriptedServer, tmp_path: Path) -> None:
-    """What it reads, by list and by watch, is what a reader of this one pool is granted."""
+    """List and watch need only the permissions of a reader of this one pool."""
     server.script(page(pool(READY), version=1), Watch())
     async with following(server, tmp_path):
         await until(lambda: bool(server.watches))
@@ -99,7 +99,7 @@ async def test_asks_for_one_pool_only(server: ScriptedServer, tmp_path: Path) ->
 
 
 async def test_tells_each_change_once(server: ScriptedServer, tmp_path: Path) -> None:
-    """A new list of endpoints is told; what changes nothing for a client is not."""
+    """A new list of endpoints is reported; other changes of the pool are not."""
     unrelated = pool(READY, version=2, readers=[{"serviceAccount": "other"}])
     changed = pool(DRAINING, revision="r2", version=3)
     server.script(page(pool(READY), version=1), Watch(line("MODIFIED", unrelated), line("MODIFIED", changed)))
@@ -111,7 +111,7 @@ async def test_tells_each_change_once(server: ScriptedServer, tmp_path: Path) ->
 
 
 async def test_tells_that_there_is_no_pool(server: ScriptedServer, tmp_path: Path) -> None:
-    """A pool that does not exist is an answer, and so is its creation later."""
+    """A missing pool is reported, and so is its later creation."""
     watch = Watch()
     server.script(page(version=1), watch)
     async with following(server, tmp_path) as told:
@@ -121,14 +121,14 @@ async def test_tells_that_there_is_no_pool(server: ScriptedServer, tmp_path: Pat
 
 
 async def test_tells_that_the_pool_is_gone(server: ScriptedServer, tmp_path: Path) -> None:
-    """A deleted pool is told as None."""
+    """A deleted pool is reported as None."""
     server.script(page(pool(READY), version=1), Watch(line("DELETED", pool(READY, version=2))))
     async with following(server, tmp_path) as told:
         assert (await told.count(2))[1] is None
 
 
 async def test_tells_nothing_before_the_status_is_written(server: ScriptedServer, tmp_path: Path) -> None:
-    """A pool that the operator has not seen yet has unknown endpoints, not none."""
+    """A pool without a status has unknown endpoints, not none."""
     watch = Watch()
     server.script(page(pool(revision=""), version=1), watch)
     async with following(server, tmp_path) as told:
@@ -141,7 +141,7 @@ async def test_tells_nothing_before_the_status_is_written(server: ScriptedServer
 async def test_follows_a_pool_whose_spec_it_cannot_read(
     server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A policy from a newer CRD is replaced by the default, with a warning, and the endpoints are followed."""
+    """An unknown policy of a newer CRD is replaced by the default, with a warning."""
     server.script(page(pool(READY, policy="Fastest"), version=1))
     async with following(server, tmp_path) as told:
         assert await told.count(1) == [PoolView(EndpointSet(ENDPOINTS[:1], "r1"))]
@@ -151,7 +151,7 @@ async def test_follows_a_pool_whose_spec_it_cannot_read(
 
 @pytest.mark.parametrize("refusal", [refuse(403, "Forbidden"), refuse(404, "NotFound")])
 async def test_refusal_at_the_start_means_no_pool(server: ScriptedServer, tmp_path: Path, refusal: Answer) -> None:
-    """A client is often started before the pool, whose right to read comes with it; it goes on once it may."""
+    """A client without permission reports no pool, and follows it once it has permission."""
     server.script(*[refusal] * 3)
     async with following(server, tmp_path) as told:
         assert await told.count(1) == [None]
@@ -162,7 +162,7 @@ async def test_refusal_at_the_start_means_no_pool(server: ScriptedServer, tmp_pa
 
 
 async def test_refusal_later_changes_nothing(server: ScriptedServer, tmp_path: Path) -> None:
-    """A client that loses its right to read goes on with what it knows."""
+    """A client that loses its permission keeps its last view."""
     server.script(page(pool(READY), version=1), Watch().end(), *[refuse(403, "Forbidden")] * 1000)
     async with following(server, tmp_path) as told:
         await until(lambda: isinstance(told.source.problem, Forbidden))
@@ -170,7 +170,7 @@ async def test_refusal_later_changes_nothing(server: ScriptedServer, tmp_path: P
 
 
 async def test_nothing_is_told_of_an_api_server_that_is_away(server: ScriptedServer, tmp_path: Path) -> None:
-    """A failure is no answer: whether there is a pool is not known."""
+    """An unreachable API server leaves the pool unknown."""
     server.script(*[answer({}, 503)] * 1000)
     async with following(server, tmp_path) as told:
         await until(lambda: told.source.problem is not None)
@@ -178,7 +178,7 @@ async def test_nothing_is_told_of_an_api_server_that_is_away(server: ScriptedSer
 
 
 async def test_outage_changes_nothing(server: ScriptedServer, tmp_path: Path) -> None:
-    """While the API server is away, what was told stands; a relist that brings nothing new tells nothing."""
+    """During an outage the last view is kept, and a relist without changes reports nothing."""
     server.script(
         page(pool(READY), version=1),
         Watch().cut(),

@@ -1,4 +1,4 @@
-"""What all sources have in common."""
+"""What all resolvers have in common."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ONE, TWO = pool_at("192.0.2.1"), pool_at("192.0.2.2")
 
 
 def test_only_what_differs_is_told() -> None:
-    """A pool that comes back as it was before last is told again."""
+    """A view is reported if it differs from the last one, even if an earlier one was equal."""
     told: list[PoolView | None] = []
     known = FreshnessTracker(told.append)
     for view in (ONE, ONE, TWO, TWO, ONE):
@@ -22,7 +22,7 @@ def test_only_what_differs_is_told() -> None:
 
 
 def test_absence_is_told_once_and_only_at_the_start() -> None:
-    """Knowledge that is old beats none."""
+    """A missing pool is reported only at the start; later, the last view is kept."""
     told: list[PoolView | None] = []
     known = FreshnessTracker(told.append)
     known.not_found()
@@ -34,7 +34,7 @@ def test_absence_is_told_once_and_only_at_the_start() -> None:
 
 
 def test_age_is_that_of_the_teller_and_the_time_since(wall_clock: WallClock) -> None:
-    """By a clock that nobody sets."""
+    """The age is the reported age plus the time since, by a monotonic clock."""
     known = FreshnessTracker(lambda view: None)
     known.update(ONE, age=HOUR)
     wall_clock.move(-3 * HOUR)

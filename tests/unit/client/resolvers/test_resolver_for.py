@@ -1,4 +1,4 @@
-"""From a target to its source, and what has to be installed for it."""
+"""From a target to its resolver, and the extras that it needs."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def printed(program: str, **env: str) -> str:
 
 
 async def test_target_names_its_source() -> None:
-    """By its scheme; an iterator stands for itself."""
+    """The scheme selects the resolver; an iterator is used as it is."""
     async with (
         resolver_for("lookaside://localhost/ns/who", ignore) as lookaside,
         resolver_for("file:///pool.yaml", ignore) as file,
@@ -98,7 +98,7 @@ async def test_target_names_its_source() -> None:
 async def test_pool_is_followed_out_of_the_cluster(
     target: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the kubeconfig that kubectl uses, and in the namespace of its context where the target names none."""
+    """Outside a cluster, the kubeconfig is used, and its context's namespace is the default."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     server = ScriptedServer()
     async with server.serving():
@@ -114,7 +114,7 @@ async def test_pool_is_followed_out_of_the_cluster(
 
 
 async def test_no_cluster_is_said_as_it_is_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what to do."""
+    """Without a cluster, the error says what to do."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "absent"))
     source = resolver_for("pool:///who", ignore)
@@ -124,25 +124,25 @@ async def test_no_cluster_is_said_as_it_is_entered(tmp_path: Path, monkeypatch: 
 
 
 def test_wrong_target_is_refused_at_once() -> None:
-    """Before anything is entered or awaited."""
+    """An invalid target raises at once, before anything starts."""
     with pytest.raises(TargetError):
         resolver_for("greetserver", ignore)
 
 
 def test_light_sources_import_nothing_heavy() -> None:
-    """The client of a lookaside or a file starts fast, and needs no more than the base install."""
+    """Resolvers of lookasides and files import nothing beyond the base install."""
     assert printed(IMPORTS.format(heavy=HEAVY)) == "[]"
 
 
 def test_heavy_source_is_imported_off_the_event_loop(tmp_path: Path) -> None:
-    """Whatever else the caller's loop runs does not wait for the Kubernetes client to be imported."""
+    """The Kubernetes client is imported in a thread, so the event loop is not blocked."""
     said = printed(IN_WHICH_THREAD.format(heavy=("aiohttp", "kubernetes")), KUBECONFIG=str(tmp_path / "absent"))
     assert said == "[] {'aiohttp': False, 'kubernetes': False}"
 
 
 @pytest.mark.parametrize(("target", "extra"), [("pool:///ns/who", "status"), ("file:///pool.yaml", "yaml")])
 def test_missing_extra_is_named(target: str, extra: str) -> None:
-    """Whoever lacks something reads what to install, and at once."""
+    """A missing extra raises at once, with what to install."""
     said = printed(IN_BASE_INSTALL.format(heavy=HEAVY, target=target))
     assert said.startswith("SettingsError ")
     assert said.endswith(f" is not installed: pip install 'backendpool[{extra}]'")

@@ -1,4 +1,4 @@
-"""A selection over backends that nobody connects to, and calls that end as a test wants."""
+"""A selection over backends without connections, and calls that end on request."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OUTLIERS = OutlierDetection(
 
 
 class Call(FinishedCall):
-    """A call that has ended, with a trailer if it is given one."""
+    """A call that has ended, with an optional trailer."""
 
     __slots__ = ("_trailer",)
 
@@ -41,7 +41,7 @@ class Call(FinishedCall):
 
 
 class Held(Call):
-    """A call that is under way until it is ended."""
+    """A call in flight until the test ends it."""
 
     __slots__ = ("_callbacks",)
 
@@ -55,7 +55,7 @@ class Held(Call):
 
 @asynccontextmanager
 async def backends(*zones: str) -> AsyncIterator[tuple[Subchannel, ...]]:
-    """Backends that look connected and are not, one for each of ``zones``, named by their place."""
+    """Return backends that look connected, one for each of ``zones``, named by position."""
 
     def dial(endpoint: Endpoint) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel("ipv4:127.0.0.1:1")
@@ -71,7 +71,7 @@ async def backends(*zones: str) -> AsyncIterator[tuple[Subchannel, ...]]:
 
 
 class Selected:
-    """A selection over all of ``backends``, by a clock of the test's."""
+    """A selection over ``backends`` on a manual clock."""
 
     def __init__(self, backends: tuple[Subchannel, ...], balancing: LoadBalancing, options: Options = DEFAULT) -> None:
         self.clock = FakeClock(time.monotonic())
@@ -80,7 +80,7 @@ class Selected:
         self.selection.replace(backends)
 
     def shares(self, calls: int, key: bytes | None = None) -> Counter[str]:
-        """Who is picked how often."""
+        """Return how often each backend is picked."""
         return Counter(self.selection.pick((), key).endpoint.pod_uid for _ in range(calls))
 
     def call(self, backend: Subchannel, code: StatusCode = StatusCode.OK, times: int = 1, **more: Any) -> None:
@@ -89,13 +89,13 @@ class Selected:
             backend.track(ended)
 
     def passes(self, seconds: float) -> None:
-        """Time, with the ticks that are due in it."""
+        """Let time pass, with the ticks that are due."""
         for _ in range(int(seconds / PERIOD)):
             self.clock.now += PERIOD
             self.selection.tick()
 
 
 def near(counts: Counter[str], expected: dict[str, float]) -> bool:
-    """Whether parts are as expected, by a tenth of all."""
+    """Return whether shares differ from the expected ones by less than a tenth of the total."""
     total = counts.total()
     return all(abs(counts[name] / total - part) < 0.1 for name, part in expected.items())

@@ -1,4 +1,4 @@
-"""Backends that fail: ejected, penalised, and back."""
+"""Failing backends: ejection, penalty and return."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.client.selection.selected import OUTLIERS, Held, Selected, backe
 
 
 async def test_backend_that_fails_is_ejected_and_returns(caplog: pytest.LogCaptureFixture) -> None:
-    """It gets no calls for its time, and then its share again; both is told, and counted."""
+    """An ejected backend gets no calls for its time, then its share; both are logged and counted."""
     caplog.set_level(logging.INFO, "backendpool.client")
     async with backends("", "", "") as three:
         selected = Selected(three, LoadBalancing(outliers=OUTLIERS))
@@ -36,7 +36,7 @@ async def test_backend_that_fails_is_ejected_and_returns(caplog: pytest.LogCaptu
 
 
 async def test_calls_that_were_given_up_are_no_failures() -> None:
-    """Who cancels a call says nothing of the backend that had it."""
+    """Calls that their callers cancel do not count as failures."""
     async with backends("", "", "") as three:
         selected = Selected(three, LoadBalancing(outliers=OUTLIERS))
         selected.call(three[0], StatusCode.CANCELLED, times=100)
@@ -45,7 +45,7 @@ async def test_calls_that_were_given_up_are_no_failures() -> None:
 
 
 async def test_ejection_outlives_a_change_of_the_set() -> None:
-    """Who comes or goes beside it does not let it in again; that it goes itself does."""
+    """An ejection lasts through changes of other backends, and ends if the backend is removed."""
     async with backends("", "", "", "") as four:
         selected = Selected(four[:3], LoadBalancing(outliers=OUTLIERS))
         selected.call(four[0], StatusCode.INTERNAL, times=20)
@@ -58,7 +58,7 @@ async def test_ejection_outlives_a_change_of_the_set() -> None:
 
 
 async def test_calls_are_watched_only_where_something_goes_by_them() -> None:
-    """Policies that do not ask, ask for nothing."""
+    """Calls are observed only if the policy or outlier detection needs it."""
     async with backends("") as one:
         for balancing, watches in (
             (LoadBalancing(), False),
@@ -73,7 +73,7 @@ async def test_calls_are_watched_only_where_something_goes_by_them() -> None:
 
 
 async def test_fast_failures_attract_no_load() -> None:
-    """By calls under way, who refuses each call at once would be the least busy of all."""
+    """Under LeastRequest, a backend that fails fast does not attract load."""
     async with backends("", "") as two:
         selected = Selected(two, LoadBalancing(Policy.LEAST_REQUEST))
         selected.call(two[0], StatusCode.UNAVAILABLE, times=5)
@@ -83,7 +83,7 @@ async def test_fast_failures_attract_no_load() -> None:
 
 
 async def test_change_of_policy_keeps_ejections() -> None:
-    """Who spreads calls otherwise from now on still knows who fails."""
+    """A change of policy keeps ejections."""
     async with backends("", "", "") as three:
         selected = Selected(three, LoadBalancing(outliers=OUTLIERS))
         selected.call(three[0], StatusCode.INTERNAL, times=20)

@@ -1,4 +1,4 @@
-"""The key of a call, and where it leads."""
+"""Hash keys of calls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HASHED = LoadBalancing(Policy.CONSISTENT_HASH, hash_header="User")
     ],
 )
 async def test_key_is_what_the_pools_header_says(metadata: Any, key: bytes | None) -> None:
-    """Metadata keys are lower case, however the pool's author writes them; several values are one (gRFC A42)."""
+    """The key is the metadata value of the pool's header, in lower case; several values are joined (gRFC A42)."""
     async with backends("") as one:
         key_of = Selected(one, HASHED).selection.key_of
         assert key_of is not None
@@ -34,7 +34,7 @@ async def test_key_is_what_the_pools_header_says(metadata: Any, key: bytes | Non
 
 
 async def test_key_is_what_the_callable_says() -> None:
-    """It sees method and metadata, and goes before the pool's header; texts and bytes are the same."""
+    """hash_key gets method and metadata and overrides the pool's header; str and bytes are equivalent."""
     async with backends("") as one:
         by = Options(hash_key=lambda method, metadata: metadata.get("tenant", method))
         key_of = Selected(one, HASHED, by).selection.key_of
@@ -44,7 +44,7 @@ async def test_key_is_what_the_callable_says() -> None:
 
 
 async def test_calls_of_one_key_go_to_one_backend() -> None:
-    """As long as it is there, and back when it is there again; calls without a key go anywhere."""
+    """Calls with one key go to one backend while it exists, and again when it returns; calls without a key go to any."""
     async with backends("", "", "") as three:
         selected = Selected(three, HASHED)
         (owner,) = selected.shares(20, b"ada")

@@ -1,4 +1,4 @@
-"""Who gets how much: reports, weights of the set, calls under way and slow start."""
+"""Shares by reports, weights of the endpoint set, calls in flight and slow start."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load(cpu: float) -> bytes:
 
 
 def reports(selected: Selected, loads: Iterable[tuple[Subchannel, float]], seconds: int) -> None:
-    """Calls end each second, and tell these loads."""
+    """End calls each second with these load reports."""
     told = list(loads)
     for _ in range(seconds):
         for backend, cpu in told:
@@ -31,7 +31,7 @@ def reports(selected: Selected, loads: Iterable[tuple[Subchannel, float]], secon
 
 
 async def test_load_reports_weigh() -> None:
-    """A backend that has four times as much of itself in use for as many calls gets a quarter of the calls."""
+    """A backend with four times the utilization at equal qps gets a quarter of the calls."""
     async with backends("", "") as two:
         selected = Selected(two, LoadBalancing(Policy.WEIGHTED_ROUND_ROBIN))
         assert near(selected.shares(1000), {"0": 0.5, "1": 0.5})
@@ -40,7 +40,7 @@ async def test_load_reports_weigh() -> None:
 
 
 async def test_weights_of_the_set_go_before_reports() -> None:
-    """Where the set says that a backend can take three times as much, it gets that, whatever it reports."""
+    """Weights of the endpoint set override reported ones."""
     async with backends("", "") as two:
         for backend, weight in zip(two, (1, 3), strict=True):
             backend.endpoint = replace(backend.endpoint, weight=weight)
@@ -51,7 +51,7 @@ async def test_weights_of_the_set_go_before_reports() -> None:
 
 
 async def test_weights_of_the_set_are_for_the_policy_that_weighs() -> None:
-    """Whoever takes turns takes them alike, also where a slow start has shares of its own."""
+    """Round robin ignores weights of the endpoint set, also during slow start."""
     async with backends("", "") as two:
         two[0].endpoint = replace(two[0].endpoint, weight=9)
         two[1].endpoint = replace(two[1].endpoint, weight=1)
@@ -61,7 +61,7 @@ async def test_weights_of_the_set_are_for_the_policy_that_weighs() -> None:
 
 
 async def test_reports_of_a_backend_that_left_are_forgotten() -> None:
-    """Whoever has its place next begins without."""
+    """A backend that replaces a removed one starts without its reports."""
     async with backends("", "") as two:
         selected = Selected(two, LoadBalancing(Policy.WEIGHTED_ROUND_ROBIN))
         reports(selected, zip(two, (0.8, 0.2), strict=True), seconds=15)
@@ -71,7 +71,7 @@ async def test_reports_of_a_backend_that_left_are_forgotten() -> None:
 
 
 async def test_least_request_avoids_a_busy_backend() -> None:
-    """Of two, the one with calls under way gets none, until these are done."""
+    """Of two backends, the one with calls in flight gets none until they are done."""
     async with backends("", "") as two:
         selected = Selected(two, LoadBalancing(Policy.LEAST_REQUEST))
         held: Any = Held()
@@ -82,7 +82,7 @@ async def test_least_request_avoids_a_busy_backend() -> None:
 
 
 async def test_new_backend_comes_to_its_share_slowly() -> None:
-    """In a rotation, one that was just connected to gets a part of its turns, and all of them in the end."""
+    """During slow start, a new backend gets a growing part of its share."""
     async with backends("", "") as two:
         two[0].connected_at -= 3600
         selected = Selected(two, LoadBalancing(), Options(slow_start=SlowStart(window=100)))
@@ -94,7 +94,7 @@ async def test_new_backend_comes_to_its_share_slowly() -> None:
 
 
 async def test_options_go_before_what_the_pool_asks_for() -> None:
-    """Policy, outliers and preference of the client hold, also when the pool's author changes his."""
+    """The client's policy, outlier detection and zone preference override the pool's, also after the spec changes."""
     async with backends("a", "b", "b") as three:
         options = Options(policy=Policy.ROUND_ROBIN, outliers=OUTLIERS, prefer=Preference.ZONE, zone="b")
         selected = Selected(three, LoadBalancing(Policy.RANDOM), options)

@@ -1,4 +1,4 @@
-"""A client's own zone comes first."""
+"""The client's own zone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.client.selection.selected import OUTLIERS, Selected, backends, n
 
 
 async def test_own_zone_comes_first_and_spills_over() -> None:
-    """A zone with enough of the pool keeps all its calls; one with too little of it keeps what it can take."""
+    """A zone with enough backends keeps all its calls; otherwise, some spill over."""
     async with backends("a", "a", "b", "b") as four:
         selected = Selected(four, LoadBalancing(prefer=Preference.ZONE), Options(zone="a"))
         assert selected.shares(20) == {"0": 10, "1": 10}
@@ -26,7 +26,7 @@ async def test_own_zone_comes_first_and_spills_over() -> None:
 
 
 async def test_ejected_ones_count_as_gone_from_their_zone() -> None:
-    """So calls spill over to where they succeed."""
+    """Ejected backends do not count for their zone, so calls spill over."""
     async with backends("a", "a", "b", "b") as four:
         balancing = LoadBalancing(prefer=Preference.ZONE, outliers=replace(OUTLIERS, max_ejection_percent=50))
         selected = Selected(four, balancing, Options(zone="a"))
@@ -36,6 +36,6 @@ async def test_ejected_ones_count_as_gone_from_their_zone() -> None:
 
 
 async def test_zones_are_nothing_to_a_client_that_is_in_none() -> None:
-    """It calls all, whatever the pool's author prefers."""
+    """A client without a zone calls all backends, whatever the pool prefers."""
     async with backends("a", "b") as two:
         assert Selected(two, LoadBalancing(prefer=Preference.ZONE)).shares(20) == {"0": 10, "1": 10}

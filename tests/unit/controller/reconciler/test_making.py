@@ -36,7 +36,7 @@ async def test_own_writes_do_not_bring_the_pool_back(harness: ReconcilerHarness)
 
 
 async def test_first_status_has_the_endpoints_that_are_there(harness: ReconcilerHarness) -> None:
-    """The first status has the endpoints: the response to the creation of the Service is used before its watch event."""
+    """The first status has the endpoints: the response to creating the Service is used before its watch event."""
     harness.cache.put_slice(None, Slice(KEY[0], "s1", KEY[1], "IPv4", (Endpoint("10.0.0.1", 50051),)))
     await harness.reconciler.reconcile(KEY)
     assert harness.addresses == ["10.0.0.1"]
