@@ -58,7 +58,7 @@ def add_interceptors(patch: pytest.MonkeyPatch, added: Sequence[ClientIntercepto
 
 
 def of_each_form(unary: Intercept, stream: Intercept | None = None) -> list[ClientInterceptor]:
-    """Return an interceptor per form; ``stream`` is for streamed responses, ``unary`` (or ``stream``) for single ones."""
+    """Return an interceptor per form: ``stream`` for streamed responses, ``unary`` for single ones."""
     return [_UnaryUnary(unary), _UnaryStream(stream or unary), _StreamUnary(unary), _StreamStream(stream or unary)]
 
 

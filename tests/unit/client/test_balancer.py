@@ -1,4 +1,4 @@
-"""Calls over real servers: shares, changes of the set, connections that are not there."""
+"""The balancer with real servers: shares, changes of the set, failed connections."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ async def shares(balancer: Balancer, calls: int) -> Counter[str]:
 
 
 async def until_shares(balancer: Balancer, names: set[str]) -> None:
-    """Until exactly these answer; a call may meet a connection that is just being lost."""
+    """Call until exactly these backends answer; a call may meet a connection that is just being lost."""
     async with asyncio.timeout(10):
         while True:
             with contextlib.suppress(AioRpcError):
@@ -44,20 +44,20 @@ async def until_shares(balancer: Balancer, names: set[str]) -> None:
 
 
 async def test_calls_are_spread_exactly() -> None:
-    """Each backend gets its share of calls made one after another, to the call."""
+    """Sequential calls are spread exactly by round robin."""
     async with pods("a", "b", "c") as (a, b, c), balancing(a.endpoint, b.endpoint, c.endpoint) as balancer:
         assert await shares(balancer, 300) == {"a": 100, "b": 100, "c": 100}
 
 
 async def test_each_backend_has_one_connection() -> None:
-    """However many calls there are at once, a backend sees one client."""
+    """A backend sees one connection, however many calls are concurrent."""
     async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
         await asyncio.gather(*(call(balancer) for _ in range(50)))
         assert (len(a.peers), len(b.peers)) == (1, 1)
 
 
 async def test_change_keeps_the_connections_of_those_that_stay() -> None:
-    """A backend that stays keeps its channel and connection, whoever comes and goes around it."""
+    """Backends that stay keep their connections when others come and go."""
     async with pods("a", "b", "c") as (a, b, c), balancing(a.endpoint, b.endpoint) as balancer:
         await shares(balancer, 2)
         before = {backend.endpoint.identity: backend.channel for backend in balancer.subchannels}
@@ -69,7 +69,7 @@ async def test_change_keeps_the_connections_of_those_that_stay() -> None:
 
 
 async def test_same_address_in_another_pod_is_another_backend() -> None:
-    """An address that a new pod got is connected to anew."""
+    """An address that moves to another pod gets a new connection."""
     async with pods("a") as (a,), balancing(a.endpoint) as balancer:
         (before,) = balancer.subchannels
         a.name = "next"
@@ -80,7 +80,7 @@ async def test_same_address_in_another_pod_is_another_backend() -> None:
 
 
 async def test_new_backend_takes_calls_once_connected() -> None:
-    """While a backend is being connected to, the others take all calls, and none fails."""
+    """While a new backend connects, the others take all calls, and none fails."""
     async with pods("a", "b") as (a, b), balancing(a.endpoint) as balancer, silent_endpoint() as silent:
         balancer.update(view([a.endpoint, silent]))
         assert await shares(balancer, 20) == {"a": 20}
@@ -89,7 +89,7 @@ async def test_new_backend_takes_calls_once_connected() -> None:
 
 
 async def test_calls_under_way_finish_on_a_backend_that_left() -> None:
-    """A backend that leaves gets no new call, and those that it has are answered."""
+    """A removed backend gets no new calls, and calls in flight finish."""
     async with pods("a", "b") as (a, b), balancing(a.endpoint) as balancer:
         a.held = asyncio.Event()
         under_way = asyncio.create_task(call(balancer))
@@ -101,7 +101,7 @@ async def test_calls_under_way_finish_on_a_backend_that_left() -> None:
 
 
 async def test_calls_under_way_are_cut_after_the_grace() -> None:
-    """A call that outlives the grace does not keep a connection for ever."""
+    """Calls that outlast the drain timeout are cut."""
     async with pods("a") as (a,), balancing(a.endpoint, grace=0.05) as balancer:
         a.held = asyncio.Event()
         under_way = asyncio.create_task(call(balancer))
@@ -126,13 +126,13 @@ async def test_closing_waits_for_calls_under_way() -> None:
 
 
 async def test_backend_that_cannot_be_connected_to_is_skipped() -> None:
-    """A dead address costs no call."""
+    """An unreachable address fails no call."""
     async with pods("a", "b") as (a, b), dead_endpoint() as dead, balancing(a.endpoint, b.endpoint, dead) as balancer:
         assert await shares(balancer, 20) == {"a": 10, "b": 10}
 
 
 async def test_backend_that_comes_back_takes_calls_again() -> None:
-    """A server that restarts in its place is left while it is away, and reconnected to without being asked."""
+    """A restarted server is reconnected and takes calls again."""
     async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
         await a.stop()
         await until_shares(balancer, {"b"})
@@ -141,7 +141,7 @@ async def test_backend_that_comes_back_takes_calls_again() -> None:
 
 
 async def test_fails_at_once_when_no_backend_can_be_connected_to() -> None:
-    """Nobody waits for what is known to fail, and the message names the addresses."""
+    """If no backend can be reached, calls fail at once and name the addresses."""
     async with dead_endpoint() as dead, balancing(dead) as balancer:
         async with asyncio.timeout(1):
             with pytest.raises(NoBackendError, match=f"none of the 1 backends of ns/who .*{dead.target}.*check"):
@@ -149,7 +149,7 @@ async def test_fails_at_once_when_no_backend_can_be_connected_to() -> None:
 
 
 async def test_pick_waits_for_the_pool_to_be_known() -> None:
-    """A call made before the first list is answered once it is there."""
+    """A call before the first list waits for it."""
     async with pods("a") as (a,), balancing() as balancer:
         early = asyncio.create_task(call(balancer))
         await asyncio.sleep(0.02)
@@ -159,14 +159,14 @@ async def test_pick_waits_for_the_pool_to_be_known() -> None:
 
 
 async def test_pick_waits_no_longer_than_its_deadline() -> None:
-    """The wait for a pool that stays unknown ends in time, with what was waited for."""
+    """Waiting for an unknown pool ends at the deadline, with what it waited for."""
     async with balancing() as balancer:
         with pytest.raises(NoBackendError, match=r"ns/who: still without a list of its endpoints after 0\.02 s"):
             await balancer.pick(0.02)
 
 
 async def test_pick_waits_for_a_connection_no_longer_than_its_deadline() -> None:
-    """The wait for a server that takes connections and says nothing ends in time."""
+    """Waiting for a server that accepts connections and sends nothing ends at the deadline."""
     async with silent_endpoint() as silent, balancing() as balancer:
         balancer.update(view([silent]))
         with pytest.raises(NoBackendError, match=r"ns/who: still connecting to its backends after 0\.05 s"):
@@ -174,7 +174,7 @@ async def test_pick_waits_for_a_connection_no_longer_than_its_deadline() -> None
 
 
 async def test_those_who_wait_learn_of_failure() -> None:
-    """A pick that waits fails as soon as the last hope does."""
+    """A waiting pick fails as soon as the last backend fails."""
     async with dead_endpoint() as dead, balancing() as balancer:
         early = asyncio.create_task(balancer.pick(30))
         await asyncio.sleep(0)
@@ -185,7 +185,7 @@ async def test_those_who_wait_learn_of_failure() -> None:
 
 
 async def test_empty_pool_fails_calls() -> None:
-    """With emptyPolicy Fail, no endpoint means no call, and the message says where to look."""
+    """With emptyPolicy Fail, calls to an empty pool fail with a hint."""
     async with pods("a") as (a,), balancing(a.endpoint) as balancer:
         balancer.update(view([]))
         with pytest.raises(NoBackendError, match="ns/who has no endpoint: see kubectl describe gbp who -n ns"):
@@ -193,7 +193,7 @@ async def test_empty_pool_fails_calls() -> None:
 
 
 async def test_missing_pool_fails_calls() -> None:
-    """A pool that does not exist is told apart from one without endpoints."""
+    """The error of a missing pool differs from that of an empty one."""
     async with pods("a") as (a,), balancing(a.endpoint) as balancer:
         balancer.update(None)
         with pytest.raises(NoBackendError, match="there is no pool ns/who that may be read: apply"):
@@ -202,7 +202,7 @@ async def test_missing_pool_fails_calls() -> None:
 
 @pytest.mark.parametrize("gone", [True, False])
 async def test_keep_last_keeps_the_last_endpoints(gone: bool) -> None:
-    """With emptyPolicy KeepLast, calls go on to the last endpoints, also where the pool itself is gone."""
+    """With emptyPolicy KeepLast, calls continue to the last endpoints, even if the pool is deleted."""
     async with pods("a", "b") as (a, b), balancing() as balancer:
         balancer.update(view([a.endpoint, b.endpoint], empty=EmptyPolicy.KEEP_LAST))
         await initialized(balancer)
@@ -216,7 +216,7 @@ async def test_keep_last_keeps_the_last_endpoints(gone: bool) -> None:
 
 
 async def test_draining_backend_gets_no_new_calls() -> None:
-    """Calls go to Ready backends, while one that drains keeps what it has, and its connection."""
+    """A draining backend gets no new calls, and keeps its connection and calls in flight."""
     async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
         a.held = asyncio.Event()
         under_way = [asyncio.create_task(call(balancer)) for _ in range(2)]
@@ -228,7 +228,7 @@ async def test_draining_backend_gets_no_new_calls() -> None:
 
 
 async def test_draining_backend_is_used_where_nothing_is_ready() -> None:
-    """A backend that still serves is better than none."""
+    """Draining backends are used if none is ready."""
     async with pods("a") as (a,), dead_endpoint() as dead, balancing(a.endpoint) as balancer:
         balancer.update(view([a.draining]))
         assert await call(balancer) == "a"
@@ -237,14 +237,14 @@ async def test_draining_backend_is_used_where_nothing_is_ready() -> None:
 
 
 async def test_ready_backend_is_waited_for_rather_than_draining_ones_used() -> None:
-    """What is about to be connected goes before what is about to go."""
+    """A ready backend that is connecting is preferred to draining ones."""
     async with pods("a", "b") as (a, b), balancing(a.endpoint) as balancer:
         balancer.update(view([a.draining, b.endpoint]))
         assert await shares(balancer, 5) == {"b": 5}
 
 
 async def test_random_policy_is_followed() -> None:
-    """A change of policy takes effect on the connections that are there."""
+    """A change of policy applies to existing connections."""
     async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
         before = balancer.subchannels
         balancer.update(view([a.endpoint, b.endpoint], Policy.RANDOM))
@@ -255,7 +255,7 @@ async def test_random_policy_is_followed() -> None:
 
 
 async def test_avoided_backend_is_not_picked_again() -> None:
-    """A second try of a call goes to another backend where there is one."""
+    """A retry goes to another backend if there is one."""
     async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
         first = await balancer.pick(1)
         assert {await ask(await balancer.pick(1, avoid=[first])) for _ in range(5)} == {"a", "b"} - {await ask(first)}
@@ -264,7 +264,7 @@ async def test_avoided_backend_is_not_picked_again() -> None:
 
 
 async def test_silent_backend_is_picked_again_when_its_new_connection_is_up() -> None:
-    """Given up, a backend is connected to anew; its calls under way are answered, and it takes its share again."""
+    """A reconnected backend gets its share again, and calls on the old connection finish."""
     async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
         a.held = asyncio.Event()
         silent = next(backend for backend in balancer.subchannels if backend.endpoint == a.endpoint)
@@ -280,7 +280,7 @@ async def test_silent_backend_is_picked_again_when_its_new_connection_is_up() ->
 
 
 async def test_settled_once_every_backend_was_tried() -> None:
-    """Who waits for it finds the whole pool connected; it does not change back."""
+    """The balancer is initialized once every backend was tried, and stays so."""
     async with pods("a") as (a,), silent_endpoint() as silent, balancing() as balancer:
         balancer.update(view([a.endpoint, silent]))
         assert await call(balancer) == "a"
@@ -292,7 +292,7 @@ async def test_settled_once_every_backend_was_tried() -> None:
 
 
 async def test_missing_pool_settles() -> None:
-    """Knowing that there is no pool is knowing all there is to know."""
+    """A missing pool initializes the balancer too."""
     async with balancing() as balancer:
         assert not balancer.initialized
         balancer.update(None)
@@ -316,7 +316,7 @@ async def test_changes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_endpoints_beyond_the_list_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Backends that the status has no room for get no calls, and the log says so when that begins."""
+    """A warning is logged when the pool begins to have more endpoints than its status lists."""
     async with pods("a", "b") as (a, b), balancing() as balancer:
         for cut, times in (([a], 1), ([a, b], 1), ([], 1), ([b], 2)):
             listed = EndpointSet.of(pod.endpoint for pod in cut or [a, b])
@@ -330,5 +330,5 @@ async def test_endpoints_beyond_the_list_are_warned_of_once(caplog: pytest.LogCa
     [(Endpoint("192.0.2.1", 80), "ipv4:192.0.2.1:80"), (Endpoint("2001:db8::1", 80), "ipv6:[2001:db8::1]:80")],
 )
 def test_address_is_dialled_as_it_is(endpoint: Endpoint, target: str) -> None:
-    """Addresses of both families are written as gRPC wants them, so that no resolver is asked."""
+    """IPv4 and IPv6 addresses are passed to gRPC in its literal syntax, which needs no resolver."""
     assert target_uri(endpoint) == target

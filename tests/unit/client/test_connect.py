@@ -1,4 +1,4 @@
-"""From a line to calls: where endpoints come from, how backends are dialled, and how it ends."""
+"""connect: targets, TLS to backends, options, closing."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ async def shares(channel: PoolChannel, calls: int) -> Counter[str]:
 
 
 async def connected(channel: PoolChannel, count: int) -> None:
-    """Until exactly so many backends are there, and connected."""
+    """Wait until exactly ``count`` backends are connected."""
     async with asyncio.timeout(10):
         while [one.connection for one in channel.status().backends] != [Connection.CONNECTED] * count:
             await channel.wait_for_change()
 
 
 async def test_lookaside_is_followed() -> None:
-    """Calls go where the pool's lookaside says, as it changes."""
+    """Calls follow the pool's lookaside as it changes."""
     async with pods("a", "b") as (a, b):
         replica = Replica(view([a.endpoint]))
         try:
@@ -52,7 +52,7 @@ async def test_lookaside_is_followed() -> None:
 
 
 async def test_file_is_followed(tmp_path: Path) -> None:
-    """Calls go where the file says, and by the policy in it."""
+    """Calls follow the file, with the policy in it."""
     path = tmp_path / "pool.json"
     async with pods("a", "b") as (a, b):
         lines = [pod.endpoint.target for pod in (a, b)]
@@ -64,7 +64,7 @@ async def test_file_is_followed(tmp_path: Path) -> None:
 
 
 async def test_iterator_is_followed() -> None:
-    """An endpoint set after the other, by the caller's own code."""
+    """Calls follow the endpoint sets of an async iterator."""
     sets: asyncio.Queue[EndpointSet] = asyncio.Queue()
 
     async def told() -> AsyncIterator[EndpointSet]:
@@ -83,7 +83,7 @@ async def test_iterator_is_followed() -> None:
 
 @pytest.mark.parametrize("nothing", ["greetserver", "pool://default/greetserver", "http://greetserver:50051", ""])
 async def test_target_that_names_nothing_is_refused_at_once(nothing: str) -> None:
-    """With what to write."""
+    """An invalid target raises at once, with what to write."""
     with pytest.raises(TargetError, match="expected pool:///"):
         connect(nothing)
 
@@ -100,7 +100,7 @@ async def test_target_that_names_nothing_is_refused_at_once(nothing: str) -> Non
     ],
 )
 async def test_option_that_there_is_not_is_refused_at_once(wrong: dict[str, Any], why: str) -> None:
-    """With what to give; and nothing is begun that would have to be ended."""
+    """An invalid option raises at once, and nothing is started."""
     before = asyncio.all_tasks()
     with pytest.raises(SettingsError, match=why):
         connect(FakePool(), **wrong)
@@ -108,7 +108,7 @@ async def test_option_that_there_is_not_is_refused_at_once(wrong: dict[str, Any]
 
 
 async def test_no_cluster_fails_calls_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call does not wait for what will never be found."""
+    """Without a cluster, calls fail at once with the reason."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     async with connect("pool:///ns/who") as channel:
@@ -123,7 +123,7 @@ async def test_no_cluster_fails_calls_and_says_why(tmp_path: Path, monkeypatch: 
 
 
 class SecurePod(Pod):
-    """By TLS, as ``localhost``."""
+    """A pod that serves TLS as ``localhost``."""
 
     authority: Authority
 
@@ -133,7 +133,7 @@ class SecurePod(Pod):
 
 
 async def test_backends_are_dialled_by_tls(tmp_path: Path) -> None:
-    """With the credentials and gRPC's options that are given; in clear, nobody is reached there."""
+    """Credentials and options apply to backends; plaintext does not reach a TLS backend."""
     pod = SecurePod("a")
     pod.authority = Authority.make(tmp_path / "ca")
     await pod.start()
@@ -152,7 +152,7 @@ async def test_backends_are_dialled_by_tls(tmp_path: Path) -> None:
 
 
 async def test_closed_channel_takes_no_calls_and_ends_its_source() -> None:
-    """All that it began is over: the source is not asked any more, and no task is left."""
+    """Closing ends the resolver and leaves no task."""
     before = asyncio.all_tasks()
     ended = asyncio.Event()
 
@@ -175,7 +175,7 @@ async def test_closed_channel_takes_no_calls_and_ends_its_source() -> None:
 
 
 async def test_killed_backend_costs_no_idempotent_call() -> None:
-    """A server that dies with calls under way fails none that may be repeated."""
+    """A server that dies with calls in flight fails no idempotent call."""
     async with pods("a", "b") as (a, b):
         pool = FakePool()
         pool.set([a.endpoint, b.endpoint])
@@ -191,13 +191,13 @@ async def test_killed_backend_costs_no_idempotent_call() -> None:
 
 
 class OldPod(Pod):
-    """Ends each connection after a while, in good order."""
+    """A pod that closes each connection after a while by GOAWAY."""
 
     options = (("grpc.max_connection_age_ms", 50), ("grpc.max_connection_age_grace_ms", 5_000))
 
 
 async def test_old_connections_cost_no_call() -> None:
-    """A server that has its clients connect anew is connected to anew, and no call fails for it."""
+    """A server that closes old connections is reconnected, and no call fails."""
     pod = await OldPod("a").start()
     try:
         pool = FakePool()
@@ -210,7 +210,7 @@ async def test_old_connections_cost_no_call() -> None:
 
 
 async def test_options_go_before_what_the_pool_asks_for() -> None:
-    """Policy and preference of this client, whatever the pool's author wants."""
+    """Options of the client override the pool's spec."""
     async with pods("a", "b") as (a, b):
         pool = FakePool(balancing=LoadBalancing(Policy.CONSISTENT_HASH, hash_header="user"))
         pool.set([a.endpoint, b.endpoint])
@@ -222,7 +222,7 @@ async def test_options_go_before_what_the_pool_asks_for() -> None:
 
 
 async def test_subset_is_connected_to() -> None:
-    """So many backends and no more are connected to."""
+    """With ``subset``, exactly that many backends are connected."""
     async with pods("a", "b", "c") as three:
         pool = FakePool()
         pool.set(pod.endpoint for pod in three)

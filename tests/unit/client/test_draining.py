@@ -1,4 +1,4 @@
-"""Backends that left: their calls have a grace, and their counts are kept."""
+"""Removed backends: their calls may finish, and their counters are kept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("instrumentation")
 
 @pytest.fixture
 async def held() -> AsyncIterator[Pod]:
-    """A backend that answers nobody until its ``held`` is set."""
+    """A backend that does not answer until its ``held`` is set."""
     async with pods("held") as (pod,):
         pod.held = asyncio.Event()
         yield pod
@@ -36,7 +36,7 @@ def pool(held: Pod) -> FakePool:
 
 
 class Endless:
-    """Registers what answers once, and then nothing more for ever."""
+    """A service that sends one response and then nothing."""
 
     def __init__(self, form: str) -> None:
         self._form = form
@@ -65,7 +65,7 @@ async def under_way(channel: PoolChannel, pod: Pod) -> asyncio.Task[bytes]:
 
 
 async def test_call_within_the_grace_is_answered(held: Pod, pool: FakePool) -> None:
-    """A backend that left finishes what it has."""
+    """A removed backend answers its calls in flight within the grace."""
     async with connect(pool, drain_timeout=30) as channel:
         task = await under_way(channel, held)
         pool.set([])
@@ -76,7 +76,7 @@ async def test_call_within_the_grace_is_answered(held: Pod, pool: FakePool) -> N
 
 
 async def test_call_cut_by_the_end_of_the_grace_is_unavailable(held: Pod, pool: FakePool) -> None:
-    """Nobody has cancelled it: it is an error like others, and says what has happened."""
+    """A call that is cut at the end of the grace fails with UNAVAILABLE and the reason."""
     async with connect(pool, drain_timeout=0.05) as channel:
         await pool.wait_until_connected(channel)
         task = await under_way(channel, held)
@@ -89,7 +89,7 @@ async def test_call_cut_by_the_end_of_the_grace_is_unavailable(held: Pod, pool: 
 
 
 async def test_call_that_was_cut_says_so_by_all_that_it_tells(held: Pod, pool: FakePool) -> None:
-    """Its code, its details, its callbacks; it does not look cancelled."""
+    """A call that was cut has code, details and callbacks of an error, and is not cancelled."""
     async with connect(pool, drain_timeout=0.05) as channel:
         await pool.wait_until_connected(channel)
         who: Any = channel.unary_unary(METHOD)
@@ -105,7 +105,7 @@ async def test_call_that_was_cut_says_so_by_all_that_it_tells(held: Pod, pool: F
 
 
 async def test_idempotent_call_cut_by_the_end_of_the_grace_is_repeated(held: Pod, pool: FakePool) -> None:
-    """By a backend that is there."""
+    """An idempotent call that is cut is retried on another backend."""
     async with pods("other") as (other,), connect(pool, drain_timeout=0.05, idempotent=True) as channel:
         task = await under_way(channel, held)
         pool.set([other.endpoint])
@@ -115,7 +115,7 @@ async def test_idempotent_call_cut_by_the_end_of_the_grace_is_repeated(held: Pod
 @pytest.mark.parametrize("by_reading", [False, True])
 @pytest.mark.parametrize("form", ["unary_stream", "stream_stream"])
 async def test_stream_cut_by_the_end_of_the_grace_is_unavailable(form: str, by_reading: bool) -> None:
-    """Also one that has begun to answer, which is not repeated."""
+    """A stream that is cut fails with UNAVAILABLE, and is not retried after its first response."""
     servers = Endless(form)
     async with FakePool(servers, count=1) as pool, connect(pool, drain_timeout=0.05, idempotent=True) as channel:
         call: Any = getattr(channel, form)(METHOD)(b"" if form == "unary_stream" else iter([b""]))
@@ -129,7 +129,7 @@ async def test_stream_cut_by_the_end_of_the_grace_is_unavailable(form: str, by_r
 
 
 async def test_call_that_its_caller_cancelled_is_cancelled(held: Pod, pool: FakePool) -> None:
-    """Also one on a backend that has left."""
+    """A call that its caller cancels is cancelled, also on a removed backend."""
     async with connect(pool, drain_timeout=30) as channel:
         task = await under_way(channel, held)
         pool.set([])
@@ -140,7 +140,7 @@ async def test_call_that_its_caller_cancelled_is_cancelled(held: Pod, pool: Fake
 
 
 async def test_stream_that_its_caller_cancelled_is_cancelled() -> None:
-    """Also where it goes on from a backend that has left."""
+    """The same holds for a stream."""
     async with FakePool(Endless("unary_stream"), count=1) as pool, connect(pool, drain_timeout=30) as channel:
         begin: Any = channel.unary_stream(METHOD)
         call = begin(b"")
@@ -157,7 +157,7 @@ async def test_stream_that_its_caller_cancelled_is_cancelled() -> None:
 
 
 async def test_counts_outlive_backends(pool: FakePool, held: Pod) -> None:
-    """What was sent to backends that are gone, while they leave and after, stays in the totals."""
+    """The totals include removed backends, while they drain and afterwards."""
     assert held.held is not None
     held.held.set()
     async with pods("b") as (b,), connect(pool, drain_timeout=0) as channel:

@@ -1,4 +1,4 @@
-"""Interceptors on the channels of backends, in behaviour that grpc.aio does not have."""
+"""Interceptors on backend channels where grpc.aio has no equivalent behavior."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.unit.client.pods import (
 
 
 class Gate:
-    """Keeps calls before they are sent, until it is open."""
+    """An interceptor that holds calls before they are sent, until it is open."""
 
     def __init__(self) -> None:
         self.entered, self.opened, self.cancelled = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -56,7 +56,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 
 async def test_cancelled_before_it_is_sent(gate: Gate) -> None:
-    """A call that an interceptor keeps is cancelled at once, and never sent."""
+    """A call held by an interceptor is cancelled at once and never sent."""
     async with pods("a") as (a,), balancing(a.endpoint) as balancer:
         call = unary(PoolChannel(balancer))(b"")
         told: list[object] = []
@@ -74,7 +74,7 @@ async def test_cancelled_before_it_is_sent(gate: Gate) -> None:
 
 
 async def test_interceptor_that_ignores_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interceptor that ignores its cancellation cannot send the call."""
+    """An interceptor that ignores its cancellation cannot send the call afterwards."""
     entered, ended = asyncio.Event(), asyncio.Event()
 
     async def ignore(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
@@ -99,7 +99,7 @@ async def test_interceptor_that_ignores_cancellation(monkeypatch: pytest.MonkeyP
 
 
 async def test_closed_before_it_is_sent(gate: Gate) -> None:
-    """Calls that interceptors keep are cancelled with the channel."""
+    """Closing the channel cancels calls that interceptors hold."""
     async with pods("a") as (a,), connect(listing(a)) as channel:
         call = unary(channel)(b"")
         await gate.entered.wait()
@@ -109,7 +109,7 @@ async def test_closed_before_it_is_sent(gate: Gate) -> None:
 
 
 async def test_channel_waits_for_interceptors(gate: Gate) -> None:
-    """Within the grace, a call that an interceptor keeps may be sent and answered."""
+    """Within the grace, a call held by an interceptor may still be sent and answered."""
     async with pods("a") as (a,), connect(listing(a)) as channel:
         call = asyncio.ensure_future(_response(unary(channel)(b"")))
         await gate.entered.wait()

@@ -1,4 +1,4 @@
-"""A channel's figures as Prometheus has them."""
+"""Prometheus metrics of channels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def of(endpoint: Endpoint) -> dict[str, str]:
 
 
 async def test_series_are_those_that_are_documented() -> None:
-    """Each, with its labels, and no other."""
+    """The series and labels are exactly the documented ones."""
     rows = table(section(OPERATIONS, "Gateway"), "metric", "type", "labels", "meaning")
     documented = {row["metric"]: row["labels"].replace("`", "") for row in rows if "gateway" not in row["metric"]}
     registry, pool = CollectorRegistry(), FakePool()
@@ -39,7 +39,7 @@ async def test_series_are_those_that_are_documented() -> None:
 
 
 async def test_calls_are_counted_where_they_went() -> None:
-    """Attempts and failures, by backend and in all; connections, by how they stand."""
+    """Attempts and failures are counted per backend and in total, and connections by state."""
     registry = CollectorRegistry()
     async with pods("a", "b") as (a, b), dead_endpoint() as dead:
         pool = FakePool()
@@ -68,7 +68,7 @@ async def test_calls_are_counted_where_they_went() -> None:
 
 
 async def test_series_of_a_backend_end_with_it() -> None:
-    """Pods come and go for ever; what they were sent stays in the totals."""
+    """The series of a removed backend end, and the totals keep its counts."""
     registry = CollectorRegistry()
     async with pods("a", "b") as (a, b):
         pool = FakePool()
@@ -85,7 +85,7 @@ async def test_series_of_a_backend_end_with_it() -> None:
 
 
 async def test_age_is_infinite_before_anything_is_known() -> None:
-    """As operator and lookaside have it, so that an alert on old views finds it."""
+    """The age is infinite before the first list, so that alerts on stale lists fire."""
     registry = CollectorRegistry()
 
     async def nothing() -> Any:
@@ -98,7 +98,7 @@ async def test_age_is_infinite_before_anything_is_known() -> None:
 
 
 async def test_channels_of_one_process_are_told_apart_by_their_pools() -> None:
-    """Each family once, as Prometheus wants it; a collector of the same names is refused."""
+    """One collector exports all channels, labelled by pool; a second collector is rejected."""
     registry = CollectorRegistry(auto_describe=True)
     async with connect("file:///one.json") as one, connect("file:///two.json") as other:
         registry.register(ChannelCollector(one, other))
@@ -110,7 +110,7 @@ async def test_channels_of_one_process_are_told_apart_by_their_pools() -> None:
 
 
 def test_base_install_says_what_is_missing() -> None:
-    """The client does without Prometheus; who asks for its figures is told what to install."""
+    """Without prometheus-client, the error says what to install."""
     program = (
         "import sys; sys.modules['prometheus_client'] = None\n"
         "import backendpool.client\n"

@@ -1,4 +1,4 @@
-"""What all policies have in common."""
+"""What all pickers have in common."""
 
 from random import Random
 
@@ -30,7 +30,7 @@ a, b, c, d = (Backend(name) for name in "abcd")
 @pytest.mark.parametrize("policy", list(Policy))
 @pytest.mark.parametrize("key", KEYS)
 def test_avoids_where_there_is_another(policy: Policy, key: bytes | None) -> None:
-    """Who is to be avoided is picked only where it is alone."""
+    """An avoided backend is picked only if it is the only one."""
     picker: Picker[Backend] = picker_for(policy, Random(1))
     picker.replace((a, b))
     assert {picker.pick(avoid=[a], key=key) for _ in range(20)} == {b}
@@ -43,7 +43,7 @@ def test_avoids_where_there_is_another(policy: Policy, key: bytes | None) -> Non
 
 @given(st.sampled_from(Policy), st.lists(NAMES, max_size=8), st.integers(0, 2**32), st.sampled_from(KEYS))
 def test_picks_only_what_is_there(policy: Policy, sets: list[tuple[str, ...]], seed: int, key: bytes | None) -> None:
-    """Whatever came and went before, who left is not picked, and who is there can be."""
+    """After any changes, only current backends are picked, and each can be."""
     known = {name: Backend(name) for name in "abcdefgh"}
     picker: Picker[Backend] = picker_for(policy, Random(seed))
     for names in sets:
@@ -55,13 +55,13 @@ def test_picks_only_what_is_there(policy: Policy, sets: list[tuple[str, ...]], s
 
 @pytest.mark.parametrize("policy", list(Policy))
 def test_nobody_starves(policy: Policy) -> None:
-    """Of calls without a key each backend gets some."""
+    """Among calls without a key, every backend gets some."""
     picker: Picker[Backend] = picker_for(policy, Random(1))
     picker.replace((a, b, c, d))
     assert {picker.pick() for _ in range(100)} == {a, b, c, d}
 
 
 def test_each_policy_has_its_picker() -> None:
-    """What the pool's author writes is what is done."""
+    """Each policy of the spec has its picker."""
     pickers: dict[Policy, Picker[Backend]] = {policy: picker_for(policy) for policy in Policy}
     assert {policy: type(picker) for policy, picker in pickers.items()} == CLASSES

@@ -1,4 +1,4 @@
-"""A backend that answers nobody is reconnected by its stalled calls (docs/adr/0005)."""
+"""Stalled calls reconnect a backend that does not respond (docs/adr/0005)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that have waited too long are called back by timers that many share."""
+"""The stall timer, which many calls share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""First connections are spread, so that a large pool's clients do not all connect at once."""
+"""Staggered first connections, so that clients of a large pool do not connect all at once."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from backendpool.client._subchannel import AT_ONCE, connect_stagger
 
 @pytest.mark.parametrize("count", [0, 1, AT_ONCE])
 def test_few_are_connected_to_at_once(count: int) -> None:
-    """A pool of usual size waits for nothing."""
+    """A small pool is connected at once."""
     assert connect_stagger(count) == [0.0] * count
 
 
 def test_many_are_spread() -> None:
-    """Some at once, and the others evenly over as long as they are many."""
+    """In a large pool, some backends are connected at once and the others evenly over time."""
     found = sorted(connect_stagger(110, Random(1)))
     assert found[:AT_ONCE] == [0.0] * AT_ONCE
     later = found[AT_ONCE:]
@@ -26,12 +26,12 @@ def test_many_are_spread() -> None:
 
 
 def test_no_wait_is_long() -> None:
-    """However large the pool is, it is connected to within seconds."""
+    """However large the pool, all backends are connected within seconds."""
     assert 2.5 < max(connect_stagger(10_000, Random(1))) <= 3.0
 
 
 def test_whose_turn_it_is_differs() -> None:
-    """Two clients that hear of the same pool begin with others of it."""
+    """Two clients connect to the backends in different orders."""
     one, other = (connect_stagger(50, Random(seed)) for seed in (1, 2))
     assert [place for place, delay in enumerate(one) if not delay] != [
         place for place, delay in enumerate(other) if not delay

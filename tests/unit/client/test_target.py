@@ -1,4 +1,4 @@
-"""Targets: what they name, and what is said of those that name nothing."""
+"""Parsing of targets."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ TARGETS = (
 
 @given(TARGETS)
 def test_a_target_is_its_line(target: Target) -> None:
-    """Each target that there is can be written, and is read as the same."""
+    """Every target can be written as a URI and parsed back."""
     assert parse_target(str(target)) == target
 
 
 @given(st.text() | st.builds(str.__add__, st.sampled_from(["pool://", "lookaside://", "file://"]), st.text("/:[]%a1.")))
 def test_any_text_is_a_target_or_refused(text: str) -> None:
-    """No other error, and what is taken stands by its own line."""
+    """Any text is either a target, whose URI parses to the same target, or raises TargetError."""
     try:
         target = parse_target(text)
     except TargetError:
@@ -44,7 +44,7 @@ def test_any_text_is_a_target_or_refused(text: str) -> None:
 
 @given(st.ip_addresses(v=6), st.integers(1, 65535))
 def test_ipv6_hosts_stand_in_brackets(address: object, port: int) -> None:
-    """As in any URI; all forms of one address are one target."""
+    """IPv6 hosts are in brackets, and equal addresses give equal targets."""
     target = parse_target(f"lookaside://[{ip_address(str(address)).exploded}]:{port}/ns/who")
     assert target == LookasideTarget(str(address), port, "ns", "who")
     assert target.uri == f"dns:///[{address}]:{port}"
@@ -63,7 +63,7 @@ def test_ipv6_hosts_stand_in_brackets(address: object, port: int) -> None:
     ],
 )
 def test_targets_as_people_write_them(text: str, target: Target) -> None:
-    """Ports and namespaces may be left out, where there is one that is meant."""
+    """Ports and namespaces with a default may be omitted."""
     assert parse_target(text) == target
 
 
@@ -88,7 +88,7 @@ def test_targets_as_people_write_them(text: str, target: Target) -> None:
     ],
 )
 def test_refusals_say_what_to_write(text: str, advice: str) -> None:
-    """They repeat what was written, and are ValueErrors too."""
+    """Errors repeat the input, say what is expected, and are ValueErrors too."""
     with pytest.raises(ValueError, match="invalid target") as refused:
         parse_target(text)
     assert isinstance(refused.value, TargetError)

@@ -36,9 +36,7 @@ def test_never_counts_more_than_what_failed_and_falls_with_time(pauses: list[flo
 
 
 def shares(*, punished: bool, recovers: float = float("inf"), seconds: float = 20.0) -> Counter[str]:
-    """Return the shares of the last second at 100 calls/s, if the first of ten backends fails in 1 ms and nine answer in
-    100 ms.
-    """
+    """Return the shares of the last second at 100 calls/s: one backend fails in 1 ms, nine answer in 100 ms."""
     items = backends(10)
     bad, penalty = items[0], Penalty()
     picker: LeastRequest[Backend] = LeastRequest(Random(1))
@@ -65,7 +63,7 @@ def shares(*, punished: bool, recovers: float = float("inf"), seconds: float = 2
 
 
 def test_one_that_fails_at_once_gets_less_than_its_share() -> None:
-    """With the penalty, a backend that fails fast gets less than its share; without it, more, since it is always idle."""
+    """A backend that fails fast gets less than its share with the penalty, and more without it."""
     bad = backends(1)[0].name
     assert shares(punished=False)[bad] / 1000 > 0.15
     assert shares(punished=True)[bad] / 1000 < 0.05

@@ -285,7 +285,7 @@ async def test_unknown_state_is_left_out() -> None:
 
 
 async def test_tls(tmp_path: Path) -> None:
-    """With credentials, only the lookaside with the right certificate is followed, and plaintext clients get nothing."""
+    """With credentials, only the lookaside with the right certificate is followed; plaintext clients get nothing."""
     ours, others = Authority.make(tmp_path / "ours"), Authority.make(tmp_path / "others")
     folder = tmp_path / "tls"
     write(folder, *ours.issue("localhost"))

@@ -44,7 +44,7 @@ async def test_key_is_what_the_callable_says() -> None:
 
 
 async def test_calls_of_one_key_go_to_one_backend() -> None:
-    """Calls with one key go to one backend while it exists, and again when it returns; calls without a key go to any."""
+    """Calls with one key go to one backend while it exists, and again when it returns; others go anywhere."""
     async with backends("", "", "") as three:
         selected = Selected(three, HASHED)
         (owner,) = selected.shares(20, b"ada")
