@@ -1,4 +1,4 @@
-"""An API server on loopback for all kinds that we use: discovery, lists, watches, writes, outages."""
+"""An API server on loopback for all kinds that the operator uses: discovery, lists, watches, writes, outages."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ users: [{{name: fake, user: {{token: none}}}}]
 
 
 class ApiServer(FakeApi):
-    """The objects of a :class:`FakeApi`, over HTTP.
+    """Serves the objects of a :class:`FakeApi` over HTTP.
 
-    While ``away`` every request fails, and counts in ``refused``. A resource in ``unserved`` has no CRD; of one in
-    ``expired`` every version is too old to be watched from. A list whose path is in ``held`` waits for its event.
-    Nothing is listed or watched in a namespace that is ``forbidden``; what is ``unwatchable`` may be listed only. Who
-    has not the ``token`` is refused, if there is one.
-    ``selected`` is what each list and watch asked for, ``pages`` how many whole objects each page of a list had.
+    While ``away`` is True, every request fails and is counted in ``refused``. A resource in ``unserved`` has no CRD;
+    watches of one in ``expired`` fail with 410. A list whose path is in ``held`` waits for its event. Requests in a
+    ``forbidden`` namespace fail with 403; ``unwatchable`` kinds may be listed but not watched. If there is a ``token``,
+    requests without it fail with 401. ``selected`` records the selectors of each list and watch, ``pages`` the number
+    of whole objects in each page.
     """
 
     def __init__(self) -> None:
@@ -58,17 +58,17 @@ class ApiServer(FakeApi):
         self._watches: set[asyncio.Event] = set()
 
     def go_away(self) -> None:
-        """End all watches, and fail every request until ``away`` is False again."""
+        """End all watches and fail every request until ``away`` is False again."""
         self.away = True
         self._wake()
 
     def watched(self, resource: Resource) -> bool:
-        """Whether somebody asked for this resource yet."""
+        """Return whether the resource was ever watched."""
         return any(resource is asked for asked, _, _ in self.selected)
 
     @asynccontextmanager
     async def serving(self, folder: Path) -> AsyncIterator[Path]:
-        """Serve on a free port of the loopback while the context lasts; gives a kubeconfig in ``folder``."""
+        """Serve on a free loopback port while the context lasts; yields a kubeconfig in ``folder``."""
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
@@ -85,7 +85,7 @@ class ApiServer(FakeApi):
 
     @asynccontextmanager
     async def connected(self, folder: Path) -> AsyncIterator[Api]:
-        """The real client of this server."""
+        """Yield a real API client of this server."""
         async with self.serving(folder) as kubeconfig, await Api.connect(str(kubeconfig)) as api:
             yield api
 
@@ -119,7 +119,7 @@ class ApiServer(FakeApi):
         return await self._list(request, resource, namespace, selector)
 
     def _discovery(self) -> dict[str, Document]:
-        """By path: the groups, and the kinds of each version."""
+        """Return the discovery documents by path: the groups, and the kinds of each version."""
         served = [one for one in RESOURCES if one not in self.unserved]
         groups = {one.group: _group(one) for one in served if one.group}
         documents: dict[str, Document] = {
@@ -133,7 +133,7 @@ class ApiServer(FakeApi):
         return documents
 
     def _named(self, path: str) -> tuple[Resource, str, str]:
-        """Resource, namespace and name in a URL; the last two are empty where it has none."""
+        """Return resource, namespace and name in a URL; the last two may be empty."""
         parts = path.removesuffix("/status").split("/")
         namespace = parts[parts.index("namespaces") + 1] if "namespaces" in parts else ""
         for one in RESOURCES:

@@ -1,4 +1,4 @@
-"""An API server in memory, as far as a reconcile uses one: objects by path, versions, conflicts, refusals."""
+"""An API server in memory: objects by path, versions, conflicts and rejections, as far as a reconcile needs them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Ref = tuple[str, str, str]
 
 
 class FakeApi:
-    """Holds objects, and notes each write as (verb, kind, name) in ``writes``.
+    """Holds objects, and records each write as (verb, kind, name) in ``writes``.
 
-    ``refusals`` holds what a verb on a kind raises. The first event of ``history`` made resource version 1.
+    ``refusals`` maps a verb and a kind to the error to raise. The first event in ``history`` has resource version 1.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class FakeApi:
         self.history: list[Document] = []
 
     def put(self, obj: Document) -> Document:
-        """Have ``obj`` there, with a new version, as if somebody else had written it."""
+        """Store ``obj`` with a new version, as if another client had written it."""
         ref = _ref(obj)
         held = self.objects.get(ref)
         uid = held["metadata"]["uid"] if held else f"uid-{len(self.history)}"
@@ -41,11 +41,11 @@ class FakeApi:
         return copy.deepcopy(stored)
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
-        """Have the object gone, as if somebody else had deleted it."""
+        """Delete the object, as if another client had."""
         self._happened("DELETED", copy.deepcopy(self.objects.pop((kind, namespace, name))))
 
     def children(self) -> dict[tuple[str, str], Document]:
-        """All that is not a pool, by kind and name."""
+        """Return all objects except pools, by kind and name."""
         return {(kind, name): obj for (kind, _, name), obj in self.objects.items() if kind != "GrpcBackendPool"}
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Document:
@@ -58,7 +58,7 @@ class FakeApi:
         return {"items": [copy.deepcopy(obj) for obj in found if wanted <= obj["metadata"]["labels"].items()]}
 
     async def apply(self, resource: Resource, obj: Document) -> Document:
-        """Refused where the object says that it was created by us, for then its fields are not the applier's."""
+        """Apply ``obj``. Fails if the operator's own create still owns its fields, which an apply would not remove."""
         self._write("apply", resource, obj["metadata"]["name"])
         self._bound(resource, obj)
         if _CREATED in self.managed(_ref(obj)):
@@ -71,7 +71,7 @@ class FakeApi:
         return self.put({**held, **obj, "metadata": {**held["metadata"], **obj["metadata"]}})
 
     async def create(self, resource: Resource, obj: Document) -> Document:
-        """An event is not kept: nobody reads any."""
+        """Create ``obj``. Events are not stored, since nothing reads them."""
         if resource is EVENTS:
             self._write("create", resource, obj["reason"])
             return obj
@@ -94,12 +94,12 @@ class FakeApi:
         self.remove(resource.kind, namespace, name)
 
     def managed(self, ref: Ref) -> list[Document]:
-        """Who has set which fields of the object."""
+        """Return which manager owns which fields of the object."""
         found: list[Document] = self.objects[ref]["metadata"].get("managedFields", []) if ref in self.objects else []
         return found
 
     def _bound(self, resource: Resource, obj: Document) -> Document:
-        """What is there; raises where ``obj`` names another uid, or another version, than those."""
+        """Return the stored object; raises if ``obj`` names another uid or version."""
         meta = obj["metadata"]
         held = self.objects.get((resource.kind, meta["namespace"], meta["name"]), {"metadata": {}})
         if any(held["metadata"].get(key) != meta[key] for key in ("uid", "resourceVersion") if key in meta):

@@ -26,7 +26,7 @@ async def _value(condition: Callable[[], object]) -> object:
 
 
 def _source(condition: Callable[[], object]) -> str:
-    """The code of a lambda, or the name of a function."""
+    """Return the code of a lambda, or the name of a function."""
     try:
         return inspect.getsource(condition).strip() if condition.__name__ == "<lambda>" else condition.__qualname__
     except (AttributeError, OSError, TypeError):
