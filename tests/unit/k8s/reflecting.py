@@ -1,4 +1,4 @@
-"""A reflector at work on a scripted server, for tests to look at."""
+"""Runs a reflector against a scripted server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -42,7 +42,7 @@ def change_of(old: Item | None, new: Item | None) -> Change:
 
 
 def noted(use: Callable[[Change], object]) -> OnChange[Item]:
-    """An ``on_change`` that hands over a :class:`Change`."""
+    """Return an ``on_change`` that passes a :class:`Change` on."""
 
     def on_change(old: Item | None, new: Item | None) -> None:
         use(change_of(old, new))
@@ -52,7 +52,7 @@ def noted(use: Callable[[Change], object]) -> OnChange[Item]:
 
 @dataclass
 class Run(ReflectorMetrics):
-    """A running reflector: its changes, pauses and metrics. Its clock stands unless a test moves ``now``."""
+    """A running reflector: its changes, delays and metrics. Its clock stands still unless a test changes ``now``."""
 
     changes: list[Change] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
@@ -76,12 +76,12 @@ class Run(ReflectorMetrics):
         self.figures.append((resource, type(error)))
 
     async def told(self, count: int) -> list[Change]:
-        """The first ``count`` changes."""
+        """Return the first ``count`` changes."""
         await until(lambda: len(self.changes) >= count)
         return self.changes[:count]
 
     async def noted(self, figure: object) -> None:
-        """Wait for a figure."""
+        """Wait for a metric."""
         await until(lambda: (ENDPOINT_SLICES, figure) in self.figures)
 
     @property
@@ -98,7 +98,7 @@ async def reflecting(
     idle_timeout: float = 5.0,
     label_selector: str = "",
 ) -> AsyncIterator[Run]:
-    """Jitter is at its largest, pauses are noted and not waited for."""
+    """Run a reflector; jitter is at its maximum, and delays are recorded instead of waited for."""
     run = Run()
     run.reflector = Reflector(
         api,

@@ -34,7 +34,7 @@ class Seen:
 
 
 class ScriptedServer:
-    """Gives each request the next answer of the script; a request beyond its end gets none."""
+    """Answers each request with the next entry of the script; requests beyond its end get no response."""
 
     def __init__(self) -> None:
         self.requests: list[Seen] = []
@@ -73,7 +73,7 @@ class ScriptedServer:
             await runner.cleanup()
 
     def kubeconfig(self, folder: Path, user: Mapping[str, Any], *, namespace: str = "", **cluster: Any) -> str:
-        """The path of a kubeconfig for this server, whose context names the ``namespace`` if there is one."""
+        """Return the path of a kubeconfig for this server, with ``namespace`` in its context if given."""
         named = {"namespace": namespace} if namespace else {}
         path = folder / "kubeconfig"
         document = {
@@ -87,7 +87,7 @@ class ScriptedServer:
 
 
 class Watch:
-    """A watch that a test feeds while it is open: events by ``send``, its end by ``end`` or ``cut``."""
+    """A watch that a test feeds: events by ``send``, its end by ``end`` or ``cut``."""
 
     def __init__(self, *events: bytes) -> None:
         self.opened = asyncio.Event()
@@ -101,12 +101,12 @@ class Watch:
             self._commands.put_nowait(event)
 
     def end(self) -> Watch:
-        """End as the server does at its time limit."""
+        """End like the server at its time limit."""
         self._commands.put_nowait(None)
         return self
 
     def cut(self) -> Watch:
-        """End as a broken network does: in the middle, by a reset."""
+        """End like a broken network: in the middle, by a reset."""
         self._commands.put_nowait(_abort)
         return self
 
@@ -132,13 +132,13 @@ def _abort(request: web.Request) -> None:
 
 
 async def drop(request: web.Request) -> web.StreamResponse:
-    """Hang up, as whoever stands before a server that is away."""
+    """Close the connection, like a proxy whose server is down."""
     _abort(request)
     return web.Response()
 
 
 def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
-    """A JSON document."""
+    """Answer with a JSON document."""
 
     async def respond(request: web.Request) -> web.StreamResponse:
         return web.json_response(document, status=status, headers=headers)
@@ -147,7 +147,7 @@ def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None =
 
 
 def raw(body: bytes, status: int = 200) -> Answer:
-    """Bytes that the API server did not write."""
+    """Answer with bytes that no API server writes."""
 
     async def respond(request: web.Request) -> web.StreamResponse:
         return web.Response(body=body, status=status)
@@ -156,7 +156,7 @@ def raw(body: bytes, status: int = 200) -> Answer:
 
 
 def refuse(code: int, reason: str, headers: Mapping[str, str] | None = None, **details: Any) -> Answer:
-    """A Status document, as the API server answers what it does not do."""
+    """Answer with a Status document, as the API server rejects requests."""
     return answer(status_document(code, reason, **details), code, headers)
 
 
@@ -172,7 +172,7 @@ def status_document(code: int, reason: str, **details: Any) -> dict[str, Any]:
 
 
 def page(*objects: Mapping[str, Any], version: int, more: str = "") -> Answer:
-    """A page of a list; ``more`` is the token of the next one."""
+    """Return a page of a list; ``more`` is the continue token."""
     return answer(
         {
             "kind": "List",
@@ -183,13 +183,13 @@ def page(*objects: Mapping[str, Any], version: int, more: str = "") -> Answer:
 
 
 def thing(name: str, value: int | str = 0, version: int = 1) -> dict[str, Any]:
-    """An object whose content is ``value``."""
+    """Return an object with the content ``value``."""
     meta = {"namespace": "ns", "name": name, "uid": f"uid-{name}", "resourceVersion": str(version)}
     return {"metadata": meta, "value": value}
 
 
 def line(kind: str, obj: Mapping[str, Any]) -> bytes:
-    """A line of a watch."""
+    """Return a line of a watch."""
     return json.dumps({"type": kind, "object": obj}).encode() + b"\n"
 
 
@@ -214,6 +214,6 @@ def error(code: int, reason: str, **details: Any) -> bytes:
 
 
 async def hang(request: web.Request) -> web.StreamResponse:
-    """Take the request and never answer, as a hung API server does."""
+    """Accept the request and never answer."""
     await asyncio.Event().wait()
     raise AssertionError("unreachable")

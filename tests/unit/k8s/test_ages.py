@@ -1,4 +1,4 @@
-"""How old a view is, whatever the wall clock says."""
+"""The age of cached data, whatever the wall clock does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.fakes.until import until
 
 
 class View(Protocol):
-    """What is kept current, and how long ago it was known to be."""
+    """A cache and its age."""
 
     def run(self) -> Awaitable[Any]: ...
 
@@ -48,7 +48,7 @@ VIEWS: dict[str, Callable[[Api], View]] = {
 
 @asynccontextmanager
 async def followed(view: View) -> AsyncIterator[None]:
-    """Once it is known, and while the context lasts."""
+    """Yield a cache once it has synced."""
     following = asyncio.create_task(asyncio.wait_for(view.run(), 60))
     try:
         await until(lambda: view.age() <= HOUR)
@@ -60,7 +60,7 @@ async def followed(view: View) -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("make", VIEWS.values(), ids=VIEWS)
 async def test_age_does_not_jump(make: Callable[[Api], View], wall_clock: WallClock, tmp_path: Path) -> None:
-    """A clock that is set, forth or back, makes no view older nor younger; an outage makes it age on."""
+    """Setting the wall clock does not change an age; during an outage, ages grow."""
     server = ApiServer()
     async with server.connected(tmp_path) as api:
         view = make(api)
@@ -78,7 +78,7 @@ async def test_age_does_not_jump(make: Callable[[Api], View], wall_clock: WallCl
 async def test_view_ages_while_the_machine_sleeps(
     make: Callable[[Api], View], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A machine that was suspended for a day does not take what it knew before for fresh."""
+    """Time in suspension counts toward an age."""
     server = ApiServer()
     async with server.connected(tmp_path) as api:
         view = make(api)

@@ -23,12 +23,12 @@ from tests.unit.k8s.scripted import POOL, ScriptedServer, answer, page, refuse, 
     ],
 )
 def test_path_of_a_resource(path: str, expected: str) -> None:
-    """The core group stands under /api, the others under /apis, and odd names are quoted."""
+    """The core group is under /api, other groups under /apis, and names are quoted."""
     assert path == expected
 
 
 async def test_request_says_who_asks(server: ScriptedServer, api: Api) -> None:
-    """Each request carries the token, and a user agent that an audit log can be searched for."""
+    """Each request carries the token and a user agent."""
     server.script(answer(POOL))
     assert await api.get(POOLS, "ns", "greet") == POOL
     (seen,) = server.requests
@@ -38,7 +38,7 @@ async def test_request_says_who_asks(server: ScriptedServer, api: Api) -> None:
 
 
 async def test_programs_are_told_apart(server: ScriptedServer, tmp_path: Path) -> None:
-    """By the user agent, where the API server or what stands before it has to know whose request it is."""
+    """The user agent names the program."""
     server.script(answer(POOL))
     kubeconfig = server.kubeconfig(tmp_path, {"token": "secret"})
     async with await Api.connect(kubeconfig, program="operator", instance="operator-0_1f") as api:
@@ -48,7 +48,7 @@ async def test_programs_are_told_apart(server: ScriptedServer, tmp_path: Path) -
 
 
 async def test_list_page_selects_and_pages(server: ScriptedServer, api: Api) -> None:
-    """Selectors, the page's size and the way to it are the server's to apply."""
+    """Selectors, limit and continue token are sent to the server."""
     server.script(page(thing("a"), version=5, more="next"))
     listed = await api.list_page(
         ENDPOINT_SLICES, "ns", label_selector="a=b,c", field_selector="metadata.name=a", limit=2, continue_token="tok"
@@ -63,7 +63,7 @@ async def test_list_page_selects_and_pages(server: ScriptedServer, api: Api) -> 
 
 
 async def test_list_can_be_of_metadata_alone(server: ScriptedServer, api: Api) -> None:
-    """Whoever only wants to know what there is does not have it all sent."""
+    """A list can be restricted to metadata."""
     server.script(page(thing("a"), version=5), page(thing("a"), version=5))
     await api.list_page(POOLS, metadata_only=True)
     await api.list_page(POOLS)
@@ -73,14 +73,14 @@ async def test_list_can_be_of_metadata_alone(server: ScriptedServer, api: Api) -
 
 
 async def test_listed_objects_say_what_they_are(server: ScriptedServer, api: Api) -> None:
-    """A listed object has the apiVersion and kind that the API server leaves out of lists."""
+    """Listed objects get the apiVersion and kind that the API server omits in lists."""
     server.script(page(thing("a"), {**thing("b"), "kind": "Own"}, version=5))
     items = (await api.list_page(DEPLOYMENTS))["items"]
     assert [(item["apiVersion"], item["kind"]) for item in items] == [("apps/v1", "Deployment"), ("apps/v1", "Own")]
 
 
 async def test_apply_is_forced_server_side_apply(server: ScriptedServer, api: Api) -> None:
-    """An apply is a PATCH of its own content type, under the one field manager, by force."""
+    """An apply is a forced server-side apply under one field manager."""
     server.script(answer(POOL))
     assert await api.apply(DEPLOYMENTS, thing("greet")) == POOL
     (seen,) = server.requests
@@ -91,7 +91,7 @@ async def test_apply_is_forced_server_side_apply(server: ScriptedServer, api: Ap
 
 
 async def test_create_leaves_the_name_to_the_server(server: ScriptedServer, api: Api) -> None:
-    """An object that has only a generateName is posted to its collection."""
+    """An object with only a generateName is posted to its collection."""
     event = {"metadata": {"namespace": "ns", "generateName": "greet."}}
     server.script(answer(POOL, 201))
     await api.create(EVENTS, event)
@@ -100,7 +100,7 @@ async def test_create_leaves_the_name_to_the_server(server: ScriptedServer, api:
 
 
 async def test_status_goes_to_its_subresource(server: ScriptedServer, api: Api) -> None:
-    """A status is replaced under the resource version that the writer knew, and need not be sent back."""
+    """A status is replaced with the resource version that the writer read; the response may be skipped."""
     server.script(answer(POOL), refuse(409, "Conflict"))
     await api.replace_status(POOLS, POOL)
     (seen,) = server.requests
@@ -111,7 +111,7 @@ async def test_status_goes_to_its_subresource(server: ScriptedServer, api: Api) 
 
 
 async def test_delete_only_deletes_the_object_that_was_meant(server: ScriptedServer, api: Api) -> None:
-    """A delete names the UID, so that one made anew under the same name is spared, and reported."""
+    """A delete has a uid precondition, so a recreated object is not deleted."""
     server.script(answer({"kind": "Status"}), refuse(409, "Conflict"))
     await api.delete(SERVICES, "ns", "greet", uid="u-1")
     (seen,) = server.requests
@@ -123,7 +123,7 @@ async def test_delete_only_deletes_the_object_that_was_meant(server: ScriptedSer
 
 
 async def test_connections_are_used_again(server: ScriptedServer, api: Api) -> None:
-    """An ordinary request leaves its connection for the next, refused or not."""
+    """Connections are reused after successes and rejections."""
     peers = []
 
     async def note(request: web.Request) -> web.StreamResponse:
@@ -140,7 +140,7 @@ async def test_connections_are_used_again(server: ScriptedServer, api: Api) -> N
 
 
 async def test_requests_are_counted_by_verb(server: ScriptedServer, api: Api) -> None:
-    """Each page of a list is a request, and so is a watch; the verbs are those of Kubernetes' rules and audit logs."""
+    """Requests are counted by the verbs of RBAC and audit logs; each page of a list counts."""
     server.script(page(thing("a"), version=5, more="next"), page(thing("b"), version=5), answer(POOL), answer(POOL))
     for token in ("", "next"):
         await api.list_page(POOLS, "ns", continue_token=token)
@@ -154,7 +154,7 @@ async def test_requests_are_counted_by_verb(server: ScriptedServer, api: Api) ->
 async def test_proxy_of_the_environment_is_used(
     server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As kubectl does; where no proxy is named, none is looked for at each request."""
+    """The proxy of the environment is used as in kubectl, and looked up once."""
     monkeypatch.setenv("HTTP_PROXY", server.url)
     server.script(answer(POOL))
     kubeconfig = server.kubeconfig(tmp_path, {"token": "secret"}, server="http://api.example.com")

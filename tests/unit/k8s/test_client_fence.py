@@ -1,4 +1,4 @@
-"""Writes pass a fence, which is told how each of them ended."""
+"""The fence around writes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,7 +17,7 @@ from tests.unit.k8s.scripted import POOL, ScriptedServer, answer, hang, refuse, 
 
 @contextmanager
 def noting(into: list[str]) -> Iterator[None]:
-    """A fence that notes what passes it, and how that ended."""
+    """Return a fence that records the writes and how they ended."""
     into.append("sent")
     try:
         yield
@@ -38,7 +38,7 @@ WRITES: dict[str, Callable[[Api], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("write", WRITES)
 async def test_every_write_passes_the_fence(server: ScriptedServer, tmp_path: Path, write: str) -> None:
-    """It is left with the answer, be that a refusal; reading is nobody's business."""
+    """Every write passes the fence and leaves it with its response or rejection; reads do not pass it."""
     passed: list[str] = []
     kubeconfig = server.kubeconfig(tmp_path, {})
     async with await Api.connect(kubeconfig, fence=partial(noting, passed)) as api:
@@ -53,7 +53,7 @@ async def test_every_write_passes_the_fence(server: ScriptedServer, tmp_path: Pa
 
 @pytest.mark.parametrize("write", WRITES)
 async def test_nothing_is_sent_past_a_closed_fence(server: ScriptedServer, tmp_path: Path, write: str) -> None:
-    """What the fence raises is raised, and the API server hears nothing."""
+    """If the fence raises, nothing is sent."""
 
     @contextmanager
     def closed() -> Iterator[None]:
@@ -67,7 +67,7 @@ async def test_nothing_is_sent_past_a_closed_fence(server: ScriptedServer, tmp_p
 
 
 async def test_write_without_an_answer_is_told_to_the_fence(server: ScriptedServer, tmp_path: Path) -> None:
-    """Timed out, or cut short by us: nobody knows whether it is done, nor whether it will be."""
+    """The fence sees a write that timed out or was cancelled, since it may still arrive."""
     passed: list[str] = []
     kubeconfig = server.kubeconfig(tmp_path, {})
     async with await Api.connect(kubeconfig, timeout=0.2, fence=partial(noting, passed)) as api:

@@ -1,4 +1,4 @@
-"""What the API server says instead of an answer, and answers that are none."""
+"""Errors of the API server, and malformed responses."""
 
 import asyncio
 import socket
@@ -30,7 +30,7 @@ from tests.unit.k8s.scripted import POOL, ScriptedServer, Watch, answer, hang, r
 async def test_refusal_becomes_its_error(
     server: ScriptedServer, api: Api, code: int, kind: type[errors.ApiError]
 ) -> None:
-    """A status of 400 or more raises exactly its error, with the server's reason and sentence."""
+    """A status of 400 or more raises its own error, with the server's reason and message."""
     server.script(refuse(code, "Because"))
     with pytest.raises(errors.ApiError) as caught:
         await api.get(POOLS, "ns", "greet")
@@ -54,7 +54,7 @@ async def test_refusal_becomes_its_error(
 async def test_refusal_tells_when_to_come_back(
     server: ScriptedServer, api: Api, headers: dict[str, str], details: dict[str, Any], expected: float | None
 ) -> None:
-    """The server's wish stands in a header, or in the Status document; one beyond reason counts as half a minute."""
+    """Retry-After is read from the header or the Status document, and limited to half a minute."""
     server.script(refuse(429, "TooManyRequests", headers, **details))
     with pytest.raises(errors.TooManyRequests) as caught:
         await api.get(POOLS, "ns", "greet")
@@ -63,7 +63,7 @@ async def test_refusal_tells_when_to_come_back(
 
 @pytest.mark.parametrize("body", [b"<html>bad gateway</html>", b"[]", b"\xff\xfe", b""])
 async def test_refusal_of_a_proxy_is_an_api_error(server: ScriptedServer, api: Api, body: bytes) -> None:
-    """An error page that is no Status document still becomes an error with its status, and says of what."""
+    """An error page that is no Status document becomes an error with its HTTP status."""
     server.script(raw(body, 502))
     with pytest.raises(errors.ApiError, match=r"502 Bad Gateway: GET /apis/backendpool\.io/.*/greet"):
         await api.get(POOLS, "ns", "greet")
@@ -71,7 +71,7 @@ async def test_refusal_of_a_proxy_is_an_api_error(server: ScriptedServer, api: A
 
 @pytest.mark.parametrize("body", [b"<html>log in</html>", b"[]", b'{"cut', b"\xff"])
 async def test_answer_that_is_no_document_is_malformed(server: ScriptedServer, api: Api, body: bytes) -> None:
-    """A success that is not a JSON document was not written by the API server."""
+    """A successful response that is no JSON document is malformed."""
     server.script(raw(body))
     with pytest.raises(errors.Malformed, match=r"GET /apis/backendpool\.io/.*/greet: no JSON document"):
         await api.get(POOLS, "ns", "greet")
@@ -91,7 +91,7 @@ async def test_answer_that_is_no_document_is_malformed(server: ScriptedServer, a
     ],
 )
 async def test_object_that_is_none_is_malformed(server: ScriptedServer, api: Api, meta: Any) -> None:
-    """Whether read or written, in a list or by itself: what lacks its metadata is no object."""
+    """An object without metadata is malformed, alone or in a list."""
     other = {"metadata": meta}
     listed = {"metadata": {"resourceVersion": "7"}, "items": [POOL, other]}
     server.script(answer(other), answer(other), answer(listed))
@@ -114,7 +114,7 @@ async def test_object_that_is_none_is_malformed(server: ScriptedServer, api: Api
     ],
 )
 async def test_list_that_is_none_is_malformed(server: ScriptedServer, api: Api, document: Any) -> None:
-    """What is no list must not be taken for an empty one: all would seem deleted."""
+    """A malformed list is an error and is not taken for an empty list."""
     server.script(answer(document))
     with pytest.raises(errors.Malformed, match=f"GET {POOLS.path()}: no "):
         await api.list_page(POOLS)
@@ -124,7 +124,7 @@ async def test_list_that_is_none_is_malformed(server: ScriptedServer, api: Api, 
 async def test_kind_is_not_served_where_nothing_is_to_be_understood(
     server: ScriptedServer, api: Api, listed: Any
 ) -> None:
-    """A discovery that is none says nothing of any kind."""
+    """With a malformed discovery document, no kind is served."""
     groups = {"groups": [{"name": POOLS.group}]}
     server.script(answer({"groups": listed}), answer(groups), answer({"resources": listed}))
     assert not await api.serves(POOLS)
@@ -132,7 +132,7 @@ async def test_kind_is_not_served_where_nothing_is_to_be_understood(
 
 
 async def test_nobody_listens(tmp_path: Path) -> None:
-    """A refused connection is Unreachable, with the address in its sentence."""
+    """A refused connection raises Unreachable with the address."""
     server = ScriptedServer()
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -143,7 +143,7 @@ async def test_nobody_listens(tmp_path: Path) -> None:
 
 
 async def test_request_times_out(server: ScriptedServer, tmp_path: Path) -> None:
-    """A server that hangs is Unreachable, within the time-out of each request, also before a watch begins."""
+    """A server that hangs raises Unreachable after the request timeout, also before a watch begins."""
     server.script(hang, hang)
     async with await Api.connect(server.kubeconfig(tmp_path, {}), timeout=0.05) as api, asyncio.timeout(1):
         with pytest.raises(errors.Unreachable, match="no answer in time"):
@@ -153,7 +153,7 @@ async def test_request_times_out(server: ScriptedServer, tmp_path: Path) -> None
 
 
 async def test_answer_is_cut(server: ScriptedServer, api: Api) -> None:
-    """A connection that is reset in the middle of an answer is Unreachable."""
+    """A connection that is reset during a response raises Unreachable."""
     server.script(Watch(b'{"half').cut())
     with pytest.raises(errors.Unreachable):
         await api.get(POOLS, "ns", "greet")

@@ -1,4 +1,4 @@
-"""Finding the cluster, and staying known to it while tokens rotate."""
+"""Finding the cluster, and following rotated tokens."""
 
 import asyncio
 import ssl
@@ -22,7 +22,7 @@ Wait = Callable[[], None]
 
 @pytest.fixture
 def kubelet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rotate:
-    """A pod's service account with the token "first"; call it to rotate the token, as kubelet does."""
+    """Write a service account with the token "first"; calling the result rotates the token."""
     token, certificate = tmp_path / "token", tmp_path / "ca.crt"
 
     def rotate(text: str) -> None:
@@ -40,7 +40,7 @@ def kubelet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rotate:
 
 @pytest.fixture
 def minutes_later(monkeypatch: pytest.MonkeyPatch) -> Wait:
-    """Makes it so late that the token is due to be read again."""
+    """Advance the clock until the token is due to be read again."""
     return lambda: monkeypatch.setattr(service_account, "READ_AGAIN", 0.0)
 
 
@@ -50,34 +50,34 @@ def no_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def authorization(credentials: Credentials) -> str | None:
-    """What a request would carry now."""
+    """Return the Authorization header of a request."""
     return credentials.current().authorization
 
 
 @pytest.mark.usefixtures("kubelet")
 async def test_pod_uses_its_service_account() -> None:
-    """In a pod, the service account is found without any setting, and before a kubeconfig."""
+    """In a pod, the service account is used, before any kubeconfig."""
     credentials = await Credentials.find()
     assert authorization(credentials) == "Bearer first"
     assert credentials.current().server == "https://198.18.0.1:443"
 
 
 async def test_pods_own_namespace_is_known(kubelet: Rotate, tmp_path: Path) -> None:
-    """As kubelet has written it; without the file it is that of all Kubernetes clients."""
+    """The pod's namespace is read from the kubelet's file; without the file it is default."""
     assert (await Credentials.find()).namespace == "default"
     (tmp_path / "namespace").write_text("shop\n")
     assert (await Credentials.find()).namespace == "shop"
 
 
 async def test_contexts_namespace_is_known(server: ScriptedServer, tmp_path: Path) -> None:
-    """The one that kubectl uses."""
+    """The namespace of the kubeconfig's context is used."""
     for written, namespace in (("", "default"), ("shop", "shop")):
         path = server.kubeconfig(tmp_path, {"token": "mine"}, namespace=written)
         assert (await Credentials.find(path)).namespace == namespace
 
 
 async def test_rotated_token_is_read_at_once_when_the_old_one_is_refused(kubelet: Rotate) -> None:
-    """kubelet rotates the token in its file; a refusal does not wait for the next regular reading."""
+    """A rejected token is read again at once."""
     credentials = await Credentials.find()
     assert authorization(credentials) == "Bearer first"
     kubelet("second")
@@ -87,7 +87,7 @@ async def test_rotated_token_is_read_at_once_when_the_old_one_is_refused(kubelet
 
 
 async def test_refused_token_without_another_is_not_tried_again(kubelet: Rotate) -> None:
-    """As long as the file holds the refused token, or none, there is nothing new to try."""
+    """If the file still holds the rejected token, the request is not retried."""
     credentials = await Credentials.find()
     assert not await credentials.renew("Bearer first")
     kubelet("")
@@ -96,7 +96,7 @@ async def test_refused_token_without_another_is_not_tried_again(kubelet: Rotate)
 
 @pytest.mark.usefixtures("kubelet")
 async def test_address_of_ipv6_is_put_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a URL has it."""
+    """An IPv6 address of the API server is put in brackets."""
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "2001:db8::1")
     assert (await Credentials.find()).current().server == "https://[2001:db8::1]:443"
 
@@ -107,7 +107,7 @@ async def test_address_of_ipv6_is_put_in_brackets(monkeypatch: pytest.MonkeyPatc
     [("token", "token: No such file or directory"), ("ca.crt", "ca.crt does not exist")],
 )
 async def test_incomplete_service_account_is_not_used(file: str, problem: str, tmp_path: Path) -> None:
-    """A pod can be without one (automountServiceAccountToken), and the error says what is missing."""
+    """Without a complete service account, the error says what is missing."""
     (tmp_path / file).unlink()
     with pytest.raises(SettingsError, match=f"service account: .*{problem}"):
         await Credentials.find()
@@ -115,13 +115,13 @@ async def test_incomplete_service_account_is_not_used(file: str, problem: str, t
 
 @pytest.mark.usefixtures("kubelet")
 async def test_named_kubeconfig_goes_before_the_service_account(server: ScriptedServer, tmp_path: Path) -> None:
-    """Who names a kubeconfig means it, in a pod too."""
+    """An explicit kubeconfig is used even in a pod."""
     credentials = await Credentials.find(server.kubeconfig(tmp_path, {"token": "mine"}))
     assert authorization(credentials) == "Bearer mine"
 
 
 async def test_request_is_sent_again_with_the_new_token(server: ScriptedServer, tmp_path: Path) -> None:
-    """The caller does not notice a rotation: the refused request was not executed, and is safe to repeat."""
+    """A request rejected with 401 is retried with the rotated token."""
     token = tmp_path / "token"
     token.write_text("old\n")
     server.script(refuse(401, "Unauthorized"), answer(thing("greet")))
@@ -133,7 +133,7 @@ async def test_request_is_sent_again_with_the_new_token(server: ScriptedServer, 
 
 
 async def test_refusal_is_told_when_no_token_helps(server: ScriptedServer, api: Api) -> None:
-    """With nothing new to try, a request is sent once; with one, twice; never for ever."""
+    """Without a new token a request is sent once, with one twice, and never more often."""
     server.script(refuse(401, "Unauthorized"))
     with pytest.raises(Unauthorized):
         await api.get(POOLS, "ns", "greet")
@@ -141,7 +141,7 @@ async def test_refusal_is_told_when_no_token_helps(server: ScriptedServer, api: 
 
 
 async def test_many_refusals_load_once(server: ScriptedServer, tmp_path: Path) -> None:
-    """A credential plugin is a program; requests that are refused together share one run of it."""
+    """Concurrent rejections share one reload of the credentials, since a plugin is a program."""
     runs = tmp_path / "runs"
     runs.write_text("")
     credential = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {}}
@@ -158,7 +158,7 @@ async def test_many_refusals_load_once(server: ScriptedServer, tmp_path: Path) -
 
 
 async def test_token_is_read_again_each_minute(kubelet: Rotate, minutes_later: Wait) -> None:
-    """A rotated token is taken up long before the old one expires."""
+    """The token is read again every minute."""
     credentials = await Credentials.find()
     kubelet("second")
     minutes_later()
@@ -166,7 +166,7 @@ async def test_token_is_read_again_each_minute(kubelet: Rotate, minutes_later: W
 
 
 async def test_unreadable_token_fails_the_request(kubelet: Rotate, minutes_later: Wait) -> None:
-    """A token file that is away when it is to be read again is a cluster error, which every caller survives."""
+    """A token file that is missing at a reload raises a cluster error."""
     async with await Api.connect() as api:
         kubelet("")
         minutes_later()
@@ -176,7 +176,7 @@ async def test_unreadable_token_fails_the_request(kubelet: Rotate, minutes_later
 
 @pytest.mark.usefixtures("no_kubeconfig")
 async def test_no_cluster_to_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a pod and without a kubeconfig, the error says both, and what to set."""
+    """Without a pod and a kubeconfig, the error names both and what to set."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(
         SettingsError,
@@ -187,7 +187,7 @@ async def test_no_cluster_to_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "a: [", "contexts: 3"])
 async def test_unusable_kubeconfig(tmp_path: Path, text: str) -> None:
-    """A kubeconfig that is broken is a settings error, not a traceback."""
+    """A broken kubeconfig is a settings error."""
     path = tmp_path / "kubeconfig"
     path.write_text(text)
     with pytest.raises(SettingsError, match="no cluster to talk to"):
@@ -195,7 +195,7 @@ async def test_unusable_kubeconfig(tmp_path: Path, text: str) -> None:
 
 
 async def test_unusable_certificate(server: ScriptedServer, tmp_path: Path) -> None:
-    """A CA that is no certificate is a settings error."""
+    """An invalid CA certificate is a settings error."""
     server.url = "https://127.0.0.1"
     path = server.kubeconfig(tmp_path, {}, **{"certificate-authority-data": "bm8gY2VydGlmaWNhdGU="})
     with pytest.raises(SettingsError, match="certificates cannot be used"):

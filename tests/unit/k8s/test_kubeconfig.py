@@ -1,4 +1,4 @@
-"""What a kubeconfig says of the way to the API server, by real connections."""
+"""Connection settings of a kubeconfig, over real connections."""
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -25,7 +25,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def certificates(authority: Authority) -> Mapping[str, Path]:
-    """By the names of a kubeconfig's fields; those of the server are also the client's."""
+    """Return certificates by the kubeconfig's field names; the server's are also the client's."""
     chain, key = authority.issue(NAME)
     files = {"client-certificate": authority.folder / "tls.crt", "client-key": authority.folder / "tls.key"}
     files["client-certificate"].write_bytes(chain)
@@ -35,7 +35,7 @@ def certificates(authority: Authority) -> Mapping[str, Path]:
 
 @pytest_asyncio.fixture
 async def tls_server(certificates: Mapping[str, Path]) -> AsyncIterator[ScriptedServer]:
-    """Asks its clients for certificates."""
+    """Serve TLS and require client certificates."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificates["certificate-authority"])
     context.load_cert_chain(certificates["client-certificate"], certificates["client-key"])
     context.verify_mode = ssl.CERT_REQUIRED
@@ -53,7 +53,7 @@ def user(certificates: Mapping[str, Path]) -> dict[str, Any]:
 async def test_certificates_of_both_sides_and_the_servers_name(
     tls_server: ScriptedServer, certificates: Mapping[str, Path], user: dict[str, Any], tmp_path: Path
 ) -> None:
-    """All of them are the kubeconfig's."""
+    """CA, client certificate and server name of the kubeconfig are used."""
     cluster = {"certificate-authority": str(certificates["certificate-authority"]), "tls-server-name": NAME}
     async with await Api.connect(tls_server.kubeconfig(tmp_path, user, **cluster)) as api:
         assert await api.get(POOLS, "ns", "greet") == POOL
@@ -63,7 +63,7 @@ async def test_certificates_of_both_sides_and_the_servers_name(
 async def test_server_of_another_name_is_refused(
     name: str, tls_server: ScriptedServer, certificates: Mapping[str, Path], user: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The certificate has to be for the address, or for the name that the kubeconfig gives."""
+    """A server certificate for another name is rejected."""
     cluster = {"certificate-authority": str(certificates["certificate-authority"])}
     if name:
         cluster["tls-server-name"] = name
@@ -73,14 +73,14 @@ async def test_server_of_another_name_is_refused(
 
 
 async def test_verification_can_be_left_out(tls_server: ScriptedServer, user: dict[str, Any], tmp_path: Path) -> None:
-    """Where the kubeconfig says so."""
+    """insecure-skip-tls-verify disables the verification."""
     cluster: dict[str, Any] = {"insecure-skip-tls-verify": True}
     async with await Api.connect(tls_server.kubeconfig(tmp_path, user, **cluster)) as api:
         assert await api.get(POOLS, "ns", "greet") == POOL
 
 
 async def test_requests_go_by_the_proxy(server: ScriptedServer, tmp_path: Path) -> None:
-    """The one that the kubeconfig names, whatever the environment says."""
+    """The proxy of the kubeconfig overrides that of the environment."""
     server.script(answer(POOL))
     proxy, server.url = server.url, "http://kubernetes.example"
     async with await Api.connect(server.kubeconfig(tmp_path, {}, **{"proxy-url": proxy})) as api:

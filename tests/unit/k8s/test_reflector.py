@@ -1,4 +1,4 @@
-"""The reflector in fair weather: lists, events, and what it tells of itself."""
+"""The reflector without faults: lists, events and metrics."""
 
 import asyncio
 import math
@@ -15,7 +15,7 @@ from tests.unit.k8s.scripted import ScriptedServer, Watch, added, bookmark, dele
 
 
 async def test_lists_page_by_page(server: ScriptedServer, api: Api) -> None:
-    """A list of many pages is taken as one, and the watch begins where the list ended."""
+    """All pages form one list, and the watch begins at its version."""
     server.script(
         page(thing("a", 1), version=7, more="two"),
         page(thing("b", 2), version=7, more="three"),
@@ -37,7 +37,7 @@ async def test_lists_page_by_page(server: ScriptedServer, api: Api) -> None:
 
 
 async def test_follows_events(server: ScriptedServer, api: Api) -> None:
-    """Each event becomes the change that it makes, and one that makes none is not told."""
+    """Each event that changes an object is reported, others are not."""
     server.script(
         page(thing("a", 1), version=1),
         Watch(added("b", 2, 2), modified("a", 1, 3), modified("a", 9, 4), bookmark(5), deleted("b", 2, 6)),
@@ -53,7 +53,7 @@ async def test_follows_events(server: ScriptedServer, api: Api) -> None:
 
 
 async def test_object_may_be_huge(server: ScriptedServer, api: Api) -> None:
-    """An event of three megabytes comes through whole."""
+    """An event of three megabytes is read whole."""
     huge = added("b", 2, 2).replace(b'"value"', b'"pad": "' + b"x" * 3 * 2**20 + b'", "value"')
     server.script(page(version=1), Watch(huge))
     async with reflecting(api) as run:
@@ -61,7 +61,7 @@ async def test_object_may_be_huge(server: ScriptedServer, api: Api) -> None:
 
 
 async def test_list_without_a_difference_tells_nothing(server: ScriptedServer, api: Api) -> None:
-    """After a list that shows what was known, nobody downstream has anything to do."""
+    """A list without differences reports no change."""
     server.script(page(thing("a", 1), thing("b", 2), version=1), refuse(410, "Gone"))
     server.script(page(thing("b", 2, version=8), thing("a", 1, version=9), version=9))
     async with reflecting(api) as run:
@@ -70,7 +70,7 @@ async def test_list_without_a_difference_tells_nothing(server: ScriptedServer, a
 
 
 async def test_listener_sees_the_whole_list(server: ScriptedServer, api: Api) -> None:
-    """When a list is told, all of it is already in the view, and waiters wake after all was told."""
+    """When the changes of a list are reported, the whole list is already in the store."""
     server.script(page(thing("a", 1), thing("b", 2), version=1))
     seen: list[tuple[int, bool]] = []
     async with reflecting(
@@ -83,7 +83,7 @@ async def test_listener_sees_the_whole_list(server: ScriptedServer, api: Api) ->
 async def test_unparsable_object_does_not_stop_the_others(
     server: ScriptedServer, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An object that cannot be read is passed over, in lists and in events, and said once."""
+    """An object that cannot be parsed is skipped and logged once."""
     server.script(
         page(thing("a", "bad"), thing("b", 2), version=1),
         Watch(modified("a", "bad", 2), modified("b", "bad", 3), added("c", 3, 4), modified("a", 1, 5)),
@@ -96,7 +96,7 @@ async def test_unparsable_object_does_not_stop_the_others(
 
 
 async def test_bug_of_the_listener_concerns_one_object(server: ScriptedServer, api: Api) -> None:
-    """An object that ``on_change`` raises on is left as it was, and the watch goes on with the next."""
+    """If ``on_change`` raises, the object keeps its previous state and the watch continues."""
     server.script(page(thing("a", 1), version=1), watch := Watch())
     used: list[str] = []
 
@@ -116,7 +116,7 @@ async def test_bug_of_the_listener_concerns_one_object(server: ScriptedServer, a
 
 
 async def test_cancellation_closes_the_watch(server: ScriptedServer, api: Api) -> None:
-    """A cancelled reflector leaves no request and no task behind, and keeps its view."""
+    """Cancelling a reflector leaves no request and no task, and keeps the store."""
     server.script(page(thing("a", 1), version=1), watch := Watch())
     tasks = asyncio.all_tasks()
     async with reflecting(api) as run:
@@ -128,7 +128,7 @@ async def test_cancellation_closes_the_watch(server: ScriptedServer, api: Api) -
 
 
 async def test_age_of_the_view(server: ScriptedServer, api: Api) -> None:
-    """Infinite before the first list, counted from the last sign of life, growing while there is none."""
+    """The age is infinite before the first list, then the time since the last list or event."""
     server.script(refuse(403, "Forbidden"), hold := Watch(b" "))
     async with reflecting(api) as run:
         await hold.opened.wait()
@@ -146,7 +146,7 @@ async def test_age_of_the_view(server: ScriptedServer, api: Api) -> None:
 
 
 async def test_tells_its_figures(server: ScriptedServer, api: Api) -> None:
-    """Lists, events and failures are counted, each with its kind of object."""
+    """Lists, events and failures are counted by kind."""
     server.script(page(thing("a", 1), version=1), Watch(added("b", 2, 2), bookmark(3)).cut(), refuse(429, "Busy"))
     async with reflecting(api) as run:
         await until(lambda: len(server.watches) == 3)

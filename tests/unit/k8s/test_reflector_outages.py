@@ -1,4 +1,4 @@
-"""The reflector while the API server refuses, sheds load or answers half."""
+"""The reflector with an API server that rejects, sheds load or answers partially."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from tests.unit.k8s.scripted import ScriptedServer, Watch, added, page, raw, ref
 
 
 async def test_shed_load_waits_as_asked(server: ScriptedServer, api: Api) -> None:
-    """After 429, the server's own time is waited on top of ours, and the watch goes on without a list."""
+    """After 429, the reflector also waits for Retry-After, and resumes without a list."""
     server.script(page(version=1), refuse(429, "TooManyRequests", {"Retry-After": "7"}), Watch(added("a", 1, 2)))
     async with reflecting(api) as run:
         await run.told(1)
@@ -25,7 +25,7 @@ async def test_shed_load_waits_as_asked(server: ScriptedServer, api: Api) -> Non
 async def test_forbidden_in_mid_life_is_survived(
     server: ScriptedServer, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The view stays while the right to watch is gone, the problem is shown, logged once, and over when it is."""
+    """Losing permission keeps the store; the problem is shown, logged once, and cleared afterwards."""
     caplog.set_level(logging.INFO, "backendpool")
     server.script(page(thing("a", 1), version=1), watch := Watch())
     async with reflecting(api, healthy_after=0.01) as run:
@@ -48,7 +48,7 @@ async def test_forbidden_in_mid_life_is_survived(
 async def test_kind_that_is_not_installed_yet(
     server: ScriptedServer, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without its CRD, a reflector waits for it, unsynced, says so once, and begins when it comes."""
+    """Without its CRD, a reflector waits unsynced, logs once, and starts when the CRD exists."""
     served = asyncio.Event()
 
     async def missing_or_not(request: Any) -> Any:
@@ -69,7 +69,7 @@ async def test_kind_that_is_not_installed_yet(
 
 
 async def test_deletion_that_no_watch_saw(server: ScriptedServer, api: Api) -> None:
-    """What went while nobody watched is told by the next list, with what came and what changed."""
+    """The next list reports what was deleted, added and changed while there was no watch."""
     server.script(page(thing("a", 1), thing("b", 2), version=1), refuse(500, "InternalError"))
     server.script(page(thing("b", 5), thing("c", 3), version=9))
     async with reflecting(api) as run:
@@ -83,7 +83,7 @@ async def test_deletion_that_no_watch_saw(server: ScriptedServer, api: Api) -> N
 
 
 async def test_half_a_list_tells_nothing(server: ScriptedServer, api: Api) -> None:
-    """Until a list is complete, the view is what it was: unsynced and empty, or the one before."""
+    """An incomplete list changes nothing in the store."""
     failing = [
         page(thing("b", 2), version=5, more="two"),
         refuse(503, "ServiceUnavailable"),
@@ -100,7 +100,7 @@ async def test_half_a_list_tells_nothing(server: ScriptedServer, api: Api) -> No
 
 
 async def test_expired_page_starts_the_list_over(server: ScriptedServer, api: Api) -> None:
-    """410 between pages means that the rest would be of another moment: all is listed anew."""
+    """410 between pages restarts the list, since later pages would be of another version."""
     server.script(
         page(thing("a", 1), version=1, more="two"),
         refuse(410, "Expired"),

@@ -1,4 +1,4 @@
-"""How watches end, and how the reflector goes on."""
+"""How watches end, and how the reflector continues."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ from tests.unit.k8s.scripted import ScriptedServer, Watch, added, bookmark, drop
 
 
 async def test_echo_proves_nothing(server: ScriptedServer, api: Api) -> None:
-    """A watch that brings what is known already, as by a proxy that remembers, changes and proves nothing."""
+    """A watch that repeats known events, as through a caching proxy, does not reset the age."""
     server.script(page(thing("a", 5, 5), version=5), watch := Watch())
     async with reflecting(api) as run:
         await watch.opened.wait()
@@ -31,7 +31,7 @@ async def test_echo_proves_nothing(server: ScriptedServer, api: Api) -> None:
 
 
 async def test_ended_watch_goes_on_from_the_last_version(server: ScriptedServer, api: Api) -> None:
-    """After the server's time limit, the next watch begins at the last event or bookmark, at once, without a list."""
+    """After the time limit, the next watch begins at once at the last event or bookmark, without a list."""
     watches = [Watch(added("a", 1, 2)), Watch(bookmark(8)), Watch(added("b", 2, 9))]
     server.script(page(version=1), *watches)
     async with reflecting(api, healthy_after=5) as run:
@@ -50,7 +50,7 @@ async def test_ended_watch_goes_on_from_the_last_version(server: ScriptedServer,
 async def test_watch_that_closes_at_once_backs_off_and_lists_again(
     server: ScriptedServer, api: Api, end: Callable[[], Watch], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where each watch ends as soon as it began, the pauses grow to a limit, and each third is followed by a list."""
+    """If watches end at once, the delays grow up to a limit, and every third delay is followed by a list."""
     for version in (1, 2, 3):
         server.script(page(version=version), *[end() for _ in range(3)])
     async with reflecting(api) as run:
@@ -61,7 +61,7 @@ async def test_watch_that_closes_at_once_backs_off_and_lists_again(
 
 
 async def test_short_watches_that_bring_something_need_no_list(server: ScriptedServer, api: Api) -> None:
-    """However soon they end, nothing is lost between them; they are not asked for as fast as can be."""
+    """Short watches that deliver events need no list, but are not restarted without delay."""
     server.script(page(version=1), *[Watch(added("a", version, version)).end() for version in range(2, 7)])
     async with reflecting(api) as run:
         await run.told(5)
@@ -71,7 +71,7 @@ async def test_short_watches_that_bring_something_need_no_list(server: ScriptedS
 
 
 async def test_outage_is_gone_on_from_without_a_list(server: ScriptedServer, api: Api) -> None:
-    """However long the API server is away: all who watch it come back at once, and lists for all were a storm."""
+    """After an outage the watch resumes without a list, so that many clients do not all list at once."""
     server.script(page(version=1), Watch(bookmark(2)).cut(), *[drop] * 20, Watch(added("a", 1, 3)))
     async with reflecting(api) as run:
         await run.told(1)
@@ -82,7 +82,7 @@ async def test_outage_is_gone_on_from_without_a_list(server: ScriptedServer, api
 async def test_watch_that_was_taken_proves_nothing(
     server: ScriptedServer, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Bytes are not events: until one comes the view ages on, and what was wrong with it is not over."""
+    """An accepted watch without events neither resets the age nor clears the problem."""
     caplog.set_level(logging.INFO, "backendpool")
     server.script(page(version=1), first := Watch(bookmark(2)), drop, second := Watch(b" "))
     async with reflecting(api, healthy_after=0.0) as run:
@@ -103,7 +103,7 @@ async def test_watch_that_was_taken_proves_nothing(
 async def test_watch_that_lives_ends_the_growth_of_pauses(
     server: ScriptedServer, api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Once a watch has settled, the failures before it are forgotten, and that is worth a line."""
+    """Once a watch is healthy, the delays start over, and the recovery is logged."""
     caplog.set_level(logging.INFO, "backendpool")
     server.script(page(version=1), Watch().end(), Watch().end(), lives := Watch(bookmark(2)), Watch().end())
     async with reflecting(api, healthy_after=0.2) as run:
@@ -115,7 +115,7 @@ async def test_watch_that_lives_ends_the_growth_of_pauses(
 
 
 def test_pauses_have_full_jitter() -> None:
-    """Each pause is anything from nothing to its longest, so that clients do not return together."""
+    """Delays have full jitter, so that clients do not return together."""
     jitter = ReflectorTiming().jitter
     drawn = [jitter(0.0, 30.0) for _ in range(200)]
     assert min(drawn) < 3
@@ -126,7 +126,7 @@ def test_pauses_have_full_jitter() -> None:
 async def test_version_too_old_lists_again_at_once(
     server: ScriptedServer, api: Api, gone: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """410 to a watch that was resumed, by status or by event: list and diff, with no pause and no warning."""
+    """410 for a resumed watch, as a status or an event, leads to a list at once, without a warning."""
     server.script(page(thing("a", 1), version=1), first := Watch(added("b", 2, 2)), gone)
     server.script(page(thing("a", 1), thing("b", 2), thing("c", 3), version=50))
     async with reflecting(api, healthy_after=0.0) as run:
@@ -139,7 +139,7 @@ async def test_version_too_old_lists_again_at_once(
 
 
 async def test_version_too_old_after_an_outage_lists_at_once(server: ScriptedServer, api: Api) -> None:
-    """Failures before it do not delay the list that a 410 asks for."""
+    """Earlier failures do not delay the list after a 410."""
     server.script(page(version=1), *[drop] * 5, refuse(410, "Gone"), page(thing("a", 1), version=9))
     async with reflecting(api) as run:
         await run.told(1)
@@ -149,7 +149,7 @@ async def test_version_too_old_after_an_outage_lists_at_once(server: ScriptedSer
 
 
 async def test_version_too_old_right_after_a_list_backs_off(server: ScriptedServer, api: Api) -> None:
-    """A server whose lists are too old for its own watches is not listed without pause."""
+    """410 right after a list is retried with backoff."""
     for _ in range(4):
         server.script(page(thing("a", 1), version=1), refuse(410, "Gone"))
     async with reflecting(api) as run:
@@ -158,7 +158,7 @@ async def test_version_too_old_right_after_a_list_backs_off(server: ScriptedServ
 
 
 async def test_half_open_watch_is_given_up(server: ScriptedServer, api: Api) -> None:
-    """A watch on which nothing comes, not even a bookmark, is left; what it did not bring, a list does."""
+    """A watch that delivers nothing, not even a bookmark, is closed, and a list shows what it missed."""
     server.script(page(version=1), silent := Watch(added("a", 1, 2)), page(thing("a", 1), thing("b", 2), version=3))
     async with reflecting(api, idle_timeout=0.3) as run:
         assert await run.told(2) == [Change(A, None, 1), Change(B, None, 2)]
@@ -169,7 +169,7 @@ async def test_half_open_watch_is_given_up(server: ScriptedServer, api: Api) -> 
 
 
 async def test_bookmarks_keep_a_quiet_watch(server: ScriptedServer, api: Api) -> None:
-    """A watch that has nothing to say but bookmarks is alive, however long."""
+    """Bookmarks keep a quiet watch open."""
     server.script(page(version=1), quiet := Watch())
     async with reflecting(api, idle_timeout=1.0) as run:
         await quiet.opened.wait()
@@ -181,7 +181,7 @@ async def test_bookmarks_keep_a_quiet_watch(server: ScriptedServer, api: Api) ->
 
 
 async def test_watch_that_is_cut_goes_on_from_the_last_whole_event(server: ScriptedServer, api: Api) -> None:
-    """What came whole before the cut counts, and nothing is lost."""
+    """After a cut, the watch resumes at the last complete event."""
     server.script(page(version=1), Watch(added("a", 1, 2)).cut(), Watch(added("b", 2, 3)))
     async with reflecting(api) as run:
         assert await run.told(2) == [Change(A, None, 1), Change(B, None, 2)]
@@ -200,7 +200,7 @@ async def test_watch_that_is_cut_goes_on_from_the_last_whole_event(server: Scrip
     ids=["truncated", "foreign", "nameless", "no error"],
 )
 async def test_what_cannot_be_decoded_lists_again(server: ScriptedServer, api: Api, broken: bytes) -> None:
-    """Whoever wrote it may have left out more; what came whole before it counts."""
+    """A line that cannot be decoded leads to a list; the events before it count."""
     server.script(page(version=1), Watch(added("a", 1, 2), broken).end(), page(thing("a", 1), thing("b", 2), version=9))
     async with reflecting(api) as run:
         assert await run.told(2) == [Change(A, None, 1), Change(B, None, 2)]
@@ -210,7 +210,7 @@ async def test_what_cannot_be_decoded_lists_again(server: ScriptedServer, api: A
 
 
 async def test_unknown_failure_in_the_stream_lists_again(server: ScriptedServer, api: Api) -> None:
-    """An error event that is not understood may have cost events; only a list can tell."""
+    """An unknown ERROR event leads to a list, since events may be lost."""
     server.script(page(thing("a", 1), version=1), Watch(error(500, "InternalError")), page(thing("a", 2), version=9))
     async with reflecting(api) as run:
         assert await run.told(2) == [Change(A, None, 1), Change(A, 1, 2)]

@@ -1,4 +1,4 @@
-"""Responses of the API server: documents of any depth, lines of a watch, events."""
+"""Parsing responses: documents of any depth, watch lines, events."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def deep(levels: int) -> str:
 
 @pytest.mark.parametrize("levels", [0, 1, 250, 500, 2_000, DEEP])
 def test_objects_beside_a_deep_one_are_read(levels: int) -> None:
-    """What one author nests without end in one object hides no other, and none of what that object is."""
+    """A deeply nested object hides neither other objects nor its own metadata."""
     strange = '"[}{\\"]\\\\"'
     body = (
         f'{{"items": [{{"metadata": {{"name": "a", "managedFields": [{{"fieldsV1": {deep(levels)}}}], "uid": "1"}}}},'
@@ -36,19 +36,19 @@ def test_objects_beside_a_deep_one_are_read(levels: int) -> None:
 
 
 def test_deep_lists_are_read() -> None:
-    """Whatever it is that is nested."""
+    """A document with deeply nested lists or maps is read."""
     assert document_in(f'{{"a": {"[" * DEEP}1{"]" * DEEP}, "b": 2}}'.encode())["b"] == 2
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"}", b"[" * 20_000, b"{" * 20_000 + b"}" * 20_000, b"]" * 20_000])
 def test_what_is_no_document_is_told(body: bytes) -> None:
-    """At any depth."""
+    """Invalid JSON is malformed at any depth."""
     with pytest.raises(Malformed, match="no JSON document"):
         document_in(body)
 
 
 def test_shallow_documents_are_read_whole() -> None:
-    """Nothing is left out of what every object is."""
+    """Documents of usual depth are read whole."""
     document = {"a": {"b": [{"c": "d"}]}, "e": None}
     assert document_in(json.dumps(document).encode()) == document
 
@@ -63,7 +63,7 @@ async def chunks(body: bytes, cuts: list[int]) -> AsyncIterator[bytes]:
     st.lists(st.binary(max_size=8).map(lambda text: text.replace(b"\n", b"")), max_size=6), st.lists(st.integers(0, 60))
 )
 async def test_lines_do_not_depend_on_how_bytes_arrive(texts: list[bytes], cuts: list[int]) -> None:
-    """However the network cuts the stream, the lines are the same, and the last may lack its end."""
+    """Lines do not depend on chunk boundaries, and an unterminated last line counts."""
     whole = [text + b"\n" for text in texts]
     assert [line async for line in lines(chunks(b"".join(whole), cuts))] == texts
     unended = [line async for line in lines(chunks(b"".join(whole) + b"half", cuts))]
@@ -71,20 +71,20 @@ async def test_lines_do_not_depend_on_how_bytes_arrive(texts: list[bytes], cuts:
 
 
 async def test_line_may_be_longer_than_any_buffer() -> None:
-    """An object of several megabytes in small chunks is one line, in linear time."""
+    """A line of several megabytes in small chunks is read in linear time."""
     body = b"x" * 2**22 + b"\n"
     assert [len(line) async for line in lines(chunks(body, list(range(0, 2**22, 2**12))))] == [2**22]
 
 
 @pytest.mark.parametrize("event", [added("a", 1, 5), bookmark(6)])
 def test_event_is_given_as_it_came(event: bytes) -> None:
-    """What the API server sent is not changed."""
+    """Events are passed on unchanged."""
     assert decode_event(event) == json.loads(event)
 
 
 @pytest.mark.parametrize(("code", "kind"), [(410, Gone), (429, TooManyRequests), (500, ApiError), (504, ApiError)])
 def test_error_event_becomes_its_error(code: int, kind: type[ApiError]) -> None:
-    """An error inside the stream is the same error as a refusal by HTTP."""
+    """An ERROR event raises the same error as an HTTP status."""
     with pytest.raises(ApiError, match="Expired it is") as caught:
         decode_event(error(code, "Expired", retryAfterSeconds=2))
     assert type(caught.value) is kind
@@ -92,7 +92,7 @@ def test_error_event_becomes_its_error(code: int, kind: type[ApiError]) -> None:
 
 
 def test_error_event_may_have_odd_details() -> None:
-    """Of a Status only the code is needed: what else it has is for people to read."""
+    """Of a Status, only the code is required."""
     obj = {"code": 410, "details": ["x"], "reason": 3, "message": {"a": "b"}}
     with pytest.raises(Gone, match=r"410 3: \{'a': 'b'\}"):
         decode_event(json.dumps({"type": "ERROR", "object": obj}).encode())
@@ -119,6 +119,6 @@ def test_error_event_may_have_odd_details() -> None:
     ],
 )
 def test_what_is_no_event_is_malformed(text: bytes) -> None:
-    """A line that the API server cannot have meant says that the connection is no good."""
+    """A line that is no event raises Malformed."""
     with pytest.raises(Malformed, match=r"^no "):
         decode_event(text)

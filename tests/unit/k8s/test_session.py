@@ -1,4 +1,4 @@
-"""The session that another client asks in, and what is seen of its requests."""
+"""The session that kopf uses for its requests."""
 
 import os
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from tests.unit.k8s.scripted import ScriptedServer, Watch, error, page, refuse
 
 
 class Asking:
-    """Another client, what was told of it, and how it was made to pause."""
+    """Another client, what was reported of its requests, and its delays."""
 
     def __init__(self, url: str, settled: float) -> None:
         self.sent: list[str] = []
@@ -47,7 +47,7 @@ class Asking:
 
 @pytest.fixture
 def settled() -> float:
-    """Seconds that a watch must live for."""
+    """Seconds after which a watch counts as healthy."""
     return 60.0
 
 
@@ -60,7 +60,7 @@ async def asking(monkeypatch: pytest.MonkeyPatch, server: ScriptedServer, settle
 
 
 async def test_requests_say_who_asks(server: ScriptedServer, asking: Asking) -> None:
-    """By the token and the user agent that our own requests have."""
+    """Requests carry the token and the user agent of the operator."""
     server.script(page(version=5))
     await asking.get("/pools")
     headers = server.requests[0].headers
@@ -69,7 +69,7 @@ async def test_requests_say_who_asks(server: ScriptedServer, asking: Asking) -> 
 
 
 async def test_requests_are_told_by_their_verbs(server: ScriptedServer, asking: Asking) -> None:
-    """Answered or not: what kopf asks for counts among the operator's requests."""
+    """Requests are counted by verb, with or without a response."""
     server.script(page(version=5), page(version=5), refuse(403, "Forbidden"))
     for query in ("", "?limit=100", "?watch=true"):
         await asking.get(f"/pools{query}")
@@ -77,7 +77,7 @@ async def test_requests_are_told_by_their_verbs(server: ScriptedServer, asking: 
 
 
 async def test_refusal_is_seen_and_still_there_to_be_read(server: ScriptedServer, asking: Asking) -> None:
-    """In the API server's own words, which are the other client's to read as well."""
+    """A rejection is reported, and its body can still be read by the client."""
     server.script(refuse(403, "Forbidden"))
     assert b"Forbidden it is" in await asking.get("/pools?watch=true")
     assert asking.failures == [("/pools", "403 Forbidden: Forbidden it is")]
@@ -85,7 +85,7 @@ async def test_refusal_is_seen_and_still_there_to_be_read(server: ScriptedServer
 
 
 async def test_answer_that_does_not_come_is_seen(server: ScriptedServer, asking: Asking) -> None:
-    """As it is with our own requests."""
+    """A request without a response is reported."""
     asking.url = "http://127.0.0.1:1"
     with pytest.raises(aiohttp.ClientConnectionError):
         await asking.get("/pools")
@@ -95,7 +95,7 @@ async def test_answer_that_does_not_come_is_seen(server: ScriptedServer, asking:
 
 
 async def test_watch_that_is_closed_at_once_is_followed_by_a_pause(server: ScriptedServer, asking: Asking) -> None:
-    """Each time a longer one; another path has nothing to do with it."""
+    """A watch that ends at once delays the next one, longer each time, per path."""
     server.script(*(Watch().end() for _ in range(5)))
     for _ in range(4):
         await asking.get("/a?watch=true")
@@ -106,7 +106,7 @@ async def test_watch_that_is_closed_at_once_is_followed_by_a_pause(server: Scrip
 
 
 async def test_list_after_a_watch_that_is_closed_at_once_waits_as_well(server: ScriptedServer, asking: Asking) -> None:
-    """A server that answers each watch with an error inside it is not listed as fast as can be."""
+    """The delay applies to the list after it too."""
     for _ in range(3):
         server.script(page(version=5), Watch(error(410, "Expired")).end())
         await asking.get("/a")
@@ -119,7 +119,7 @@ async def test_list_after_a_watch_that_is_closed_at_once_waits_as_well(server: S
 
 @pytest.mark.parametrize("settled", [0.0])
 async def test_watch_that_lived_is_not_followed_by_a_pause(server: ScriptedServer, asking: Asking) -> None:
-    """It may have ended for any good reason, as by its time limit or by a version that is too old by now."""
+    """A watch that lived long enough causes no delay."""
     server.script(Watch().end(), Watch().end(), page(version=5))
     for path in ("/a?watch=true", "/a?watch=true", "/a"):
         await asking.get(path)
@@ -127,7 +127,7 @@ async def test_watch_that_lived_is_not_followed_by_a_pause(server: ScriptedServe
 
 
 async def test_paths_are_those_of_the_api(monkeypatch: pytest.MonkeyPatch, server: ScriptedServer) -> None:
-    """Also where the API server is a part of another one, as behind a management server."""
+    """Paths are relative to the API server, also below a path prefix."""
     monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
     asking = Asking(f"{server.url}/clusters/one", 60)
     server.script(refuse(403, "Forbidden"), Watch().end())

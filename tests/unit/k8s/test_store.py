@@ -33,7 +33,7 @@ contents = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 3))
 
 @given(st.lists(contents))
 def test_changes_lead_from_list_to_list(lists: list[Contents]) -> None:
-    """Who applies all changes to what they had has what the store has, and no change is without a difference."""
+    """Applying all reported changes leads to the content of the store, and no change is empty."""
     mirror: dict[Key, int] = {}
 
     def mirrored(change: Change) -> None:
@@ -51,7 +51,7 @@ def test_changes_lead_from_list_to_list(lists: list[Contents]) -> None:
 
 
 def test_list_is_in_place_before_it_is_told() -> None:
-    """At the first change of a list, the store already shows the whole list."""
+    """When the first change of a list is reported, the store holds the whole list."""
     seen: list[int] = []
     store = store_of(lambda change: seen.append(len(store.items)))
     store.replace(store.parse_page(objects({"a": 1, "b": 2, "c": 3})), "1")
@@ -59,7 +59,7 @@ def test_list_is_in_place_before_it_is_told() -> None:
 
 
 def test_reading_a_page_changes_nothing() -> None:
-    """A page of a list that is not yet complete touches neither the store nor its listener."""
+    """Parsing a page changes neither the store nor its listener."""
     changes: list[Change] = []
     store = store_of(changes.append)
     store.parse_page(objects({"a": 1}))
@@ -67,7 +67,7 @@ def test_reading_a_page_changes_nothing() -> None:
 
 
 def test_equal_object_is_taken_and_not_told() -> None:
-    """What compares equal is no change, though the latest reading is the one that is kept."""
+    """An equal object replaces the stored one without a report."""
 
     @dataclass(frozen=True)
     class Read:
@@ -87,7 +87,7 @@ def test_equal_object_is_taken_and_not_told() -> None:
 
 
 def test_event_of_before_the_list_changes_nothing() -> None:
-    """What was made, changed or deleted before the list, and is told after it, is in the list already."""
+    """Events from before the list change nothing."""
     store = store_of(lambda change: None)
     store.replace(store.parse_page([thing("a", 1, version=5)]), "10")
     before = values(store)
@@ -99,7 +99,7 @@ def test_event_of_before_the_list_changes_nothing() -> None:
 
 
 def test_versions_are_numbers() -> None:
-    """And not texts, by which 9 would be newer than 10 (KEP-5504)."""
+    """Resource versions are compared as numbers (KEP-5504)."""
     store = store_of(lambda change: None)
     assert store.put(thing("a", 9, version=9))
     assert store.put(thing("a", 10, version=10))
@@ -107,7 +107,7 @@ def test_versions_are_numbers() -> None:
 
 
 def test_bookmark_may_say_the_same_again() -> None:
-    """Where nothing happened since, it says so; one of before says nothing."""
+    """A bookmark with the current version counts, an older one does not."""
     store = store_of(lambda change: None)
     store.replace({}, "10")
     assert [store.bookmark(thing("", version=version)) for version in (10, 12, 12, 11)] == [True, True, True, False]
@@ -115,7 +115,7 @@ def test_bookmark_may_say_the_same_again() -> None:
 
 
 def test_unparsable_object_stays_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
-    """It keeps its earlier version through events and lists, is logged once, and its next good one counts."""
+    """An object that cannot be parsed keeps its previous state and is logged once until it can be parsed."""
     changes: list[Change] = []
     store = store_of(changes.append)
     store.replace(store.parse_page(objects({"a": 1})), "1")
@@ -130,7 +130,7 @@ def test_unparsable_object_stays_as_it_was(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_unparsable_object_goes_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
-    """An object that could never be read is not in the store, is said once, and its end is no change."""
+    """An object that could never be parsed is not stored, and its deletion reports nothing."""
     changes: list[Change] = []
     store = store_of(changes.append)
     store.put(thing("a", "bad", version=1))
@@ -142,7 +142,7 @@ def test_unparsable_object_goes_like_any_other(caplog: pytest.LogCaptureFixture)
 
 
 def test_object_that_cannot_be_used_stays_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
-    """What ``on_change`` raises on is logged with its traceback, and told again by the next event or list."""
+    """If ``on_change`` raises, the error is logged and the change is reported again by the next event or list."""
     broken = True
     told: list[Change] = []
 
@@ -168,7 +168,7 @@ def test_object_that_cannot_be_used_stays_as_it_was(caplog: pytest.LogCaptureFix
 
 
 def test_items_are_read_only() -> None:
-    """Nobody but the watch changes the store."""
+    """The items of a store are read-only."""
     store = store_of(lambda change: None)
     with pytest.raises(TypeError):
         store.items["ns", "a"] = Item(("ns", "a"), 1)  # type: ignore[index]

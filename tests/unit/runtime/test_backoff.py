@@ -22,7 +22,7 @@ def info(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_each_kind_of_failure_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """An outage is one line for each kind, come they in turns or not; an error without words is told by its name."""
+    """An outage logs one line per kind of failure; an error without a message is logged by its repr."""
     outage = OutageLog(LOG, "Watch failed, retrying", "Watch recovered", NEVER)
     for error in (Unreachable("refused"), Unreachable("cut"), ApiError(500, "a", "b"), ApiError(503, "a", "b")):
         outage.record_failure(error)
@@ -43,7 +43,7 @@ async def test_each_kind_of_failure_is_told_once(caplog: pytest.LogCaptureFixtur
 
 
 async def test_end_is_told_and_the_next_outage_too(caplog: pytest.LogCaptureFixture) -> None:
-    """It is over when it has worked for a while; what then fails is another one."""
+    """An outage ends after a healthy period; the next failure starts another one."""
     outage = OutageLog(LOG, "Watch failed, retrying", "Watch recovered", AT_ONCE)
     outage.record_success()
     outage.record_failure(Unreachable("refused"))
@@ -59,7 +59,7 @@ async def test_end_is_told_and_the_next_outage_too(caplog: pytest.LogCaptureFixt
 
 
 async def test_what_works_for_a_moment_is_not_over(caplog: pytest.LogCaptureFixture) -> None:
-    """One that fails and works in turn is one outage."""
+    """Alternating failures and successes are one outage."""
     outage = OutageLog(LOG, "Watch failed, retrying", "Watch recovered", 0.05)
     for _ in range(5):
         outage.record_failure(Unreachable("refused"))

@@ -1,4 +1,4 @@
-"""What our gRPC servers have in common; their ends are tested with the servers themselves."""
+"""What all gRPC servers of the project share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def health(channel: grpc.aio.Channel, service: str) -> str:
 
 
 async def test_each_service_is_reported_and_reflected() -> None:
-    """All are NOT_SERVING until the server is ready, and SERVING from then on, the whole server as well."""
+    """Every service, and the server, is NOT_SERVING until it is ready, then SERVING."""
     added: list[grpc.aio.Server] = []
     server = RpcServer(dict.fromkeys(SERVICES, added.append))
     port = server.listen(LOOPBACK, 0, "PORT")
@@ -40,7 +40,7 @@ async def test_each_service_is_reported_and_reflected() -> None:
 
 
 async def test_server_listens_on_all_addresses_unless_told_otherwise() -> None:
-    """Of both families, as a pod in a dual-stack cluster needs it."""
+    """By default, a server listens on all IPv4 and IPv6 addresses."""
     server = RpcServer({})
     port = server.listen("", 0, "PORT")
     async with server.answering(1), grpc.aio.insecure_channel(f"{LOOPBACK}:{port}") as channel:

@@ -1,4 +1,4 @@
-"""What a start imports, which is most of its CPU and memory; docs/benchmarks.md has the figures."""
+"""What programs import at their start, which is most of its CPU and memory (figures: docs/benchmarks.md)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DOCKERFILE = Path(__file__).resolve().parents[3] / "Dockerfile"
 
 
 def imported(program: str) -> dict[str, str]:
-    """The modules that ``program`` imports, and their files, empty for those that have none."""
+    """Return the modules that ``program`` imports, with their files."""
     report = "import sys; print(*(f'{n}={getattr(m, \"__file__\", None) or str()}' for n, m in sys.modules.items()))"
     done = subprocess.run([sys.executable, "-c", f"{program}\n{report}"], capture_output=True, text=True, check=True)
     return dict(module.split("=", 1) for module in done.stdout.split())
@@ -52,19 +52,19 @@ def imported(program: str) -> dict[str, str]:
     ids=["lookaside", "operator", "client"],
 )
 def test_unused_modules_are_not_imported(program: str, unused: Sequence[str]) -> None:
-    """Sixty lookasides may start at once on a small cluster; a client starts with each process of its users."""
+    """Programs and the client import no module that they do not need."""
     assert not [name for name in imported(program) if any(fnmatch(name, pattern) for pattern in unused)]
 
 
 def test_pod_needs_no_kubernetes_client(tmp_path: Path) -> None:
-    """Its own credentials are files. To import anything of the Kubernetes client is to import all of it."""
+    """In a pod, the Kubernetes client is not imported."""
     (tmp_path / "token").write_text("secret")
     (tmp_path / "ca.crt").write_bytes(Authority.make(tmp_path / "authority").certificate)
     assert not imported(CONNECTING.format(folder=tmp_path)).keys() & set(KUBERNETES_CLIENT)
 
 
 def test_image_has_byte_code_of_everything_that_a_lookaside_imports() -> None:
-    """The root file system is read-only there: without it, each start would compile the module again."""
+    """The image has bytecode of every imported module, since it cannot be written at run time."""
     of_packages, of_library = map(re.compile, re.findall(r"compileall .*-x '([^']+)'", DOCKERFILE.read_text()))
     library = sysconfig.get_path("stdlib")
     for file in filter(None, imported(LOOKASIDE).values()):

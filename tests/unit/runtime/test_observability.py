@@ -27,14 +27,14 @@ async def get(port: int, path: str, accept: str = "*/*") -> tuple[int, str, str]
 
 
 async def test_fine_checks_answer_200() -> None:
-    """A program that is alive and ready says so on both paths."""
+    """With passing checks, both paths return 200."""
     async with serve(0, CollectorRegistry(), fine, fine, host=LOOPBACK) as port:
         assert (await get(port, "/healthz"))[::2] == (200, "ok\n")
         assert (await get(port, "/readyz"))[::2] == (200, "ok\n")
 
 
 async def test_failed_check_answers_503_with_its_sentence() -> None:
-    """Readiness and liveness fail apart, each with its own reason."""
+    """A failing check returns 503 with its message, for readiness and liveness separately."""
     not_ready = "not synced yet"
     async with serve(0, CollectorRegistry(), fine, lambda: not_ready, host=LOOPBACK) as port:
         assert (await get(port, "/healthz"))[0] == 200
@@ -42,14 +42,14 @@ async def test_failed_check_answers_503_with_its_sentence() -> None:
 
 
 async def test_check_is_asked_at_each_request() -> None:
-    """A program that becomes ready is seen as ready by the next probe."""
+    """Checks run at each request."""
     problems: list[str | None] = ["starting", None]
     async with serve(0, CollectorRegistry(), fine, lambda: problems.pop(0), host=LOOPBACK) as port:
         assert [(await get(port, "/readyz"))[0] for _ in range(2)] == [503, 200]
 
 
 async def test_metrics_show_the_given_registry_only() -> None:
-    """/metrics exposes what was registered with this program, and nothing global."""
+    """/metrics exports only the given registry."""
     registry = CollectorRegistry()
     Counter("calls", "Calls.", registry=registry).inc(3)
     async with serve(0, registry, fine, fine, host=LOOPBACK) as port:
@@ -61,7 +61,7 @@ async def test_metrics_show_the_given_registry_only() -> None:
 
 
 async def test_metrics_speak_openmetrics_when_asked() -> None:
-    """A scraper that prefers OpenMetrics gets it."""
+    """OpenMetrics is returned to scrapers that prefer it."""
     async with serve(0, CollectorRegistry(), fine, fine, host=LOOPBACK) as port:
         _, content_type, text = await get(port, "/metrics", "application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
@@ -69,7 +69,7 @@ async def test_metrics_speak_openmetrics_when_asked() -> None:
 
 
 async def test_taken_port_is_a_settings_error() -> None:
-    """A port that another program holds is reported by its variable, not by a traceback."""
+    """A port in use is a settings error that names its variable."""
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"METRICS_PORT {port} .* give a free port"):
@@ -86,14 +86,14 @@ async def test_port_is_free_again_afterwards() -> None:
 
 
 def test_new_registry_has_the_process_figures() -> None:
-    """Every program shows its memory and CPU."""
+    """A new registry exports CPU and memory of the process."""
     names = {family.name for family in new_registry().collect()}
     assert {"process_resident_memory_bytes", "process_cpu_seconds", "python_info"} <= names
 
 
 @pytest.mark.parametrize("junk", [b"no header", b"A: " + b"a" * 9000], ids=["no header", "over 8 KiB"])
 async def test_malformed_requests_do_not_fill_the_log(junk: bytes, capsys: pytest.CaptureFixture[str]) -> None:
-    """Who sends what is no HTTP, or a header that is too long, is told so by a 400; the log is for our own errors."""
+    """A malformed request gets a 400 and is not logged; our own errors are."""
     configure_logging()
     async with serve(0, CollectorRegistry(), fine, lambda: str(1 / 0), host=LOOPBACK) as port:
         reader, writer = await asyncio.open_connection(LOOPBACK, port)

@@ -11,7 +11,7 @@ from backendpool.runtime.signals import run_until_signalled, stop_requested
 
 
 async def test_second_signal_does_not_cut_the_cleanup_short() -> None:
-    """Pressing Ctrl-C twice still lets the cleanup finish, which gives the Lease back."""
+    """A second signal does not interrupt the cleanup, which releases the Lease."""
     begun, end, ended = asyncio.Event(), asyncio.Event(), False
 
     async def work() -> None:
@@ -34,7 +34,7 @@ async def test_second_signal_does_not_cut_the_cleanup_short() -> None:
 
 
 async def test_failure_of_the_work_is_raised() -> None:
-    """Without a signal, the work's own error ends the program."""
+    """Without a signal, an error of the work ends the program."""
 
     async def work() -> None:
         raise ZeroDivisionError
@@ -45,7 +45,7 @@ async def test_failure_of_the_work_is_raised() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_signal_sets_the_event(number: signal.Signals) -> None:
-    """Both signals request a stop."""
+    """SIGTERM and SIGINT request a stop."""
     stop = stop_requested()
     signal.raise_signal(number)
     async with asyncio.timeout(5):
