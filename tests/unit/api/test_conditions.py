@@ -1,4 +1,4 @@
-"""Conditions: the list as Kubernetes wants it, and what is news in it."""
+"""Merging conditions, and which changes become events."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def written(*conditions: Condition, existing: list[dict[str, Any]] | None = None
 
 
 def test_condition_is_written_as_the_api_conventions_ask() -> None:
-    """Each has the six fields of metav1.Condition, the time in RFC 3339 and UTC."""
+    """Each condition has the six fields of metav1.Condition, with the time in RFC 3339 and UTC."""
     assert written(READY) == [
         {
             "type": "Ready",
@@ -44,7 +44,7 @@ def test_condition_is_written_as_the_api_conventions_ask() -> None:
 
 
 def test_message_is_cut_to_what_the_schema_takes() -> None:
-    """However long a refusal is that somebody else wrote, the status can be written."""
+    """Messages are cut to the limit of the schema."""
     refused = Condition(ConditionType.RECONCILING, True, Reason.APPLY_FAILED, "x" * 100_000)
     conditions = pools.crd_schema()["status"]["properties"]["conditions"]
     assert len(written(refused)[0]["message"]) == conditions["items"]["properties"]["message"]["maxLength"]
@@ -52,13 +52,13 @@ def test_message_is_cut_to_what_the_schema_takes() -> None:
 
 @pytest.mark.parametrize(("status", "word"), [(True, "True"), (False, "False"), (None, "Unknown")])
 def test_status_is_one_of_three_words(status: bool | None, word: str) -> None:
-    """A condition is True, False or Unknown."""
+    """A status is True, False or Unknown."""
     condition = Condition(ConditionType.READY, status, Reason.APPLYING, "")
     assert written(condition)[0]["status"] == word
 
 
 def test_time_stands_while_the_status_does() -> None:
-    """Another reason, message or generation does not make a transition."""
+    """A new reason, message or generation keeps the transition time."""
     first = written(EMPTY)
     second = merge_conditions(first, [DRAINING], generation=2, now=LATER)
     assert second[0]["lastTransitionTime"] == first[0]["lastTransitionTime"]
@@ -66,89 +66,89 @@ def test_time_stands_while_the_status_does() -> None:
 
 
 def test_time_moves_with_the_status() -> None:
-    """A change of status is a transition, and only of that condition."""
+    """A change of status sets the transition time of that condition."""
     second = merge_conditions(written(EMPTY, FINE), [AVAILABLE, FINE], generation=1, now=LATER)
     assert [item["lastTransitionTime"] for item in second] == ["2026-01-02T04:04:05Z", "2026-01-02T03:04:05Z"]
 
 
 def test_time_is_written_in_utc() -> None:
-    """A clock in another zone writes the same moment."""
+    """Times are converted to UTC."""
     elsewhere = NOW.astimezone(timezone(timedelta(hours=5)))
     assert merge_conditions([], [READY], generation=1, now=elsewhere) == written(READY)
 
 
 def test_merge_changes_nothing_where_nothing_changed() -> None:
-    """An unchanged pool has an equal list, however late it is looked at."""
+    """Merging unchanged conditions gives an equal list at any time."""
     first = written(READY, AVAILABLE, FINE)
     assert merge_conditions(first, [READY, AVAILABLE, FINE], generation=1, now=LATER) == first
 
 
 def test_order_is_fixed() -> None:
-    """The list reads the same whatever the order in which conditions were found."""
+    """The order of conditions does not depend on the input."""
     assert written(FINE, AVAILABLE, READY) == written(READY, AVAILABLE, FINE)
     assert [item["type"] for item in written(FINE, AVAILABLE, READY)] == ["Ready", "EndpointsAvailable", "Stalled"]
 
 
 def test_conditions_of_others_are_kept() -> None:
-    """What another controller says of the pool stays, after ours."""
+    """Conditions of other controllers are kept, after ours."""
     foreign = {"type": "example.com/Audited", "status": "True", "reason": "Yes", "message": ""}
     assert written(READY, existing=[foreign]) == [*written(READY), foreign]
 
 
 def test_arguments_are_left_as_they_were() -> None:
-    """Merging makes a new list, and lets caches keep the old one."""
+    """Merging does not modify its arguments."""
     existing = written(EMPTY)
     merge_conditions(existing, [AVAILABLE], generation=2, now=LATER)
     assert existing == written(EMPTY)
 
 
 def test_first_list_tells_what_is_not_at_rest() -> None:
-    """A new pool's first status is news, save that nothing is stalled, left to do, or there by the author's wish."""
+    """A first status posts events, except for conditions that are normal or disabled."""
     assert transitions([], written(NOT_READY, EMPTY, NO_LOOKASIDE, APPLIED, FINE)) == (EMPTY,)
 
 
 def test_equal_lists_are_no_news() -> None:
-    """Nothing is told twice."""
+    """Unchanged conditions post no event."""
     same = written(READY, AVAILABLE, FINE)
     assert transitions(same, same) == ()
 
 
 def test_change_of_reason_is_news() -> None:
-    """An endpoint set that went from draining to empty is told, though both are False."""
+    """A new reason posts an event even if the status stays the same."""
     assert transitions(written(DRAINING), written(EMPTY)) == (EMPTY,)
 
 
 def test_change_of_message_is_no_news() -> None:
-    """A count that moves makes no event."""
+    """A new message alone posts no event."""
     more = Condition(AVAILABLE.type, True, AVAILABLE.reason, "4 endpoints are ready.")
     assert transitions(written(AVAILABLE), written(more)) == ()
 
 
 def test_reason_is_told_once() -> None:
-    """Ready repeats what holds it back, and the event does not."""
+    """A reason that Ready repeats is posted once."""
     assert transitions(written(READY, AVAILABLE), written(NOT_READY, EMPTY)) == (EMPTY,)
 
 
 def test_ready_is_told_when_it_turns() -> None:
-    """Getting ready is news, after what made it so."""
+    """Becoming Ready posts an event, after those of its causes."""
     assert transitions(written(NOT_READY, EMPTY), written(READY, AVAILABLE)) == (AVAILABLE, READY)
 
 
 def test_ready_that_is_held_back_by_something_else_is_no_news() -> None:
-    """While a pool is not ready, the next hindrance tells of itself."""
+    """While a pool is not Ready, a new cause posts its own event only."""
     held_back = Condition(ConditionType.READY, False, Reason.LOOKASIDE_UNAVAILABLE, "No replica is available.")
     assert transitions(written(NOT_READY), written(held_back)) == ()
 
 
 def test_end_of_a_trouble_is_news() -> None:
-    """Who was told of a failure or a conflict is told that it is over."""
+    """The end of a failure or a conflict posts an event."""
     assert transitions(written(FAILED), written(APPLIED)) == (APPLIED,)
     assert transitions(written(FINE), written(CONFLICT)) == (CONFLICT,)
     assert transitions(written(CONFLICT), written(FINE)) == (FINE,)
 
 
 def test_conditions_of_others_are_no_news_of_ours() -> None:
-    """Another controller's condition makes no event of ours."""
+    """Conditions of other controllers post no event."""
     foreign = {"type": "example.com/Audited", "status": "True", "reason": "Yes", "message": ""}
     assert transitions([], [foreign]) == ()
 
@@ -157,5 +157,5 @@ def test_conditions_of_others_are_no_news_of_ours() -> None:
     ("condition", "warning"), [(CONFLICT, True), (EMPTY, True), (AVAILABLE, False), (FINE, False), (READY, False)]
 )
 def test_warnings_are_what_somebody_may_have_to_act_on(condition: Condition, warning: bool) -> None:
-    """Events of the type Warning are for what may need a person."""
+    """Reasons that may need manual action are Warning events."""
     assert condition.reason.is_warning is warning

@@ -1,4 +1,4 @@
-"""EndpointSlices: named cases of parsing and union."""
+"""Parsing and merging EndpointSlices: named cases."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNSET: dict[str, bool | None] = {}
 
 
 def test_endpoint_says_where_it_runs() -> None:
-    """Address, port, pod, node and zone are all taken over."""
+    """Address, port, pod, node and zone are parsed."""
     item = backend(nodeName="n1", zone="a")
     assert backends_of(document(item)) == (
         Endpoint("10.0.0.1", 50051, pod_uid="u1", pod_name="pod-u1", node_name="n1", zone="a", state=READY),
@@ -28,7 +28,7 @@ def test_endpoint_says_where_it_runs() -> None:
 
 
 def test_slice_knows_its_service() -> None:
-    """The label says whose slice it is; a slice without one is nobody's."""
+    """The label names the Service; a slice without it belongs to none."""
     parsed = parse_slice(document())
     assert (parsed.namespace, parsed.name, parsed.service, parsed.family) == (
         "default",
@@ -48,14 +48,14 @@ def test_slice_knows_its_service() -> None:
     ],
 )
 def test_slice_knows_which_service_of_that_name(owners: list[Document] | None, uid: str) -> None:
-    """Slices of a Service that was deleted and made again are told apart by the owner's UID."""
+    """The owner's uid distinguishes slices of a deleted Service from those of a new one."""
     slice_ = document()
     slice_["metadata"]["ownerReferences"] = owners
     assert parse_slice(slice_).owner_uid == uid
 
 
 def test_slice_names_what_it_does_not_list() -> None:
-    """Known and not to be called is not the same as unknown: one that is unready, or has no such port, is named."""
+    """Endpoints that are unready or lack the port are remembered as known."""
     unready = backend("10.0.0.2", "u2", {"ready": False})
     parsed = parse_slice(document(backend(), unready, {"addresses": []}))
     assert [e.address for e in parsed.endpoints] == ["10.0.0.1"]
@@ -66,7 +66,7 @@ def test_slice_names_what_it_does_not_list() -> None:
 
 @pytest.mark.parametrize("missing", [{"endpoints": None}, {"endpoints": []}, {"ports": None}, {"ports": []}])
 def test_empty_slice_lists_nothing(missing: Document) -> None:
-    """The placeholder that a Service without pods has, and a slice for no port, are no error."""
+    """An empty slice, or one without ports, lists nothing and is no error."""
     assert backends_of({**document(backend()), **missing}) == ()
 
 
@@ -88,7 +88,7 @@ def test_empty_slice_lists_nothing(missing: Document) -> None:
     ],
 )
 def test_conditions_have_defaults(conditions: dict[str, bool | None], state: EndpointState | None) -> None:
-    """nil ready means ready, nil serving means as ready, nil terminating means no (KEP-752, KEP-1672)."""
+    """nil ready means ready, nil serving means the value of ready, nil terminating means false (KEP-752, KEP-1672)."""
     assert [found.state for found in backends_of(document(backend(conditions=conditions)))] == (
         [state] if state else []
     )
@@ -99,7 +99,7 @@ def test_conditions_have_defaults(conditions: dict[str, bool | None], state: End
     [(True, False, READY), (False, False, READY), (True, True, DRAINING), (False, True, None)],
 )
 def test_publish_not_ready_addresses(serving: bool, terminating: bool, state: EndpointState | None) -> None:
-    """The cluster says then that every pod is ready; one that terminates is on its way all the same."""
+    """With publishNotReadyAddresses, terminating pods are still Draining."""
     conditions: dict[str, bool | None] = {"ready": True, "serving": serving, "terminating": terminating}
     assert [found.state for found in backends_of(document(backend(conditions=conditions)))] == (
         [state] if state else []
@@ -107,23 +107,23 @@ def test_publish_not_ready_addresses(serving: bool, terminating: bool, state: En
 
 
 def test_endpoint_without_conditions_is_ready() -> None:
-    """A slice made by hand need not say anything."""
+    """An endpoint without conditions is Ready."""
     assert backends_of(document({"addresses": ["10.0.0.1"]})) == (Endpoint("10.0.0.1", 50051),)
 
 
 def test_first_address_stands_for_all() -> None:
-    """The addresses of one endpoint are interchangeable."""
+    """The first address of an endpoint is used."""
     item = {**backend(), "addresses": ["10.0.0.9", "10.0.0.1"]}
     assert [found.address for found in backends_of(document(item))] == ["10.0.0.9"]
 
 
 def test_endpoint_without_an_address_is_passed_over() -> None:
-    """Nothing can be called there."""
+    """An endpoint without an address is skipped."""
     assert backends_of(document({**backend(), "addresses": []})) == ()
 
 
 def test_what_is_not_a_pod_has_no_pod() -> None:
-    """A node or a virtual machine behind an endpoint is not mistaken for a pod."""
+    """A target that is no pod gives no pod name."""
     item = {**backend(), "targetRef": {"kind": "Node", "name": "n1", "uid": "x"}}
     assert backends_of(document(item)) == (Endpoint("10.0.0.1", 50051),)
 
@@ -140,7 +140,7 @@ def test_what_is_not_a_pod_has_no_pod() -> None:
     ],
 )
 def test_port_is_ours_by_name_or_the_only_one(ports: list[Document], number: int | None) -> None:
-    """Which of several ports speaks gRPC is never guessed."""
+    """The port is the one named grpc, or the only one; it is never guessed."""
     assert [found.port for found in backends_of(document(backend(), ports=ports))] == ([number] if number else [])
 
 
@@ -148,7 +148,7 @@ def test_port_is_ours_by_name_or_the_only_one(ports: list[Document], number: int
 
 
 def test_each_slice_has_its_own_port_number() -> None:
-    """A port by name stands for different numbers in different pods."""
+    """A named port may have different numbers in different slices."""
     old = document(backend("10.0.0.1", "u1"), name="s1", ports=[{"name": "grpc", "port": 1}])
     new = document(backend("10.0.0.2", "u2"), name="s2", ports=[{"name": "grpc", "port": 2}])
     assert [found.target for found in backends_of(old, new)] == ["10.0.0.1:1", "10.0.0.2:2"]
@@ -156,7 +156,7 @@ def test_each_slice_has_its_own_port_number() -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_one_address_with_two_ports_is_two_backends(order: int) -> None:
-    """Pods in their node's network have its address, and a port each; each state is its own."""
+    """One address with two ports gives two backends with separate states."""
     one = document(backend("10.0.0.1", "u1"), name="s1", ports=[{"name": "grpc", "port": 1}])
     going = backend("10.0.0.1", "u2", {"ready": False, "serving": True, "terminating": True})
     two = document(going, name="s2", ports=[{"name": "grpc", "port": 2}])
@@ -168,13 +168,13 @@ def test_one_address_with_two_ports_is_two_backends(order: int) -> None:
 
 
 def test_endpoint_in_two_slices_is_one() -> None:
-    """While the cluster moves it, an endpoint stands in both."""
+    """An endpoint in two slices is listed once."""
     assert len(backends_of(document(backend(), name="s1"), document(backend(), name="s2"))) == 1
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_ready_wins_over_another_view(order: int) -> None:
-    """Of two views of one endpoint in transit, the one that lets it take calls counts."""
+    """If two slices disagree about an endpoint, Ready wins."""
     views = [
         document(backend(conditions={"ready": False, "terminating": True, "serving": True}), name="s1"),
         document(backend(), name="s2"),
@@ -184,13 +184,13 @@ def test_ready_wins_over_another_view(order: int) -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_view_that_names_the_pod_wins(order: int) -> None:
-    """A slice made by hand beside the cluster's own does not hide which pod it is."""
+    """If two slices list an address, the one that names the pod wins."""
     views = [document({"addresses": ["10.0.0.1"]}, name="s1"), document(backend(), name="s2")]
     assert [found.pod_uid for found in backends_of(*views[::order])] == ["u1"]
 
 
 def test_address_that_another_pod_got_is_another_backend() -> None:
-    """Identity is address, port and pod: a client must not reuse the old connection."""
+    """An address that moves to another pod is a new backend, since the pod is part of the identity."""
     (old,), (new,) = backends_of(document(backend(uid="u1"))), backends_of(document(backend(uid="u2")))
     assert old.target == new.target
     assert old.identity != new.identity
@@ -198,20 +198,20 @@ def test_address_that_another_pod_got_is_another_backend() -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_one_family_counts(order: int) -> None:
-    """Of a dual-stack Service each pod is listed once, be there one in IPv4 that is ready or not."""
+    """Of a dual-stack Service, each pod is listed once."""
     four, six = document(backend(), name="s4"), document(backend("fd00::1"), name="s6", family="IPv6")
     assert [found.address for found in backends_of(*[four, six][::order])] == ["10.0.0.1"]
     assert backends_of(*[document(name="s4"), six][::order]) == ()
 
 
 def test_single_family_of_ipv6_counts_unasked() -> None:
-    """A cluster without IPv4 needs no setting."""
+    """An IPv6-only Service needs no setting."""
     (found,) = backends_of(document(backend("fd00::1"), family="IPv6"))
     assert found.target == "[fd00::1]:50051"
 
 
 def test_fqdn_slices_are_passed_over() -> None:
-    """They name no pods."""
+    """Slices of type FQDN are ignored."""
     assert backends_of(document(backend("greet.example.com"), family="FQDN")) == ()
 
 
@@ -219,12 +219,12 @@ def test_fqdn_slices_are_passed_over() -> None:
 
 
 def made_for(uid: str, created: int, name: str = "s1") -> Slice:
-    """A slice of the Service of that UID, made in that second of a minute; by hand, where there is none."""
+    """Return a slice of the Service with ``uid``, created in that second; without a uid, one made by hand."""
     return Slice("default", name, "greetserver", "IPv4", (), uid, created=f"2026-01-01T00:00:{created:02}Z")
 
 
 def test_slice_knows_when_it_was_made() -> None:
-    """As the API server wrote it down."""
+    """The creation time is parsed."""
     doc = document()
     assert parse_slice(doc).created == ""
     doc["metadata"]["creationTimestamp"] = "2026-01-01T00:00:07Z"
@@ -232,14 +232,14 @@ def test_slice_knows_when_it_was_made() -> None:
 
 
 def test_slices_of_the_service_that_is_there_count() -> None:
-    """By its UID where it is known; all that have no owner count as well."""
+    """With a known Service uid, its slices and those without an owner count."""
     old, new, by_hand = made_for("u1", 5), made_for("u2", 3), made_for("", 1)
     assert select_current([old, new, by_hand], "u2") == [new, by_hand]
     assert select_current([old], "u2") == []
 
 
 def test_youngest_slices_tell_the_service_that_is_there() -> None:
-    """Where the Service is not known, its slices tell it from the one before; those of one second are of both."""
+    """Without a known uid, the youngest slices decide which Service counts; slices of the same second both count."""
     first, later, new = made_for("u1", 1), made_for("u1", 4), made_for("u2", 5)
     assert select_current([new, first, later]) == [new]
     assert select_current([first, later]) == [first, later]
@@ -250,7 +250,7 @@ def test_youngest_slices_tell_the_service_that_is_there() -> None:
 
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=3), min_size=1, max_size=4), st.lists(st.integers(0, 59)))
 def test_who_does_not_know_the_service_counts_as_who_does(services: list[list[bool]], by_hand: list[int]) -> None:
-    """Of Services one after another, of whose slices some are left, and some were made by hand."""
+    """Property: both rules agree for Services that replace each other, with any leftover slices."""
     seconds = count()
     left = [
         made_for(f"u{n}", next(seconds), f"s{n}-{m}")
@@ -263,7 +263,7 @@ def test_who_does_not_know_the_service_counts_as_who_does(services: list[list[bo
 
 
 def test_slices_are_values() -> None:
-    """Equal documents are equal slices, so that a relist is known to bring nothing new."""
+    """Equal documents give equal slices, so a relist shows no change."""
     one, two = parse_slice(document(backend())), parse_slice(document(backend()))
     assert one == two
     assert isinstance(one, Slice)

@@ -1,4 +1,4 @@
-"""Endpoints and sets of them."""
+"""Endpoints and endpoint sets."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ DRAINING = EndpointState.DRAINING
 
 
 def test_state_is_no_part_of_identity() -> None:
-    """An endpoint that begins to drain is the same backend, with the same connection."""
+    """An endpoint that begins to drain keeps its identity."""
     ready = Endpoint("10.0.0.1", 1, pod_uid="u1")
     assert replace(ready, state=DRAINING).identity == ready.identity
 
 
 def test_draining_takes_calls_only_where_nothing_is_ready() -> None:
-    """The same fallback as kube-proxy's: better a pod that goes than none."""
+    """Draining endpoints are eligible only if none is Ready, as in kube-proxy."""
     ready, going = Endpoint("10.0.0.1", 1), Endpoint("10.0.0.2", 1, state=DRAINING)
     assert EndpointSet.of([ready, going]).eligible == (ready,)
     assert EndpointSet.of([going]).eligible == (going,)
@@ -27,7 +27,7 @@ def test_draining_takes_calls_only_where_nothing_is_ready() -> None:
 
 
 def test_whole_set_is_not_truncated() -> None:
-    """Only a reader of a cut list has a set that is not whole."""
+    """Only a set that was read from a truncated list is truncated."""
     assert EndpointSet.of([Endpoint("10.0.0.1", 1)]).truncated is False
 
 
@@ -44,6 +44,6 @@ def test_whole_set_is_not_truncated() -> None:
     ],
 )
 def test_every_field_is_in_the_revision(change: dict[str, Any]) -> None:
-    """Whatever a client may base a choice on makes a new revision."""
+    """Every field of an endpoint changes the revision."""
     endpoint = Endpoint("10.0.0.1", 1)
     assert EndpointSet.of([endpoint]).revision != EndpointSet.of([replace(endpoint, **change)]).revision

@@ -1,4 +1,4 @@
-"""The endpoint algebra: properties, against a slow, obvious model."""
+"""Properties of the endpoint algebra, against a slow and simple model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PORTS: st.SearchStrategy[list[Document]] = st.sampled_from([[{"name": "grpc", "p
 
 @st.composite
 def slices(draw: st.DrawFn, family: str = "IPv4") -> Document:
-    """A slice over few addresses, ports and pods, so that they meet each other often."""
+    """Generate a slice over few addresses, ports and pods, so that they often collide."""
     endpoints = st.builds(
         _drawn_endpoint,
         address=st.sampled_from([f"10.0.0.{n}" for n in range(1, 6)]),
@@ -47,7 +47,7 @@ def _drawn_endpoint(
 
 
 def _views(documents: list[Document]) -> dict[tuple[str, int], list[tuple[EndpointState, Document]]]:
-    """The model: for each address and port, every view of it that may be listed, with the state it has there."""
+    """The model: for each address and port, every state in which some slice lists it."""
     views: dict[tuple[str, int], list[tuple[EndpointState, Document]]] = {}
     for doc in documents:
         for port in doc["ports"]:
@@ -65,7 +65,7 @@ def _views(documents: list[Document]) -> dict[tuple[str, int], list[tuple[Endpoi
 
 @given(st.lists(slices(), max_size=5))
 def test_union_is_that_of_the_model(documents: list[Document]) -> None:
-    """Each address and port of any slice is listed once, from a view that exists, Ready if any view is."""
+    """Each listed address and port is in the union once, in a state that a slice gives it, Ready if any does."""
     views = _views(documents)
     found = backends_of(*documents)
     assert {(one.address, one.port) for one in found} == views.keys()
@@ -83,14 +83,14 @@ def test_union_is_that_of_the_model(documents: list[Document]) -> None:
 
 @given(st.lists(slices(), max_size=5))
 def test_set_is_sorted_and_has_each_address_once(documents: list[Document]) -> None:
-    """The order is that of address and port."""
+    """The set is sorted by address and port, without duplicates."""
     keys = [(one.address, one.port) for one in backends_of(*documents)]
     assert keys == sorted(set(keys))
 
 
 @given(st.lists(slices(), max_size=5), st.randoms(use_true_random=False))
 def test_order_does_not_matter(documents: list[Document], dice: random.Random) -> None:
-    """Slices and their endpoints come in any order, and the set and its revision are equal."""
+    """The order of slices and endpoints changes neither the set nor its revision."""
     shuffled = [{**doc, "endpoints": dice.sample(doc["endpoints"], len(doc["endpoints"]))} for doc in documents]
     dice.shuffle(shuffled)
     assert _union(shuffled) == _union(documents)
@@ -98,13 +98,13 @@ def test_order_does_not_matter(documents: list[Document], dice: random.Random) -
 
 @given(st.lists(slices(), max_size=5))
 def test_being_told_twice_changes_nothing(documents: list[Document]) -> None:
-    """A relist of what is known, or an endpoint in two slices, makes no other set."""
+    """Duplicate slices or endpoints change nothing."""
     assert _union(documents + documents) == _union(documents)
 
 
 @given(slices(), st.data())
 def test_cut_into_slices_does_not_matter(doc: Document, data: st.DataObject) -> None:
-    """However the cluster packs endpoints into slices, and moves them between, the set is equal."""
+    """The distribution of endpoints over slices does not matter."""
     homes = data.draw(st.lists(st.sampled_from("xyz"), min_size=len(doc["endpoints"]), max_size=len(doc["endpoints"])))
     parts = [
         {**doc, "endpoints": [item for item, home in zip(doc["endpoints"], homes, strict=True) if home == name]}
@@ -115,7 +115,7 @@ def test_cut_into_slices_does_not_matter(doc: Document, data: st.DataObject) -> 
 
 @given(st.lists(slices(), min_size=1, max_size=5))
 def test_slice_that_goes_takes_only_its_own(documents: list[Document]) -> None:
-    """Every address that another slice lists stays."""
+    """Removing a slice removes only endpoints that no other slice lists."""
     gone, *rest = documents
     before = {(one.address, one.port) for one in backends_of(*documents)}
     after = {(one.address, one.port) for one in backends_of(*rest)}
@@ -125,14 +125,14 @@ def test_slice_that_goes_takes_only_its_own(documents: list[Document]) -> None:
 
 @given(st.lists(slices(), max_size=3), st.lists(slices(), max_size=3))
 def test_revision_names_the_content(left: list[Document], right: list[Document]) -> None:
-    """Two sets have one revision exactly if they are equal."""
+    """Two sets have equal revisions exactly if they are equal."""
     one, two = _union(left), _union(right)
     assert (one.revision == two.revision) == (one.endpoints == two.endpoints)
 
 
 @given(st.lists(slices(), max_size=4))
 def test_states_part_the_set(documents: list[Document]) -> None:
-    """Each endpoint is either ready or draining, and a call may go somewhere if there is any."""
+    """Each endpoint is either Ready or Draining, and a nonempty set has an eligible endpoint."""
     found = _union(documents)
     assert sorted(found.ready + found.draining, key=lambda one: one.identity) == sorted(
         found.endpoints, key=lambda one: one.identity
@@ -142,7 +142,7 @@ def test_states_part_the_set(documents: list[Document]) -> None:
 
 @given(st.lists(slices("IPv4"), max_size=3), st.lists(slices("IPv6"), max_size=3))
 def test_families_do_not_mix(four: list[Document], six: list[Document]) -> None:
-    """Slices of the other family have no part in the set."""
+    """Slices of the other address family do not contribute."""
     assert _union(four + six) == _union(four or six)
 
 

@@ -1,7 +1,8 @@
-"""From any interleaving of what a cluster tells to the set that a fresh list would give.
+"""Property: after any interleaving of events, the published set equals that of a fresh list.
 
-A model cluster changes its EndpointSlices. A follower is told of it by a watch that may be late, repeat itself, break
-and be replaced by a list; view, cache and union are the real ones. What it publishes is checked after each event.
+A model cluster changes its EndpointSlices. A follower learns of it by a watch that may be late, repeat itself, break
+and be replaced by a list; slice tracker, cache and union are the real ones. The published set is checked after each
+event.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def service_of(doc: Document) -> PoolKey:
 
 
 class Told(NamedTuple):
-    """What a watch brings: ``put`` or ``drop``, the slice, and what is on its way until the next is brought."""
+    """A watch event: ``put`` or ``drop``, the slice, and the events still in transit."""
 
     verb: str
     document: Document
@@ -39,7 +40,7 @@ class Told(NamedTuple):
 
 
 class Cluster(RuleBasedStateMachine):
-    """Slices that come, change, move and go, and a follower that is told of it sooner or later."""
+    """Slices that are added, changed, moved and deleted, and a follower that learns of it sooner or later."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,14 +55,14 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(key=KEYS, name=NAMES, pods=PODS, port=st.sampled_from([50051, 50052]), uid=st.sampled_from(["u", "v"]))
     def put(self, key: PoolKey, name: str, pods: dict[int, str], port: int, uid: str) -> None:
-        """A slice comes or changes: its pods, its port number, its Service, or the pods behind its addresses."""
+        """Add or change a slice: its pods, port number, Service, or the pods behind its addresses."""
         doc = self.follower.stamped(document(key, name, pods, port, uid))
         self.slices[key[0], name] = doc
         self.untold.append(Told("put", doc))
 
     @rule(choice=st.integers(0, 99), removal_first=st.booleans())
     def move(self, choice: int, removal_first: bool) -> None:
-        """An endpoint moves from one slice of a Service to another; which change is told first is anybody's guess."""
+        """Move an endpoint to another slice of its Service; the two events may come in any order."""
         pairs = [pair for key in SERVICES for pair in permutations(self._slices_of(key), 2) if pair[0]["endpoints"]]
         if not pairs:
             return
@@ -76,21 +77,21 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(key=KEYS, name=NAMES)
     def delete(self, key: PoolKey, name: str) -> None:
-        """A slice goes."""
+        """Delete a slice."""
         doc = self.slices.pop((key[0], name), None)
         if doc:
             self.untold.append(Told("drop", self.follower.stamped(doc)))
 
     @rule(count=st.integers(1, 5))
     def tell(self, count: int) -> None:
-        """The watch brings the oldest changes, in their order."""
+        """Deliver the oldest events in order."""
         self.last, self.untold = self.untold[:count], self.untold[count:]
         self._bring(self.last)
         self.past += self.last
 
     @rule(seconds=st.sampled_from([0.4, 0.7, 1.0, 20.0]).map(REMOVAL_GRACE_SECONDS.__mul__))
     def wait(self, seconds: float) -> None:
-        """Time passes; the two halves of a move are told within the time to settle."""
+        """Let time pass; both events of a move are delivered within the removal grace."""
         if self.moving and self.follower.clock.now + seconds >= self.moving_until:
             self.tell(1)
         self._note()
@@ -100,20 +101,20 @@ class Cluster(RuleBasedStateMachine):
     @precondition(lambda self: self.moving is None)
     @rule()
     def repeat(self) -> None:
-        """A watch that was resumed brings again what it had brought last."""
+        """Deliver the last events again, as a resumed watch may."""
         self._bring(self.last)
 
     @precondition(lambda self: self.past)
     @rule(choice=st.integers(0, 999))
     def come_late(self, choice: int) -> None:
-        """An event of before comes once more, or for the first time after a list of later: it is none."""
+        """Deliver an event from before the last list, which must have no effect."""
         told, before = self.past[choice % len(self.past)], dict(self.follower.view.items)
         assert not (self.follower.view.put if told.verb == "put" else self.follower.view.delete)(told.document)
         assert self.follower.view.items == before
 
     @rule()
     def relist(self) -> None:
-        """The watch broke, and with it all that was not told: a list takes its place."""
+        """Break the watch, drop undelivered events, and deliver a list."""
         self.past += self.untold
         self.untold, self.last, self.moving = [], [], None
         self._note()
@@ -127,7 +128,7 @@ class Cluster(RuleBasedStateMachine):
                 assert self.follower.live(key) == self._fresh(key)
 
     def teardown(self) -> None:
-        """However it went: told the rest, or given a list, the follower has what a fresh follower would have."""
+        """After all events or a list, the follower has what a fresh follower would have."""
         self._bring(self.untold)
         self.follower.settle()
         for key in SERVICES:
@@ -137,14 +138,14 @@ class Cluster(RuleBasedStateMachine):
         assert self.follower.told == [], "a list that changes nothing was told as a change"
 
     def _is_one_ready_pod(self, source: Document, endpoint: Document) -> bool:
-        """Whether it takes calls, and no other slice of its Service has something else to say of its address."""
+        """Return whether the endpoint is Ready and no other slice of its Service disagrees about its address."""
         conditions = endpoint["conditions"]
         addresses = [item["addresses"] for doc in self._slices_of(service_of(source)) for item in doc["endpoints"]]
         takes_calls = conditions["ready"] and not conditions.get("terminating")
         return takes_calls and addresses.count(endpoint["addresses"]) == 1
 
     def _fresh(self, key: PoolKey) -> EndpointSet:
-        """What the model says: the union of the slices of this Service as they are now."""
+        """The model: the union of the current slices of this Service."""
         return union(map(parse_slice, self._slices_of(key)))
 
     def _slices_of(self, key: PoolKey) -> list[Document]:
@@ -162,12 +163,12 @@ class Cluster(RuleBasedStateMachine):
                 assert address in {e.address for e in self.follower.endpoints(key).endpoints}, "it vanished on its way"
 
     def _note(self) -> None:
-        """Note of each endpoint that a slice lists it now, be it that another has something else of its address."""
+        """Record each endpoint that a slice lists now, even if another slice disagrees."""
         now, slices = self.follower.clock.now, self.follower.view.items.values()
         self.seen |= {((held.namespace, held.service), one): now for held in slices for one in held.endpoints}
 
     def _check(self) -> None:
-        """All that is listed now is published, and for a moment what was listed until a moment ago."""
+        """Everything listed now is published, and besides only what was listed until a moment ago."""
         now = self.follower.clock.now
         for key in SERVICES:
             published, live = self.follower.endpoints(key), self.follower.live(key)

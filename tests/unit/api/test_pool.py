@@ -1,4 +1,4 @@
-"""A pool read from the API server's document."""
+"""Parsing a pool."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.fakes.pools import crd_schema, document
 
 
 def test_metadata_is_kept() -> None:
-    """What a safe write needs is there: uid, generation and version."""
+    """Uid, generation and resource version are parsed."""
     pool = parse_pool({**document(), "status": {"revision": "abc"}})
     assert pool.key == ("default", "greetserver")
     assert (pool.uid, pool.generation, pool.resource_version) == ("pool-uid", 3, "41")
@@ -29,12 +29,12 @@ def test_metadata_is_kept() -> None:
 
 
 def test_equal_documents_are_equal_pools() -> None:
-    """A relist that brings nothing new is seen as nothing new."""
+    """Equal documents give equal pools, so a relist shows no change."""
     assert parse_pool(document()) == parse_pool(document())
 
 
 def test_bad_spec_does_not_fail_the_pool() -> None:
-    """A pool whose spec cannot be read is still a pool whose status can be written."""
+    """A pool with an invalid spec is parsed, so its status can be written."""
     pool = parse_pool(document(policy="Newer"))
     assert pool.uid == "pool-uid"
     with pytest.raises(SpecError, match=r"spec\.policy: this version knows RoundRobin, Random"):
@@ -42,21 +42,21 @@ def test_bad_spec_does_not_fail_the_pool() -> None:
 
 
 def test_missing_spec_is_a_bad_spec() -> None:
-    """A document without a spec is told what is missing."""
+    """A missing spec gives an error that names what is missing."""
     pool = parse_pool({"metadata": document()["metadata"]})
     assert isinstance(pool.spec, SpecError)
     assert pool.spec.field == "spec.selector"
 
 
 def test_good_spec_is_given_out() -> None:
-    """A spec that can be acted on comes typed."""
+    """A valid spec is returned typed."""
     spec = parse_pool(document(port="grpc")).valid_spec()
     assert isinstance(spec, PoolSpec)
     assert spec.port == "grpc"
 
 
 def test_deletion_is_seen() -> None:
-    """A pool that is being deleted in the foreground is known as such."""
+    """A pool in foreground deletion is marked as such."""
     dying = document()
     dying["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     assert parse_pool(dying).deleting is True
@@ -72,27 +72,27 @@ FIELDS = sorted(crd_schema()["spec"]["properties"])
 
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON), JSON)
 def test_no_spec_and_no_status_can_hide_a_pool(spec: dict[str, Any], status: object) -> None:
-    """Whatever an author writes, or a CRD of another version lets through, the pool is known, and its status made."""
+    """A pool with any spec and any status is parsed, and its status can be built."""
     pool = parse_pool({**document(**spec), "status": status})
     build_status(pool, None, ChildrenStatus(), datetime(2026, 1, 2, tzinfo=UTC))
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON) | JSON)
 def test_bad_specs_are_told_by_their_field(spec: object) -> None:
-    """The parser has an answer to everything: a spec, or a SpecError, and no other error."""
+    """Any document gives a spec or a SpecError, and no other error."""
     with suppress(SpecError):
         parse_spec(spec)
 
 
 def test_conditions_that_are_none_do_not_count() -> None:
-    """What lacks a field that every condition has is passed over."""
+    """Conditions without a required field are ignored."""
     sound = {"type": "Ready", "status": "True", "reason": "PoolReady", "message": "It takes calls."}
     pool = parse_pool({**document(), "status": {"revision": "abc", "conditions": [{"not": "one"}, sound, None]}})
     assert pool.status == {"revision": "abc", "conditions": [sound]}
 
 
 def test_parser_that_fails_makes_a_bad_spec(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug in the parser is kept with its pool, for the reconciler to raise."""
+    """An unexpected error of the parser is stored with the pool, and the reconciler raises it."""
 
     def broken(_: object) -> Never:
         raise ZeroDivisionError

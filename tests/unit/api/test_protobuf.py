@@ -1,4 +1,4 @@
-"""A pool's view on the wire of backendpool.v1."""
+"""Pool views in backendpool.v1."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ ENDPOINTS = st.builds(
 
 @given(st.builds(PoolView, st.lists(ENDPOINTS).map(EndpointSet.of), BALANCINGS))
 def test_view_comes_back_as_it_was(view: PoolView) -> None:
-    """Nothing is lost between a lookaside and its clients, through the bytes of it."""
+    """A view survives encoding and decoding."""
     assert view_of(v1.EndpointSet.FromString(message_of(view).SerializeToString())) == view
 
 
 def test_endpoint_in_a_newer_state_gets_no_calls() -> None:
-    """What a newer server says of an endpoint, and this version does not know, is neither Ready nor Draining."""
+    """An endpoint in an unknown state is neither Ready nor Draining."""
     message = v1.EndpointSet(
         revision="r",
         endpoints=[_endpoint("10.0.0.1", 9), _endpoint("10.0.0.2", v1.Endpoint.READY)],
@@ -74,7 +74,7 @@ def _endpoint(address: str, state: int) -> v1.Endpoint:
 
 
 def test_newer_policy_is_a_spec_error() -> None:
-    """The reader is told by the field, as where it stands in the resource."""
+    """An unknown policy raises a SpecError that names the field."""
     message = v1.EndpointSet(balancing=v1.Balancing(policy="Newer", empty_policy="Fail"))
     with pytest.raises(SpecError, match=r"spec\.policy: this version knows RoundRobin"):
         view_of(message)

@@ -38,7 +38,7 @@ def parsed(value: object) -> Quantity:
     ],
 )
 def test_equal_amounts_are_equal(text: object, same: object) -> None:
-    """Whatever their form; parts of a thousandth are rounded up, as the API server rounds what a container asks for."""
+    """Equal amounts in different forms are equal, rounded up to thousandths like the API server does."""
     assert parsed(text) == parsed(same)
 
 
@@ -46,7 +46,7 @@ def test_equal_amounts_are_equal(text: object, same: object) -> None:
     "value", ["", "lots", "1 Gi", "Gi", ".", "-", "1KiB", "1e", "1e1.5", "1" * 65, "٣", "1\n", True, None, 1.5, [], {}]
 )
 def test_what_is_no_quantity(value: object) -> None:
-    """It is said, and not raised."""
+    """Text that is no quantity gives None."""
     assert Quantity.parse(value) is None
 
 
@@ -54,7 +54,7 @@ def test_what_is_no_quantity(value: object) -> None:
     st.tuples(*[st.tuples(st.integers(-(10**9), 10**9), st.sampled_from(sorted(FACTORS)))] * 2),
 )
 def test_order_is_that_of_the_numbers(pair: tuple[tuple[int, str], tuple[int, str]]) -> None:
-    """Any two amounts compare as the numbers that they stand for, each rounded up to thousandths."""
+    """Amounts compare as numbers, each rounded up to thousandths."""
     (one, other), (first, second) = ([f"{number}{suffix}" for number, suffix in pair], map(_number, pair))
     assert (parsed(one) <= parsed(other)) is (first <= second)
     assert (parsed(one) == parsed(other)) is (first == second)
@@ -70,7 +70,7 @@ def _number(amount: tuple[int, str]) -> int:
     st.tuples(*[st.tuples(st.integers(-9, 9), st.integers(-(10**30), 10**30))] * 2),
 )
 def test_no_exponent_is_too_large(pair: tuple[tuple[int, int], tuple[int, int]]) -> None:
-    """Amounts that no computer could write down are compared all the same."""
+    """Huge exponents are compared without expanding them."""
     (one, power), (other, another) = pair
     lower = parsed(f"{one}e{power}") <= parsed(f"{other}e{another}")
     if (one > 0) != (other > 0):

@@ -1,4 +1,4 @@
-"""Named changes of a Service's slices, one event after the other: a rollout, pods that end, several slices."""
+"""Sequences of changes of a Service: rollouts, ending pods, several slices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.fakes.following import SERVICES, Document, FollowedCache, document
 
 @pytest.fixture
 def large() -> tuple[FollowedCache, dict[str, Document]]:
-    """A Service of 250 pods over three slices, as the cluster cuts them (KEP-752: 100 to a slice)."""
+    """Return a Service of 250 pods in three slices (KEP-752: 100 per slice)."""
     docs = {}
     for n in range(3):
         doc = document(SERVICES[0], f"slice-{n}", [])
@@ -25,7 +25,7 @@ def large() -> tuple[FollowedCache, dict[str, Document]]:
 def test_one_of_several_slices_changes_only_its_own(
     large: tuple[FollowedCache, dict[str, Document]], name: str
 ) -> None:
-    """Of 250 pods in three slices: one slice updated, emptied, deleted takes and brings its own pods alone."""
+    """Updating, emptying or deleting one of three slices affects only its own pods."""
     follower, docs = large
     own = len(docs[name]["endpoints"])
     assert len(follower.endpoints(SERVICES[0]).endpoints) == 250
@@ -43,12 +43,12 @@ def test_one_of_several_slices_changes_only_its_own(
 
 
 def listed(follower: FollowedCache) -> dict[str, str]:
-    """What is published of the first Service: the state of each target."""
+    """Return the published state of each endpoint of the first Service."""
     return {endpoint.target: str(endpoint.state) for endpoint in follower.endpoints(SERVICES[0]).endpoints}
 
 
 def test_rollout_that_changes_a_named_port() -> None:
-    """Pods of the new number come in a slice of their own, those of the old one drain in theirs."""
+    """Pods with the new port number come in their own slice while the old ones drain."""
     follower, key = FollowedCache(), SERVICES[0]
     one, two, three, four = "10.0.0.1:50051", "10.0.0.2:50051", "10.0.0.3:50052", "10.0.0.4:50052"
     follower.put(document(key, "old", [1, 2]))
@@ -67,7 +67,7 @@ def test_rollout_that_changes_a_named_port() -> None:
 
 @pytest.mark.parametrize("removal_first", [True, False])
 def test_port_number_that_changes(removal_first: bool) -> None:
-    """The same pods in a slice of another number: they are listed all the while, by the new number once it is told."""
+    """When the port number changes, the pods stay listed, with the new number once it is known."""
     follower, key = FollowedCache(), SERVICES[0]
     follower.put(document(key, "old", [1, 2]))
     before = listed(follower)
@@ -83,7 +83,7 @@ def test_port_number_that_changes(removal_first: bool) -> None:
 
 
 def test_only_terminating_endpoints_left() -> None:
-    """As one pod after another goes, calls go to those that are ready, then to those that still serve, then nowhere."""
+    """As pods terminate, calls go to ready pods, then to draining ones, then nowhere."""
     follower, key = FollowedCache(), SERVICES[0]
     steps: list[tuple[dict[int, str], set[str]]] = [
         ({1: "ready", 2: "ready"}, {"10.0.0.1", "10.0.0.2"}),
@@ -101,7 +101,7 @@ def test_only_terminating_endpoints_left() -> None:
 
 
 def test_same_service_name_in_two_namespaces_are_two() -> None:
-    """Slices of one name, of Services of one name, in two namespaces do not meet."""
+    """Services and slices with equal names in two namespaces are independent."""
     follower = FollowedCache()
     follower.put(document(("shop", "greetserver"), "s", [1]))
     follower.put(document(("mall", "greetserver"), "s", [2]))
@@ -110,7 +110,7 @@ def test_same_service_name_in_two_namespaces_are_two() -> None:
 
 
 def test_only_the_pool_that_changed_is_told() -> None:
-    """A change of one Service's slice brings no other pool to the queue."""
+    """A change of one slice enqueues only its pool."""
     follower = FollowedCache()
     follower.relist([document(key, f"{key[1]}-1", [1, 2]) for key in SERVICES])
     follower.told.clear()

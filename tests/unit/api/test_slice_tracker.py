@@ -1,4 +1,4 @@
-"""Endpoints that vanish are listed for a moment longer, and no other is."""
+"""The removal grace of endpoints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SOON = 0.4 * REMOVAL_GRACE_SECONDS
 
 
 class Listing:
-    """Slices, how often they said that they had changed, and the clock."""
+    """Slices, the number of reported changes, and a clock."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
@@ -29,7 +29,7 @@ class Listing:
         self.slices.put(Slice("default", name, "greetserver", "IPv4", endpoints, "uid", unlisted))
 
     def news(self) -> tuple[set[Endpoint], int]:
-        """What is listed, and how many changes were told since last asked."""
+        """Return the listed endpoints and the number of changes since the last call."""
         told, self.changes = self.changes, 0
         return {endpoint for one in self.slices for endpoint in one.endpoints}, told
 
@@ -44,7 +44,7 @@ def listing() -> Listing:
 
 
 def test_move_is_no_change(listing: Listing) -> None:
-    """Told of the removal first, nothing is to be published, now or later."""
+    """An endpoint that moves between slices causes no change, even if its removal is reported first."""
     listing.put("one", B)
     assert listing.news() == ({A, B, C}, 0)
     listing.clock.advance(SOON)
@@ -55,7 +55,7 @@ def test_move_is_no_change(listing: Listing) -> None:
 
 
 def test_move_that_is_told_addition_first_waits_for_nothing(listing: Listing) -> None:
-    """An endpoint in two slices is listed, and one of them may let it go at once."""
+    """If the addition is reported first, the removal takes effect without a grace."""
     listing.put("two", C, A)
     assert listing.news()[0] == {A, B, C}
     listing.put("one", B)
@@ -64,7 +64,7 @@ def test_move_that_is_told_addition_first_waits_for_nothing(listing: Listing) ->
 
 
 def test_loss_is_told_when_it_has_settled(listing: Listing) -> None:
-    """Once, after the time to settle, however much else changes meanwhile."""
+    """A removal is reported once, after the grace, whatever else changes meanwhile."""
     listing.put("one", B)
     listing.clock.advance(SOON)
     listing.put("two")
@@ -77,7 +77,7 @@ def test_loss_is_told_when_it_has_settled(listing: Listing) -> None:
 
 
 def test_rest_of_the_change_is_told_at_once(listing: Listing) -> None:
-    """What comes with a loss, or after it, does not wait for it."""
+    """Other changes in the same event are reported at once."""
     new = Endpoint("10.0.0.9", 50051)
     listing.put("one", B, new)
     assert listing.news() == ({A, B, C, new}, 1)
@@ -87,7 +87,7 @@ def test_rest_of_the_change_is_told_at_once(listing: Listing) -> None:
 
 @pytest.mark.parametrize("name", ["one", "two"])
 def test_endpoint_that_is_not_to_be_listed_is_known(listing: Listing, name: str) -> None:
-    """One that a slice names as unready is no loss, be it the slice that listed it or the one it moved to."""
+    """An endpoint that a slice lists as unready is removed without a grace."""
     listing.put("one", B, unlisted=frozenset({A.address}) if name == "one" else frozenset())
     if name == "two":
         listing.put("two", C, unlisted=frozenset({A.address}))
@@ -95,13 +95,13 @@ def test_endpoint_that_is_not_to_be_listed_is_known(listing: Listing, name: str)
 
 
 def test_newly_unready_pod_is_no_change(listing: Listing) -> None:
-    """A pod that starts is told of when it is ready."""
+    """A starting pod is reported when it is ready."""
     listing.put("one", A, B, unlisted=frozenset({"10.0.0.9"}))
     assert listing.news() == ({A, B, C}, 0)
 
 
 def test_end_of_a_draining_endpoint_is_told_at_once(listing: Listing) -> None:
-    """It was on its way out."""
+    """A draining endpoint is removed without a grace."""
     draining = replace(A, state=EndpointState.DRAINING)
     listing.put("one", draining, B)
     assert listing.news() == ({draining, B, C}, 1)
@@ -110,7 +110,7 @@ def test_end_of_a_draining_endpoint_is_told_at_once(listing: Listing) -> None:
 
 
 def test_condition_of_the_new_slice_counts(listing: Listing) -> None:
-    """An endpoint that joins its new slice as terminating is Draining at once, and listed once."""
+    """An endpoint that joins its new slice as terminating is Draining at once."""
     draining = replace(A, state=EndpointState.DRAINING)
     listing.put("one", B)
     listing.put("two", C, draining)
@@ -118,7 +118,7 @@ def test_condition_of_the_new_slice_counts(listing: Listing) -> None:
 
 
 def test_address_in_another_pod_takes_the_place(listing: Listing) -> None:
-    """The endpoint of before is gone where its address is another pod's, or has another port."""
+    """An address that now belongs to another pod or port replaces the old endpoint at once."""
     successor = replace(A, pod_uid="other")
     listing.put("one", B)
     listing.put("two", C, successor)
@@ -128,7 +128,7 @@ def test_address_in_another_pod_takes_the_place(listing: Listing) -> None:
 
 
 def test_port_that_leaves_while_its_address_stays_is_told_at_once(listing: Listing) -> None:
-    """What is named is an address: one that a slice names has not vanished, and its ports are those that are listed."""
+    """A port that disappears while its address stays is removed at once."""
     second = replace(A, port=50052, pod_uid="u9")
     listing.put("two", C, second)
     assert listing.news() == ({A, B, C, second}, 1)
@@ -137,7 +137,7 @@ def test_port_that_leaves_while_its_address_stays_is_told_at_once(listing: Listi
 
 
 def test_slice_that_goes_takes_its_endpoints_later(listing: Listing) -> None:
-    """A slice may be emptied into another by being deleted; an empty one has nothing to wait for."""
+    """Endpoints of a deleted slice are removed after the grace, since they may have moved."""
     listing.put("empty")
     listing.news()
     listing.slices.delete("empty")

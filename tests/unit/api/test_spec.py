@@ -27,7 +27,7 @@ KNOWN = "RoundRobin, Random, LeastRequest, WeightedRoundRobin, ConsistentHash"
 
 
 def test_least_spec_gets_the_defaults() -> None:
-    """A selector and a port are enough."""
+    """Only selector and port are required."""
     parsed = parse_spec(LEAST)
     assert parsed == PoolSpec(selector=SELECTOR, port=50051)
     assert parsed.balancing == LoadBalancing(Policy.ROUND_ROBIN, EmptyPolicy.FAIL)
@@ -36,7 +36,7 @@ def test_least_spec_gets_the_defaults() -> None:
 
 
 def test_every_field_is_read() -> None:
-    """Nothing that an author writes is lost."""
+    """Every field of the spec is parsed."""
     parsed = parse_spec(
         {
             "selector": {"a": "b"},
@@ -115,24 +115,24 @@ def test_every_field_is_read() -> None:
     ],
 )
 def test_spec_that_cannot_be_acted_on_names_its_field(change: dict[str, Any], message: str) -> None:
-    """Whatever got past another version's schema is refused with the field and what to do."""
+    """An invalid value raises an error that names the field and what to do."""
     with pytest.raises(SpecError, match=message):
         parse_spec({**LEAST, **change})
 
 
 def test_spec_that_is_no_map_is_refused() -> None:
-    """Garbage is an error of ours, not a traceback."""
+    """A spec that is no map raises a SpecError."""
     with pytest.raises(SpecError, match="spec: give a map of fields"):
         parse_spec("pool")
 
 
 def test_defaults_are_those_of_the_crd() -> None:
-    """A pool means the same with the schema's defaults filled in and without."""
+    """The parser and the CRD have the same defaults."""
     assert parse_spec({**LEAST, **_defaults(crd_schema()["spec"])}) == parse_spec(LEAST)
 
 
 def test_defaults_of_outlier_detection_are_those_of_the_crd() -> None:
-    """What an author leaves out of it means the same to the API server and to the program."""
+    """The parser and the CRD have the same defaults for outlier detection."""
     outliers = crd_schema()["spec"]["properties"]["outlierDetection"]
     least: dict[str, Any] = {"successRate": {}, "failurePercentage": {}}
     filled = _defaults(outliers) | {name: _defaults(outliers["properties"][name]) for name in least}
@@ -140,7 +140,7 @@ def test_defaults_of_outlier_detection_are_those_of_the_crd() -> None:
 
 
 def test_choices_are_those_of_the_crd() -> None:
-    """The schema lets through what this version knows, no more and no less."""
+    """The parser and the CRD accept the same enum values."""
     fields = crd_schema()["spec"]["properties"]
     assert fields["policy"]["enum"] == list(Policy)
     assert fields["emptyPolicy"]["enum"] == list(EmptyPolicy)
@@ -148,7 +148,7 @@ def test_choices_are_those_of_the_crd() -> None:
 
 
 def test_limits_are_those_of_the_crd() -> None:
-    """What the schema allows is what the program can do."""
+    """The parser and the CRD have the same limits."""
     properties = crd_schema()
     rules = CRD_FILE.read_text()
     assert f"self >= 0 && self <= {spec.MAX_REPLICAS}\n" in rules
@@ -158,7 +158,7 @@ def test_limits_are_those_of_the_crd() -> None:
 
 
 def test_every_field_of_the_crd_is_described() -> None:
-    """``kubectl explain`` has a sentence for each; those that every object has it describes by itself."""
+    """Every field of the CRD has a description."""
     own = {name: schema for name, schema in crd_schema().items() if name in ("spec", "status")}
     described = {path: schema.get("description", "") for path, schema in _fields("", own)}
     assert {".spec.lookaside.replicas", ".status.endpoints.podUID"} <= described.keys()
@@ -172,7 +172,7 @@ def _fields(path: str, properties: dict[str, Any]) -> Iterator[tuple[str, dict[s
 
 
 def _defaults(schema: dict[str, Any]) -> dict[str, Any]:
-    """As the API server fills them in: a field's default, and then those of the fields inside it."""
+    """Fill in defaults like the API server: first of a field, then of the fields in it."""
     filled = {}
     for name, field in schema["properties"].items():
         if "default" in field:

@@ -1,4 +1,4 @@
-"""The state of a Deployment: rolled out or not, and why replicas are unavailable."""
+"""The state of a Deployment, and why replicas are unavailable."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ RUNNING = pod("lookaside-5", state={"running": {}})
     ],
 )
 def test_who_knows_best_is_quoted(pods: list[dict[str, Any]], sentence: str) -> None:
-    """A program's own last words, then what kubelet says, then the scheduler; nothing is guessed."""
+    """The reason is the program's last message, then the kubelet's, then the scheduler's."""
     assert explain_unavailable({}, pods, "greet-tls") == sentence
 
 
 def test_pod_without_a_secret_is_only_being_made() -> None:
-    """Where nothing is mounted that may be missing, a pod that is being made is no problem."""
+    """A pod in ContainerCreating without a mount that may be missing is no problem."""
     assert explain_unavailable({}, [UNMADE], "") == ""
 
 
 def test_pods_that_are_refused_are_told_of() -> None:
-    """A quota leaves no pod to ask; the Deployment says it."""
+    """If a quota rejects the pods, the Deployment's condition is quoted."""
     failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: few"}
     assert (
         explain_unavailable({"status": {"conditions": [failure]}}, [], "") == "no pod can be made: exceeded quota: few"
@@ -62,13 +62,13 @@ def test_pods_that_are_refused_are_told_of() -> None:
 
 
 def test_pods_that_go_are_not_asked() -> None:
-    """What a rollout replaces is no reason any more."""
+    """Terminating pods are ignored."""
     going = {**ENDED, "metadata": {"name": "old", "deletionTimestamp": "2026-11-25T00:00:00Z"}}
     assert explain_unavailable({}, [going], "") == ""
 
 
 def test_long_messages_are_cut() -> None:
-    """A condition is to be read."""
+    """Long messages are cut."""
     long = pod(state={"waiting": {"reason": "ErrImagePull", "message": "x" * 5000}})
     assert len(explain_unavailable({}, [long], "")) < 600
 
@@ -102,5 +102,5 @@ REFUSED = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate"}
     ],
 )
 def test_rollout_is_complete(live: dict[str, Any], complete: bool) -> None:
-    """As kubectl rollout status has it; where no pod can be made there is nothing to wait for."""
+    """Completion follows kubectl rollout status; a rollout without pods is complete."""
     assert is_rolled_out(live) is complete

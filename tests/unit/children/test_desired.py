@@ -1,4 +1,4 @@
-"""The manifests that a pool is made of."""
+"""The desired children of a pool."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ READER = {("Role", "greetserver-reader"), ("RoleBinding", "greetserver-reader")}
 
 
 def made(name: str = "greetserver", **spec: Any) -> dict[tuple[str, str], Child]:
-    """The children of a pool, by kind and name."""
+    """Return the children by kind and name."""
     return {(child["kind"], child["metadata"]["name"]): child for child in children(pool(name, **spec), IMAGE)}
 
 
@@ -46,22 +46,22 @@ def container_of(**spec: Any) -> dict[str, Any]:
 
 
 def test_pool_is_made_of_these() -> None:
-    """A headless Service and a whole lookaside, and nothing else unless it is asked for."""
+    """A pool has a headless Service and a lookaside, and nothing else by default."""
     assert made().keys() == {("Service", "greetserver"), *LOOKASIDE}
 
 
 def test_readers_get_a_role() -> None:
-    """Naming a reader adds what lets it read."""
+    """Readers add a Role and a RoleBinding."""
     assert made(readers=[{"serviceAccount": "gateway"}]).keys() == {("Service", "greetserver"), *LOOKASIDE, *READER}
 
 
 def test_no_replicas_means_no_lookaside() -> None:
-    """Without a lookaside nothing of it stands about, its rights least of all."""
+    """Without a lookaside, none of its objects exist, including its permissions."""
     assert made(lookaside={"replicas": 0}).keys() == {("Service", "greetserver")}
 
 
 def test_single_replica_has_no_budget() -> None:
-    """A budget could only block the draining of its node."""
+    """A single replica has no PodDisruptionBudget, which would block drains."""
     assert made(lookaside={"replicas": 1}).keys() == {
         ("Service", "greetserver"),
         *(LOOKASIDE - {("PodDisruptionBudget", "greetserver-lookaside")}),
@@ -69,13 +69,13 @@ def test_single_replica_has_no_budget() -> None:
 
 
 def test_bad_spec_makes_no_children() -> None:
-    """Nothing is made of a spec that is not understood."""
+    """An invalid spec gives no children."""
     with pytest.raises(SpecError, match=r"spec\.policy"):
         children(pool(policy="Newer"), IMAGE)
 
 
 def test_every_child_is_owned_and_labelled() -> None:
-    """Garbage collection and selectors find each child by its pool, and no finalizer is needed."""
+    """Each child has an owner reference and the pool label, and no finalizer."""
     for child in made(readers=[{"serviceAccount": "gateway"}]).values():
         metadata = child["metadata"]
         assert metadata["namespace"] == "default"
@@ -94,7 +94,7 @@ def test_every_child_is_owned_and_labelled() -> None:
 
 @pytest.mark.parametrize(("port", "number"), [(8080, 8080), ("grpc-port", 50051)])
 def test_headless_service_leads_to_the_pods_port(port: int | str, number: int) -> None:
-    """The target is the pods' port as the author gave it; a name is resolved pod by pod."""
+    """The target port of the Service is the port of the spec, by number or name."""
     assert made(port=port)["Service", "greetserver"]["spec"] == {
         "type": "ClusterIP",
         "clusterIP": "None",
@@ -113,7 +113,7 @@ def test_headless_service_leads_to_the_pods_port(port: int | str, number: int) -
 
 
 def test_lookaside_service_leads_to_its_pods() -> None:
-    """The Service's selector, the Deployment's and the budget's are the labels of the pods."""
+    """The selectors of Service, Deployment and budget match the pod labels."""
     these = made(lookaside={"port": 6000})
     service = these["Service", "greetserver-lookaside"]["spec"]
     labels = pod_of()["metadata"]["labels"]
@@ -140,19 +140,19 @@ def test_lookaside_service_leads_to_its_pods() -> None:
     ],
 )
 def test_lookaside_is_no_backend_of_its_pool(selector: dict[str, str]) -> None:
-    """Labels that an author may well select by do not find the lookaside's pods."""
+    """Common labels in a selector do not match lookaside pods."""
     assert not selector.items() <= pod_of(selector=selector)["metadata"]["labels"].items()
 
 
 def test_pools_have_each_their_own_lookaside() -> None:
-    """The pods of one pool's lookaside are not those of another's."""
+    """The lookasides of two pools do not share pods."""
     one = made("one")["Deployment", "one-lookaside"]["spec"]["selector"]
     two = made("two")["Deployment", "two-lookaside"]["spec"]["selector"]
     assert one != two
 
 
 def test_lookaside_program_is_told_what_to_serve() -> None:
-    """Command, image, settings and ports are those of the lookaside program."""
+    """Command, image, settings and ports of the pod fit the lookaside program."""
     container = container_of(lookaside={"port": 6000})
     assert container["image"] == IMAGE
     assert container["command"] == ["backendpool", "lookaside"]
@@ -168,14 +168,14 @@ def test_lookaside_program_is_told_what_to_serve() -> None:
 
 
 def test_bootstrap_lies_ready_for_xds_clients() -> None:
-    """A pod that mounts the ConfigMap has a file that leads it to the lookaside."""
+    """The ConfigMap has a bootstrap file that points to the lookaside."""
     data = made(lookaside={"port": 6000})["ConfigMap", "greetserver-xds"]["data"]
     assert json.loads(data["bootstrap.json"]) == bootstrap(pool(lookaside={"port": 6000}))
     assert data.keys() == {"bootstrap.json"}
 
 
 def test_certificate_is_mounted_and_told_of() -> None:
-    """The Secret's certificate and key must be there, its CA may be; the program is told where."""
+    """With TLS, certificate and key are mounted as required and the CA as optional; the program gets the folder."""
     container = container_of(lookaside=TLS)
     (mount,) = container["volumeMounts"]
     (volume,) = pod_of(lookaside=TLS)["spec"]["volumes"]
@@ -188,7 +188,7 @@ def test_certificate_is_mounted_and_told_of() -> None:
 
 
 def test_clients_of_a_tls_lookaside_are_told_so() -> None:
-    """The bootstraps follow, with and without a certificate of the client; no mesh takes the port for plain HTTP/2."""
+    """With TLS there is a bootstrap with and one without a client certificate, and the appProtocol is not h2c."""
     these = made(lookaside=TLS)
     data = these["ConfigMap", "greetserver-xds"]["data"]
     assert json.loads(data["bootstrap.json"]) == bootstrap(pool(lookaside=TLS))
@@ -197,7 +197,7 @@ def test_clients_of_a_tls_lookaside_are_told_so() -> None:
 
 
 def test_pod_meets_the_restricted_standard() -> None:
-    """The pods are let into a namespace that enforces ``restricted``, and cannot write to their disk."""
+    """The pods meet the restricted Pod Security Standard, with a read-only root file system."""
     security = pod_of()["spec"]["securityContext"]
     assert security["runAsNonRoot"] is True
     assert security["runAsUser"] > 0
@@ -210,20 +210,20 @@ def test_pod_meets_the_restricted_standard() -> None:
 
 
 def test_token_is_mounted_by_the_pod_alone() -> None:
-    """The account does not hand its token to whatever else runs under it."""
+    """The service account does not mount its token by default; only the pod does."""
     assert made()["ServiceAccount", "greetserver-lookaside"]["automountServiceAccountToken"] is False
     assert pod_of()["spec"]["automountServiceAccountToken"] is True
 
 
 def test_rollout_never_has_fewer_servers() -> None:
-    """A new server is ready before an old one goes."""
+    """A rollout starts a new server before it stops an old one."""
     spec = made()["Deployment", "greetserver-lookaside"]["spec"]
     assert spec["replicas"] == 2
     assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 
 
 def test_servers_spread_over_nodes_and_zones() -> None:
-    """They are kept apart where the cluster has room, and run on one node where it has not."""
+    """Servers are spread over nodes and zones if possible."""
     spread = pod_of()["spec"]["topologySpreadConstraints"]
     assert {item["topologyKey"] for item in spread} == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
     assert {item["whenUnsatisfiable"] for item in spread} == {"ScheduleAnyway"}
@@ -231,7 +231,7 @@ def test_servers_spread_over_nodes_and_zones() -> None:
 
 
 def test_resources_are_the_authors() -> None:
-    """What the author gives is taken as a whole, not mixed with defaults."""
+    """Resources of the spec replace the defaults as a whole."""
     assert container_of()["resources"] == {
         "requests": {"cpu": "20m", "memory": "96Mi"},
         "limits": {"memory": "256Mi"},
@@ -242,7 +242,7 @@ def test_resources_are_the_authors() -> None:
 
 
 def test_lookaside_may_read_slices_and_its_pool() -> None:
-    """Its rules are what its watches need."""
+    """The Role has exactly the permissions that the watches need."""
     these = made()
     assert these["Role", "greetserver-lookaside"]["rules"] == [
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
@@ -259,7 +259,7 @@ def test_lookaside_may_read_slices_and_its_pool() -> None:
 
 
 def test_readers_may_read_this_one_pool() -> None:
-    """The rule names the pool, and the subjects are accounts of its own namespace, sorted, each once."""
+    """The reader Role names the pool; its subjects are sorted, distinct accounts of the pool's namespace."""
     these = made(readers=[{"serviceAccount": "b"}, {"serviceAccount": "a"}, {"serviceAccount": "b"}])
     assert these["Role", "greetserver-reader"]["rules"] == [
         {
@@ -276,7 +276,7 @@ def test_readers_may_read_this_one_pool() -> None:
 
 
 def test_longest_pool_name_leaves_room_for_the_childrens() -> None:
-    """A name that the CRD lets through makes no name or label that the API server refuses."""
+    """With the longest pool name, all names and labels are valid."""
     limit = re.search(r"self\.metadata\.name\.size\(\) <= (\d+) ", CRD_FILE.read_text())
     assert limit
     for (_, name), child in made("p" * int(limit[1]), readers=[{"serviceAccount": "a"}]).items():
@@ -285,26 +285,26 @@ def test_longest_pool_name_leaves_room_for_the_childrens() -> None:
 
 
 def test_what_others_refer_to_is_made_first() -> None:
-    """An account stands before its binding, and both before the pods that need them."""
+    """Objects come before those that refer to them."""
     kinds = [child["kind"] for child in children(pool(), IMAGE)]
     assert kinds.index("ServiceAccount") < kinds.index("RoleBinding") < kinds.index("Deployment")
     assert kinds.index("Role") < kinds.index("RoleBinding")
 
 
 def test_manifests_are_the_same_each_time() -> None:
-    """A restarted operator wants just what the one before it wanted."""
+    """Manifests are deterministic."""
     assert children(pool(), IMAGE) == children(pool(), IMAGE)
 
 
 def test_digest_names_the_content() -> None:
-    """A child whose content changes has another digest, and the others keep theirs."""
+    """A changed child has another digest, and others keep theirs."""
     old, new = made(), made(lookaside={"replicas": 3})
     changed = {ref for ref in old if _digest_of(old[ref]) != _digest_of(new[ref])}
     assert changed == {("Deployment", "greetserver-lookaside")}
 
 
 def test_digest_does_not_depend_on_order() -> None:
-    """Two ways to write one manifest are one content."""
+    """The digest does not depend on the order of keys."""
     assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
     assert digest({"b": [1, 2]}) != digest({"b": [2, 1]})
 

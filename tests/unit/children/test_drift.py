@@ -1,4 +1,4 @@
-"""What counts as drift, and what is to be done about it."""
+"""Drift detection: what counts as drift, and the resulting plan."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def stored() -> Live:
-    """The children as the API server gives them back: with fields of its own, and without type in lists."""
+    """Return the children as the API server would store them: with its own fields, and without types in lists."""
     return {ref_of(child): _stored(child) for child in DESIRED}
 
 
@@ -61,12 +61,12 @@ def container(deployment: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_children_as_stored_need_nothing() -> None:
-    """What the API server fills in is not drift."""
+    """Defaults of the API server are not drift."""
     assert plan(POOL, DESIRED, stored()) == Plan()
 
 
 def test_missing_children_are_applied_in_order() -> None:
-    """An empty namespace gets everything."""
+    """Missing children are applied in order."""
     assert plan(POOL, DESIRED, {}) == Plan(apply=DESIRED)
 
 
@@ -106,7 +106,7 @@ DRIFT: dict[str, tuple[ChildRef, Change]] = {
 
 @pytest.mark.parametrize(("ref", "change"), DRIFT.values(), ids=DRIFT)
 def test_drift_is_repaired(ref: ChildRef, change: Change) -> None:
-    """A field that we desire and that stands otherwise is applied again, and only that child."""
+    """A changed field leads to an apply of that child only."""
     todo = plan(POOL, DESIRED, changed(ref, change))
     assert [ref_of(child) for child in todo.apply] == [ref]
     assert todo.delete == ()
@@ -137,7 +137,7 @@ ADDED: dict[str, tuple[ChildRef, Change]] = {
 
 @pytest.mark.parametrize(("ref", "change"), ADDED.values(), ids=ADDED)
 def test_what_others_add_stands(ref: ChildRef, change: Change) -> None:
-    """What an apply would leave alone is not drift, or it would be applied for ever."""
+    """Fields that an apply would not remove are not drift."""
     assert plan(POOL, DESIRED, changed(ref, change)) == Plan()
 
 
@@ -164,7 +164,7 @@ def test_what_others_add_stands(ref: ChildRef, change: Change) -> None:
     ],
 )
 def test_quantities_are_compared_by_their_amount(wanted: object, written: object, same: bool) -> None:
-    """The API server writes quantities in a form of its own."""
+    """Quantities are compared by amount."""
     assert covers({"limits": {"memory": written}}, {"limits": {"memory": wanted}}) is same
 
 
@@ -172,13 +172,13 @@ def test_quantities_are_compared_by_their_amount(wanted: object, written: object
     ("step", "suffixes"), [(1000, ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"]), (1024, BINARY)]
 )
 def test_each_suffix_is_a_step_above_the_one_before(step: int, suffixes: list[str]) -> None:
-    """All of Kubernetes' suffixes are known, each for what it stands for."""
+    """All suffixes of quantities are known, with their factors."""
     for small, large in pairwise(suffixes):
         assert covers({"limits": {"memory": f"{step}{small}"}}, {"limits": {"memory": f"1{large}"}})
 
 
 def test_quantities_are_only_where_resources_are() -> None:
-    """Elsewhere 1000m and 1 are two texts."""
+    """Outside of resources, quantities are compared as text."""
     assert not covers({"env": [{"name": "a", "value": "1"}]}, {"env": [{"name": "a", "value": "1000m"}]})
 
 
@@ -195,12 +195,12 @@ def test_quantities_are_only_where_resources_are() -> None:
     ],
 )
 def test_live_objects_of_another_shape_do_not_cover(live: dict[str, Any], desired: dict[str, Any]) -> None:
-    """Whatever stands there is compared, never trusted."""
+    """A live object of another shape differs and raises no error."""
     assert not covers(live, desired)
 
 
 def test_children_no_longer_wanted_are_deleted() -> None:
-    """An emptied list of readers, or no replicas, takes away what they had."""
+    """Children that the spec no longer needs are deleted."""
     fewer = pool(lookaside={"replicas": 0})
     todo = plan(fewer, children(fewer, IMAGE), stored())
     assert todo.apply == ()
@@ -208,28 +208,28 @@ def test_children_no_longer_wanted_are_deleted() -> None:
 
 
 def test_deletion_under_way_is_not_repeated() -> None:
-    """A child that is going is left to go."""
+    """A child in deletion is not deleted again."""
     live = changed(READER, lambda it: it["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z"))
     fewer = pool()
     assert plan(fewer, children(fewer, IMAGE), live).delete == (("Role", "greetserver-reader"),)
 
 
 def test_only_what_the_pool_owns_is_deleted() -> None:
-    """An object that merely carries the pool's label is not the operator's to delete."""
+    """An object with the pool label that the pool does not own is not deleted."""
     fewer = pool()
     live = changed(READER, lambda it: it["metadata"].update(ownerReferences=[]))
     assert plan(fewer, children(fewer, IMAGE), live).delete == (("Role", "greetserver-reader"),)
 
 
 def test_foreign_object_stops_everything() -> None:
-    """One name that is taken, and nothing of the pool is touched."""
+    """A foreign object with the name of a child leads to a plan without changes."""
     live = changed(HEADLESS, lambda it: it["metadata"].pop("ownerReferences"))
     del live[DEPLOYMENT]
     assert plan(POOL, DESIRED, live) == Plan(conflicts=(HEADLESS,))
 
 
 def test_child_of_another_pool_is_foreign() -> None:
-    """Pools ``x`` and ``x-lookaside`` both want a Service ``x-lookaside``: the first one has it."""
+    """A child of another pool is foreign: pools ``x`` and ``x-lookaside`` both want a Service ``x-lookaside``."""
     second = pool("greetserver-lookaside")
     taken = {ref: obj for ref, obj in stored().items() if ref == ("Service", "greetserver-lookaside")}
     taken["Service", "greetserver-lookaside"]["metadata"]["ownerReferences"][0]["uid"] = "uid-of-the-first"
@@ -238,7 +238,7 @@ def test_child_of_another_pool_is_foreign() -> None:
 
 
 def test_children_of_a_deleted_pool_are_taken_over() -> None:
-    """A pool that is deleted and made anew does not lose its Service to the garbage collector in between."""
+    """A recreated pool takes over the children of the deleted one."""
     live = changed(HEADLESS, lambda it: it["metadata"]["ownerReferences"][0].update(uid="uid-of-the-deleted"))
     assert not owned_by(live[HEADLESS], POOL.uid)
     assert belongs_to(live[HEADLESS], POOL)
@@ -257,7 +257,7 @@ def test_children_of_a_deleted_pool_are_taken_over() -> None:
     ],
 )
 def test_owner_is_the_controller(owners: list[dict[str, Any]] | None, owned: bool) -> None:
-    """An object has one controller, and only that one may change it."""
+    """Only the controller reference counts as the owner."""
     assert owned_by({"metadata": {"ownerReferences": owners}}, "pool-uid") is owned
 
 
@@ -266,7 +266,7 @@ def test_owner_is_the_controller(owners: list[dict[str, Any]] | None, owned: boo
     [{"kind": "Deployment"}, {"name": "other"}, {"apiVersion": "example.com/v1alpha1"}, {"controller": False}],
 )
 def test_only_a_pool_of_the_same_name_leaves_its_children(change: dict[str, Any]) -> None:
-    """Group, kind and name are all compared; the version is not, for it may move on."""
+    """Owners are compared by group, kind and name, not by version."""
     owner = {"apiVersion": "backendpool.io/v1", "kind": "GrpcBackendPool", "name": "greetserver", "uid": "old"}
     live = {"metadata": {"ownerReferences": [{**owner, "controller": True}]}}
     assert belongs_to(live, POOL)

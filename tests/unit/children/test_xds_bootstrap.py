@@ -1,4 +1,4 @@
-"""What an xDS client is told."""
+"""The xDS bootstrap file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TLS = {"tls": {"secretName": "greet-tls"}}
 
 
 def test_client_is_led_to_every_server_of_the_lookaside() -> None:
-    """By DNS, so that it has the addresses of all of them; in clear where the lookaside serves so."""
+    """The server URI uses DNS, so clients get all addresses; credentials are plaintext without TLS."""
     assert bootstrap(pool(lookaside={"port": 6000})) == {
         "xds_servers": [
             {
@@ -28,12 +28,12 @@ def test_client_is_led_to_every_server_of_the_lookaside() -> None:
 
 
 def test_client_says_where_it_is() -> None:
-    """For pools that prefer the client's own zone."""
+    """The bootstrap can hold the client's zone."""
     assert bootstrap(pool(), "a")["node"]["locality"] == {"zone": "a"}
 
 
 def test_client_has_no_second_choice_than_tls() -> None:
-    """Were "insecure" among its credentials, a client could take it without a word."""
+    """With TLS, "insecure" is not among the credentials, so clients cannot fall back to it."""
     (server,) = bootstrap(pool(lookaside=TLS))["xds_servers"]
     assert server["channel_creds"] == [
         {
@@ -49,13 +49,13 @@ def test_client_has_no_second_choice_than_tls() -> None:
 
 
 def test_client_without_a_certificate_trusts_all_the_same() -> None:
-    """It knows the lookaside by its CA, and shows nothing of its own."""
+    """Without a client certificate, the CA is still verified."""
     (server,) = bootstrap(pool(lookaside=TLS), certificate=False)["xds_servers"]
     (credentials,) = server["channel_creds"]
     assert credentials["config"].keys() == {"ca_certificate_file", "refresh_interval"}
 
 
 def test_bad_spec_has_no_bootstrap() -> None:
-    """What is not understood is not guessed."""
+    """An invalid spec gives no bootstrap."""
     with pytest.raises(SpecError, match=r"spec\.port"):
         bootstrap(pool(port=None))

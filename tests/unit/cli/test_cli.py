@@ -1,4 +1,4 @@
-"""The command line: what it understands, and how it ends."""
+"""The command line: flags, settings and exit codes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.fakes.pools import document, pool
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The signals' handlers as they were, and no setting from the environment."""
+    """Restore signal handlers, and remove settings from the environment."""
     for variable in ("LOOKASIDE_IMAGE", "WATCH_NAMESPACES", "METRICS_PORT", "LOG_LEVEL", "LOG_FORMAT", "POOL_NAME"):
         monkeypatch.delenv(variable, raising=False)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -37,7 +37,7 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Started:
-    """Takes the place of the operator, and does what a test wants instead."""
+    """Replaces the operator."""
 
     def __init__(self) -> None:
         self.settings: list[OperatorSettings] = []
@@ -57,7 +57,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 
 
 def test_flags_override_the_environment(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the environment says counts where no flag says otherwise, be it by an empty value."""
+    """A flag overrides its variable, even with an empty value."""
     monkeypatch.setenv("LOOKASIDE_IMAGE", "of-the-environment")
     monkeypatch.setenv("WATCH_NAMESPACES", "shop")
     monkeypatch.setenv("METRICS_PORT", "1")
@@ -67,7 +67,7 @@ def test_flags_override_the_environment(started: Started, monkeypatch: pytest.Mo
 
 
 def test_lookaside_is_started_with_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same image runs both parts, each with settings of its own."""
+    """The lookaside command passes its settings on."""
     seen: list[LookasideSettings] = []
 
     async def serve(settings: LookasideSettings) -> None:
@@ -79,7 +79,7 @@ def test_lookaside_is_started_with_its_settings(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_bootstrap_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The one that the operator lays ready, and for clients in a zone."""
+    """The printed bootstrap equals the one in the ConfigMap, plus the zone."""
     server = ApiServer()
     server.put({**document(), "kind": "GrpcBackendPool"})
     async with server.serving(tmp_path) as kubeconfig:
@@ -91,7 +91,7 @@ async def test_bootstrap_is_printed(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_wrong_target_exits_2_with_what_to_write(capsys: pytest.CaptureFixture[str]) -> None:
-    """A target is no setting, and as wrong a usage."""
+    """An invalid target exits with 2 and says what to write."""
     assert main(["endpoints", "greetserver"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("backendpool endpoints: invalid target 'greetserver': expected pool:///namespace/name")
@@ -104,7 +104,7 @@ def test_wrong_target_exits_2_with_what_to_write(capsys: pytest.CaptureFixture[s
 def test_unusable_tls_folder_exits_2(
     files: list[str] | None, advice: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With what is missing."""
+    """An invalid TLS folder exits with 2 and says what is missing."""
     folder = tmp_path / "tls"
     if files is not None:
         folder.mkdir()
@@ -116,7 +116,7 @@ def test_unusable_tls_folder_exits_2(
 
 
 def test_unusable_settings_exit_2_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Who starts it wrongly reads what to change, and no traceback."""
+    """Invalid settings exit with 2 and one line, without a traceback."""
     assert main(["operator"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("backendpool operator: LOOKASIDE_IMAGE is not set: expected the image")
@@ -124,28 +124,28 @@ def test_unusable_settings_exit_2_with_one_line(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.usefixtures("started")
 def test_unusable_log_settings_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
-    """The log is set up before anything starts."""
+    """Invalid log settings exit with 2 before anything starts."""
     assert main(["operator", "--lookaside-image", "x", "--log-level", "loud"]) == 2
     assert "invalid LOG_LEVEL 'loud'" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("started")
 def test_empty_log_settings_are_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that a manifest leaves empty means its default."""
+    """Empty log settings mean the defaults."""
     monkeypatch.setenv("LOG_LEVEL", "")
     monkeypatch.setenv("LOG_FORMAT", "")
     assert main(["operator", "--lookaside-image", "x"]) == 0
 
 
 def test_failure_exits_1_with_one_line(started: Started, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is not a bug needs no traceback."""
+    """An expected failure exits with 1 and one line."""
     started.failure = Unreachable("connection refused")
     assert main(["operator", "--lookaside-image", "x"]) == 1
     assert capsys.readouterr().err == "backendpool operator: connection refused\n"
 
 
 def test_bug_is_not_hidden(started: Started) -> None:
-    """Any other error goes up, so that Python ends with a traceback and exit code 1."""
+    """An unexpected error ends Python with a traceback and code 1."""
     started.failure = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
         main(["operator", "--lookaside-image", "x"])
@@ -154,7 +154,7 @@ def test_bug_is_not_hidden(started: Started) -> None:
 @pytest.mark.usefixtures("started")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_during_the_start_exits_0(number: signal.Signals) -> None:
-    """A pod that is deleted while it starts is gone at once, though it is its container's first process."""
+    """A signal during the start exits with 0 at once, even as the first process of a container."""
     main(["operator", "--lookaside-image", "x"])
     with pytest.raises(SystemExit) as leaving:
         signal.raise_signal(number)
@@ -162,7 +162,7 @@ def test_signal_during_the_start_exits_0(number: signal.Signals) -> None:
 
 
 def test_missing_extra_is_named() -> None:
-    """Without its extra, the operator exits with 2 and says what to install: the base install is the light client."""
+    """Without its extra, the operator exits with 2 and says what to install."""
     program = "import sys; sys.modules['aiohttp'] = None; from backendpool.cli import main; exit(main(['operator']))"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     line = "backendpool operator: aiohttp is not installed: pip install 'backendpool[operator]'\n"
@@ -173,7 +173,7 @@ def test_missing_extra_is_named() -> None:
 def test_help_names_commands_flags_and_variables(
     command: list[str], flag: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--help is all that is needed to find the rest."""
+    """--help lists all commands, flags and variables."""
     with pytest.raises(SystemExit) as leaving:
         main([*command, "--help"])
     assert leaving.value.code == 0
@@ -182,7 +182,7 @@ def test_help_names_commands_flags_and_variables(
 
 @pytest.mark.parametrize("arguments", [[], ["conduct"], ["operator", "--loud"], ["operator", "--metrics-port"]])
 def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A missing or unknown command, an unknown flag, and a flag without its value are refused with the usage."""
+    """Wrong usage exits with 2 and prints the usage."""
     with pytest.raises(SystemExit) as leaving:
         main(arguments)
     assert leaving.value.code == 2
@@ -190,7 +190,7 @@ def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture
 
 
 def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """--version says which one is installed."""
+    """--version prints the installed version."""
     with pytest.raises(SystemExit) as leaving:
         main(["--version"])
     assert leaving.value.code == 0

@@ -1,4 +1,4 @@
-"""What `backendpool endpoints` prints of what a client sees."""
+"""The output of `backendpool endpoints`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ BACKENDS = (
 
 
 async def run(*arguments: str) -> tuple[int | None, str, str]:
-    """Exit code, output and errors of the command, in a process of its own."""
+    """Run the command in a process; return exit code, output and errors."""
     process = await started(*arguments)
     out, err = await process.communicate()
     return process.returncode, out.decode(), err.decode()
@@ -81,29 +81,29 @@ async def started(*arguments: str) -> asyncio.subprocess.Process:
 
 
 def test_listing_shows_what_is_known() -> None:
-    """A line for each backend, how many there are, how they are used, and how old that is."""
+    """The listing has a line per backend, the counts, the policy and the age."""
     assert listing(status(VIEW, *BACKENDS)) == LISTED
 
 
 def test_empty_listing_has_its_head() -> None:
-    """No endpoint is an answer too."""
+    """An empty pool prints the header."""
     head = "ADDRESS   POD   ZONE   STATE   CONNECTED   CALLS   EJECTED"
     assert listing(status(view([]), age=0.0)) == f"{head}\n0 ready, 0 draining; RoundRobin; 0.0 s old"
 
 
 def test_truncated_listing_says_so() -> None:
-    """A status lists a thousand at most."""
+    """A truncated list says so."""
     truncated = PoolView(replace(VIEW.endpoints, truncated=True))
     assert "1 draining, and more that its status does not list; " in listing(status(truncated, *BACKENDS))
 
 
 def test_missing_pool_is_said_to_be_missing() -> None:
-    """With what to do, and without an age, for nothing is known."""
+    """A missing pool is reported with what to do, without an age."""
     assert listing(status(None)).startswith("there is no pool ns/who that may be read: apply ")
 
 
 async def test_look_waits_until_each_backend_was_tried() -> None:
-    """So that what is not connected cannot be connected to."""
+    """The listing waits until every backend was tried."""
     async with pods("a") as (a,), dead_endpoint() as dead:
         pool = FakePool()
         pool.set([a.endpoint, dead])
@@ -114,7 +114,7 @@ async def test_look_waits_until_each_backend_was_tried() -> None:
 
 
 async def test_look_does_not_wait_for_ever() -> None:
-    """A backend that says nothing is not connected yet."""
+    """A backend that does not respond is listed as not connected."""
     async with silent_endpoint() as silent:
         pool = FakePool()
         pool.set([silent])
@@ -123,7 +123,7 @@ async def test_look_does_not_wait_for_ever() -> None:
 
 
 async def test_look_tells_of_calls_under_way() -> None:
-    """Where something goes by them."""
+    """Calls in flight are listed if the policy counts them."""
     async with pods("a") as (a,):
         a.held = asyncio.Event()
         pool = FakePool(balancing=LoadBalancing(Policy.LEAST_REQUEST))
@@ -138,14 +138,14 @@ async def test_look_tells_of_calls_under_way() -> None:
 
 
 async def test_look_at_nothing(tmp_path: Path) -> None:
-    """The reason is an error."""
+    """If the pool cannot be read, the reason is an error."""
     async with connect(f"file://{tmp_path}/none.json") as channel:
         with pytest.raises(SourceError, match=r"none\.json: cannot be read"):
             await look(channel, timeout=10)
 
 
 async def test_follow_shows_each_change_once() -> None:
-    """Age alone is no change, and nothing is shown before something is known."""
+    """--watch prints each change once; a growing age is no change."""
     shown: asyncio.Queue[str] = asyncio.Queue()
     async with pods("a") as (a,):
         pool = FakePool()
@@ -163,7 +163,7 @@ async def test_follow_shows_each_change_once() -> None:
 
 
 async def test_endpoints_of_a_lookaside_are_printed() -> None:
-    """Once, and then it ends."""
+    """The endpoints of a lookaside are printed once."""
     async with pods("a") as (a,), dead_endpoint() as dead:
         told = whole(view([a.endpoint, dead], Policy.LEAST_REQUEST))
         async with scripted(tells(told)) as lookaside:
@@ -181,7 +181,7 @@ async def test_endpoints_of_a_lookaside_are_printed() -> None:
 
 
 async def test_changes_are_printed_until_it_is_stopped() -> None:
-    """With --watch; a signal ends it, and is no error."""
+    """--watch prints changes until a signal, and then exits with 0."""
     async with pods("a", "b") as (a, b), asyncio.timeout(20):
         replica = Replica(view([a.endpoint]))
         process = await started(str(target(await replica.start())), "--watch")
@@ -197,7 +197,7 @@ async def test_changes_are_printed_until_it_is_stopped() -> None:
 
 
 async def test_refusal_exits_1() -> None:
-    """With what the lookaside said."""
+    """A rejection exits with 1 and quotes the lookaside."""
     async with scripted(refuses(grpc.StatusCode.NOT_FOUND, "ask another")) as lookaside:
         code, out, err = await run(str(lookaside))
     assert (code, out) == (1, "")
@@ -205,20 +205,20 @@ async def test_refusal_exits_1() -> None:
 
 
 async def test_silence_exits_1() -> None:
-    """It is not waited for ever."""
+    """A lookaside that does not respond leads to exit code 1 after the timeout."""
     async with scripted(tells()) as lookaside:
         code, _, err = await run(str(lookaside), "--timeout", "0.2")
     assert (code, err) == (1, "backendpool endpoints: ns/who: nothing was told within 0.2 s\n")
 
 
 async def test_target_that_names_nothing_exits_2() -> None:
-    """With what to write."""
+    """An invalid target exits with 2 and says what to write."""
     code, _, err = await run("greetserver")
     assert (code, "expected pool:///namespace/name" in err) == (2, True)
 
 
 async def test_lookaside_with_mutual_tls_is_asked(tmp_path: Path) -> None:
-    """With the files that its clients have in a Secret."""
+    """A lookaside with mutual TLS is reached with the files of a client Secret."""
     ours = Authority.make(tmp_path / "ours")
     folder = tmp_path / "tls"
     write(folder, *ours.issue("client"), ours.certificate)

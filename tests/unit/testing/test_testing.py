@@ -1,4 +1,4 @@
-"""The pool that users' own tests are given."""
+"""FakePool, the pool for tests of users."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ METHOD = "/test.Who/Are"
 
 
 class Named:
-    """Registers servers that answer with their number; ``held`` keeps calls until it is set."""
+    """Registers servers that answer with their number; ``held`` holds calls until it is set."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -45,14 +45,14 @@ async def shares(channel: PoolChannel, calls: int) -> Counter[str]:
 
 
 async def test_servers_share_calls() -> None:
-    """Each of the servers takes its part of a channel's calls."""
+    """Calls are spread over all servers."""
     async with FakePool(Named(), count=3) as pool, connect(pool) as channel:
         await pool.wait_until_connected(channel)
         assert await shares(channel, 9) == {"0": 3, "1": 3, "2": 3}
 
 
 async def test_scaled_pool_is_followed() -> None:
-    """New servers take calls as soon as they were tried, and those that left take none."""
+    """New servers take calls, and removed ones do not."""
     async with FakePool(Named(), count=1) as pool, connect(pool) as channel:
         for count in (3, 2, 0, 1):
             await pool.scale(count)
@@ -62,7 +62,7 @@ async def test_scaled_pool_is_followed() -> None:
 
 
 async def test_draining_server_finishes_its_calls() -> None:
-    """It gets no new calls, and answers those that it has, also once it is not listed any more."""
+    """A draining server gets no new calls and finishes those in flight, even once removed."""
     named = Named()
     async with FakePool(named, count=1) as pool, connect(pool) as channel:
         who: Any = channel.unary_unary(METHOD)
@@ -81,7 +81,7 @@ async def test_draining_server_finishes_its_calls() -> None:
 
 
 async def test_killed_server_is_listed_still() -> None:
-    """Its calls under way fail, and the next ones go to those that are left."""
+    """Killing a server fails its calls in flight, and later calls go elsewhere, while it stays listed."""
     named = Named()
     async with FakePool(named, count=1) as pool, connect(pool) as channel:
         who: Any = channel.unary_unary(METHOD)
@@ -99,7 +99,7 @@ async def test_killed_server_is_listed_still() -> None:
 
 
 async def test_pool_without_servers_is_what_it_is_told() -> None:
-    """Endpoints with all that there is to them, and what the pool's author asks for."""
+    """A pool without servers has the endpoints and load balancing that a test sets."""
     pool, endpoint = FakePool(), Endpoint("127.0.0.1", 1, zone="a")
     async with connect(pool) as channel:
         pool.set([endpoint], LoadBalancing(empty_policy=EmptyPolicy.KEEP_LAST))
@@ -116,7 +116,7 @@ async def test_pool_without_servers_is_what_it_is_told() -> None:
 
 
 async def test_each_client_is_told_all() -> None:
-    """Channels that follow one pool do not take the news from each other."""
+    """Several channels over one pool all see every change."""
     async with FakePool(Named(), count=1) as pool, connect(pool) as one, connect(pool) as other:
         await pool.scale(2)
         for channel in (one, other):

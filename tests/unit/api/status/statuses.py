@@ -1,4 +1,4 @@
-"""What a status is made of, and how it is read."""
+"""Builders and readers of status documents."""
 
 from __future__ import annotations
 

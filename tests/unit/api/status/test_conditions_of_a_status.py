@@ -1,4 +1,4 @@
-"""What the conditions of a status tell."""
+"""The conditions in a status."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.api.status.statuses import BOTH, DONE, EMPTY, GOING, NOW, ONE, s
 
 
 def told(status: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """Status and reason of each condition."""
+    """Return status and reason of each condition."""
     return {item["type"]: (item["status"], item["reason"]) for item in status["conditions"]}
 
 
@@ -25,7 +25,7 @@ def message(status: dict[str, Any], kind: str) -> str:
 
 
 def test_healthy_pool_is_ready() -> None:
-    """Children, an endpoint and a lookaside are all that it takes."""
+    """A pool with applied children, an endpoint and a lookaside is Ready."""
     assert told(status_of(pool())) == {
         "Ready": ("True", "PoolReady"),
         "EndpointsAvailable": ("True", "EndpointsReady"),
@@ -50,19 +50,19 @@ def test_healthy_pool_is_ready() -> None:
 def test_each_hindrance_alone_keeps_the_pool_from_ready(
     endpoints: EndpointSet | None, children: ChildrenStatus, reason: str
 ) -> None:
-    """Ready gives the reason of what holds it back."""
+    """Ready has the reason of the condition that makes it False."""
     assert told(status_of(pool(), endpoints, children))["Ready"] == ("False", reason)
 
 
 def test_one_lookaside_replica_is_enough() -> None:
-    """A rollout or a lost node does not make the pool unready."""
+    """One available lookaside replica is enough for Ready, so rollouts and lost nodes do not matter."""
     status = status_of(pool(), children=replace(DONE, lookaside_available=1))
     assert told(status)["Ready"] == ("True", "PoolReady")
     assert message(status, "LookasideAvailable") == "1 replica is available."
 
 
 def test_pool_without_a_lookaside_is_ready_without_one() -> None:
-    """``replicas: 0`` is a choice: it is stated, no hindrance, and no address is given out."""
+    """With ``replicas: 0`` the pool is Ready, the condition says Disabled, and no address is published."""
     status = status_of(pool(lookaside={"replicas": 0}), children=ChildrenStatus(applied=True))
     assert told(status)["LookasideAvailable"] == ("False", "Disabled")
     assert told(status)["Ready"] == ("True", "PoolReady")
@@ -70,7 +70,7 @@ def test_pool_without_a_lookaside_is_ready_without_one() -> None:
 
 
 def test_lookaside_that_went_away_is_told_apart_from_one_that_starts() -> None:
-    """Only the loss of what was there is worth a warning, for as long as it lasts."""
+    """Losing all available replicas is a warning; a first start is not."""
     away = ChildrenStatus(applied=True)
     before = status_of(pool())
     after = status_of(replace(pool(), status=before), children=away)
@@ -81,7 +81,7 @@ def test_lookaside_that_went_away_is_told_apart_from_one_that_starts() -> None:
 
 
 def test_lookaside_that_starts_slowly_is_no_loss() -> None:
-    """It is starting for as long as it was never there."""
+    """A lookaside that was never available is starting, however long it takes."""
     starting = ChildrenStatus(applied=True)
     before = status_of(pool(), children=starting)
     after = status_of(replace(pool(), status=before), children=starting)
@@ -89,7 +89,7 @@ def test_lookaside_that_starts_slowly_is_no_loss() -> None:
 
 
 def test_no_endpoints_says_where_to_look() -> None:
-    """The message is a command that shows the pods in question."""
+    """The message has a command that lists the selected pods."""
     status = status_of(pool(selector={"b": "2", "a": "1"}, port="grpc"), EMPTY)
     assert message(status, "EndpointsAvailable") == (
         "No pod can take calls. Check that pods are ready and serve gRPC on port grpc: "
@@ -110,7 +110,7 @@ def test_no_endpoints_says_where_to_look() -> None:
     ],
 )
 def test_counts_are_told_in_words(endpoints: EndpointSet, sentence: str) -> None:
-    """One and many read as a person would say them."""
+    """Messages use singular and plural correctly."""
     assert message(status_of(pool(), endpoints), "EndpointsAvailable").startswith(sentence)
 
 
@@ -120,13 +120,13 @@ def test_counts_are_told_in_words(endpoints: EndpointSet, sentence: str) -> None
 )
 @pytest.mark.parametrize("of", [pool(), pool(policy="Newer")])
 def test_reconciling_and_stalled_exclude_each_other(of: Pool, children: ChildrenStatus) -> None:
-    """kstatus: there is either work under way or nothing left to try."""
+    """Reconciling and Stalled are never both True (kstatus)."""
     conditions = told(status_of(of, children=children))
     assert not conditions["Reconciling"][0] == conditions["Stalled"][0] == "True"
 
 
 def test_conflict_keeps_the_last_endpoints() -> None:
-    """A Service that was taken over does not cost clients their good backends."""
+    """A conflict about the Service keeps the last endpoints."""
     before = status_of(pool())
     after = status_of(replace(pool(), status=before), None, ChildrenStatus(conflict="Rename the Service x."))
     assert endpoints_of(after) == BOTH
@@ -137,7 +137,7 @@ def test_conflict_keeps_the_last_endpoints() -> None:
 
 
 def test_endpoints_that_cannot_be_followed_are_told_as_old() -> None:
-    """Nobody knows that they are wrong, so they stand; nobody knows that they are right, so nobody says so."""
+    """Endpoints that can no longer be watched are kept and reported as stale."""
     before = status_of(pool())
     after = build_status(
         replace(pool(), status=before), BOTH, DONE, NOW, unwatchable={"EndpointSlice": "403 Forbidden"}
@@ -148,7 +148,7 @@ def test_endpoints_that_cannot_be_followed_are_told_as_old() -> None:
 
 
 def test_kinds_that_may_not_be_watched_are_told() -> None:
-    """There is work left that cannot be seen (kstatus: Reconciling), and calls go on as they did."""
+    """A kind that can no longer be watched sets Reconciling and keeps the pool Ready."""
     refused = {"Service": "403 Forbidden", "Role": "403 Forbidden: no"}
     status = build_status(pool(), BOTH, DONE, NOW, unwatchable=refused)
     assert told(status)["Reconciling"] == ("True", "WatchRefused")
@@ -169,20 +169,20 @@ def test_kinds_that_may_not_be_watched_are_told() -> None:
 def test_what_holds_the_pool_back_goes_before_a_kind_that_may_not_be_watched(
     children: ChildrenStatus, reason: str
 ) -> None:
-    """It is what somebody waits for."""
+    """A reason that makes the pool unready precedes a kind that can no longer be watched."""
     status = build_status(pool(), BOTH, children, NOW, unwatchable={"Service": "403 Forbidden"})
     assert told(status)["Reconciling"][1] == told(status)["Ready"][1] == reason
 
 
 def test_unknown_endpoints_of_a_new_pool_are_not_none() -> None:
-    """Clients that wait for a revision are not told of an empty pool before it is known to be empty."""
+    """A new pool with unknown endpoints has no revision, so clients do not take it for empty."""
     status = status_of(pool(), None)
     assert "revision" not in status
     assert "endpoints" not in status
 
 
 def test_bad_spec_keeps_what_was_good() -> None:
-    """Addresses and endpoints stand as they were, since nothing was changed in the cluster."""
+    """With an invalid spec, addresses and endpoints are kept."""
     before = status_of(pool(lookaside={"port": 6000}))
     bad = replace(pool(policy="Newer"), generation=4, status=before)
     after = status_of(bad, BOTH)
@@ -200,6 +200,6 @@ def test_bad_spec_keeps_what_was_good() -> None:
 
 
 def test_bad_spec_says_where_to_look_without_a_selector() -> None:
-    """Advice is given also where the selector cannot be read."""
+    """The message has advice even if the selector cannot be read."""
     status = status_of(pool(selector=None), EMPTY)
     assert message(status, "EndpointsAvailable").endswith("Check the pods that the pool's Service selects.")

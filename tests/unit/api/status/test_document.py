@@ -1,4 +1,4 @@
-"""The status document: what is written, and that clients read it back."""
+"""The status document, and how clients read it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENDPOINTS = st.builds(
 
 
 def test_whole_document() -> None:
-    """A healthy pool's status, field by field."""
+    """The status of a healthy pool, field by field."""
     status = status_of(pool(), EndpointSet.of([ONE, GOING]))
     conditions = status.pop("conditions")
     assert [item["type"] for item in conditions] == [
@@ -76,26 +76,26 @@ def test_whole_document() -> None:
 
 
 def test_every_field_stands_in_the_crd() -> None:
-    """The API server prunes nothing of it, else every status would look changed."""
+    """Every field is in the CRD, so the API server prunes nothing."""
     _assert_known(status_of(pool()), crd_schema()["status"])
 
 
 @given(st.lists(ENDPOINTS, max_size=20).map(EndpointSet.of))
 def test_clients_read_back_what_was_written(endpoints: EndpointSet) -> None:
-    """The list that comes out of a status is the one that went in."""
+    """Parsing a status returns the endpoints that were written."""
     assert endpoints_of(status_of(pool(), endpoints)) == endpoints
 
 
 @given(st.lists(ENDPOINTS, max_size=20).map(EndpointSet.of))
 def test_status_of_an_unchanged_pool_is_equal(endpoints: EndpointSet) -> None:
-    """However often and late it is built, it gives no reason to write."""
+    """Building the status of an unchanged pool again gives an equal document."""
     first = status_of(pool(), endpoints)
     again = build_status(replace(pool(), status=first), endpoints, DONE, NOW + timedelta(days=1))
     assert again == first
 
 
 def test_long_list_is_cut_and_says_so() -> None:
-    """The status stays within what etcd takes; counts and revision are those of the whole set."""
+    """A long list is truncated; counts and revision cover the whole set."""
     many = EndpointSet.of(replace(ONE, port=port) for port in range(1, MAX_STATUS_ENDPOINTS + 2))
     status = status_of(pool(), many)
     assert len(status["endpoints"]) == MAX_STATUS_ENDPOINTS
@@ -106,25 +106,25 @@ def test_long_list_is_cut_and_says_so() -> None:
 
 
 def test_list_of_the_longest_length_is_whole() -> None:
-    """A thousand endpoints are not too many."""
+    """A list of exactly 1,000 endpoints is not truncated."""
     just = EndpointSet.of(replace(ONE, port=port) for port in range(1, MAX_STATUS_ENDPOINTS + 1))
     assert status_of(pool(), just)["truncated"] is False
 
 
 def test_state_from_a_newer_operator_is_left_out() -> None:
-    """A client does not call an endpoint whose state it does not understand."""
+    """Endpoints in an unknown state are ignored by clients."""
     status = status_of(pool())
     status["endpoints"][0]["state"] = "Quarantined"
     assert endpoints_of(status).endpoints == (TWO,)
 
 
 def test_status_that_is_not_written_yet_lists_nothing() -> None:
-    """An empty status has no revision, by which clients tell it from an empty pool."""
+    """An empty status has no revision, which distinguishes it from an empty pool."""
     assert endpoints_of({}) == EndpointSet((), revision="")
 
 
 def test_zones_count_ready_endpoints() -> None:
-    """Zones are sorted, and endpoints without a zone or on their way out are not in them."""
+    """Zones are sorted and count ready endpoints with a zone."""
     nowhere = replace(ONE, address="10.0.0.3", zone="")
     here = replace(ONE, address="10.0.0.4")
     status = status_of(pool(), EndpointSet.of([TWO, ONE, here, nowhere, replace(GOING, address="10.0.0.5")]))
