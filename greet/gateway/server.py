@@ -60,5 +60,5 @@ async def _listen(runner: web.AppRunner, settings: GatewaySettings) -> None:
     try:
         await web.TCPSite(runner, settings.host or None, settings.port).start()
     except OSError as error:
-        message = f"GATEWAY_PORT {settings.port} cannot be listened on ({error}): give a free port"
+        message = f"GATEWAY_PORT {settings.port} is not available ({error}): set a free port"
         raise SettingsError(message) from error

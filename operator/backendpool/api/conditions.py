@@ -156,18 +156,18 @@ def _stalled(pool: Pool, children: ChildrenStatus) -> Condition:
     if children.error:
         return Condition(kind, False, Reason.NOT_STALLED, "The operator retries after an error.")
     if isinstance(pool.spec, SpecError):
-        message = f"The spec cannot be acted on; {pool.spec}. Change it, or update the operator and its CRD."
+        message = f"The spec is invalid for this operator: {pool.spec}. Change it, or update the operator and its CRD."
         return Condition(kind, True, Reason.INVALID_SPEC, message)
     if children.conflict:
         return Condition(kind, True, Reason.CONFLICT, children.conflict)
-    return Condition(kind, False, Reason.NOT_STALLED, "Nothing waits for a person.")
+    return Condition(kind, False, Reason.NOT_STALLED, "No manual action is needed.")
 
 
 def _reconciling(stalled: Condition, children: ChildrenStatus, unwatchable: Mapping[str, str]) -> Condition:
     """Compute ``Reconciling``; kstatus forbids it together with ``Stalled``."""
     kind = ConditionType.RECONCILING
     if stalled.status:
-        return Condition(kind, False, stalled.reason, "Nothing is under way until the pool can be acted on.")
+        return Condition(kind, False, stalled.reason, "The operator waits until the pool is no longer stalled.")
     if children.error:
         return Condition(kind, True, Reason.RECONCILE_ERROR, children.error)
     if children.failure:
@@ -175,31 +175,31 @@ def _reconciling(stalled: Condition, children: ChildrenStatus, unwatchable: Mapp
     if not children.applied:
         return Condition(kind, True, Reason.APPLYING, "The operator is applying the pool's children.")
     if children.rollout_pending:
-        message = "The lookaside's Deployment is applied when fewer other lookasides are starting."
+        message = "The lookaside's Deployment waits for the rollouts of other lookasides."
         return Condition(kind, True, Reason.ROLLOUT_PENDING, message)
     if unwatchable:
         return Condition(kind, True, Reason.WATCH_REFUSED, _unwatchable_message(unwatchable))
-    return Condition(kind, False, Reason.APPLIED, "All that the pool needs stands as its spec asks.")
+    return Condition(kind, False, Reason.APPLIED, "All children match the spec.")
 
 
 def _unwatchable_message(unwatchable: Mapping[str, str]) -> str:
     first, *others = sorted(unwatchable)
-    also = f" Nor may it watch {', '.join(others)}." if others else ""
+    also = f" The same holds for {', '.join(others)}." if others else ""
     return (
-        f"The operator may not watch objects of the kind {first}: {unwatchable[first]}.{also} "
-        "The pool is served as it was; what is changed in it, or in what is made of it, may go unseen."
+        f"The operator has lost permission to watch {first}: {unwatchable[first]}.{also} "
+        "Calls continue, but changes to the pool or its children may go unnoticed."
     )
 
 
 def _endpoints_stale(error: str) -> Condition:
-    message = f"The operator may not watch EndpointSlices: {error}. The list is as it was when it last could."
+    message = f"The operator has lost permission to watch EndpointSlices: {error}. The list may be stale."
     return Condition(ConditionType.ENDPOINTS_AVAILABLE, None, Reason.ENDPOINTS_STALE, message)
 
 
 def _endpoints_available(pool: Pool, endpoints: EndpointSet | None) -> Condition:
     kind = ConditionType.ENDPOINTS_AVAILABLE
     if endpoints is None:
-        message = f"The endpoints of the Service {pool.name} are not known yet; until then the last list stands."
+        message = f"The endpoints of the Service {pool.name} are not known yet; the last list is kept until then."
         return Condition(kind, None, Reason.ENDPOINTS_PENDING, message)
     ready, draining = len(endpoints.ready), len(endpoints.draining)
     if ready:
@@ -218,13 +218,13 @@ def _lookaside_available(pool: Pool, children: ChildrenStatus) -> Condition:
     kind = ConditionType.LOOKASIDE_AVAILABLE
     available = children.lookaside_available
     if isinstance(pool.spec, PoolSpec) and not pool.spec.lookaside.replicas:
-        message = "The pool has no lookaside: set spec.lookaside.replicas to 2 to have one."
+        message = "spec.lookaside.replicas is 0: the pool has no lookaside."
         return Condition(kind, False, Reason.DISABLED, message)
     problem = children.lookaside_problem
     if available:
         message = f"{available} {_plural(available, 'replica is', 'replicas are')} available."
         if problem:
-            return Condition(kind, True, Reason.LOOKASIDE_DEGRADED, f"{message} Another one is not: {problem}.")
+            return Condition(kind, True, Reason.LOOKASIDE_DEGRADED, f"{message} Another replica is not: {problem}.")
         return Condition(kind, True, Reason.LOOKASIDE_READY, message)
     if problem:
         return Condition(kind, False, Reason.LOOKASIDE_UNAVAILABLE, f"No replica is available: {problem}.")

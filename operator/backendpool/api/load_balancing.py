@@ -1,9 +1,9 @@
 """The load balancing part of a pool's spec: policy, outlier detection, locality. Pure.
 
-Numbers are as in the schema: whole, durations in seconds, ratios in percent.
+As in the CRD, numbers are integers, durations are in seconds and ratios in percent.
 
-The dataclasses of outlier detection are its field table: each field carries its name in the spec, its range and its
-default (gRFC A50). Parsing and printing go by it. The messages of ``backendpool.v1`` have the same names in JSON.
+The dataclasses of outlier detection are its field table: each field has its name in the spec, its range and its default
+(gRFC A50). Parsing and printing use this table. The messages of ``backendpool.v1`` have the same names in JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Policy(StrEnum):
-    """Which backend the next call goes to."""
+    """How the backend of a call is picked."""
 
     ROUND_ROBIN = "RoundRobin"
     RANDOM = "Random"
@@ -32,29 +32,29 @@ class Policy(StrEnum):
 
 
 class EmptyPolicy(StrEnum):
-    """What a client does when no endpoint is left."""
+    """What clients do when a pool has no endpoint."""
 
     FAIL = "Fail"
     """Fail calls at once."""
     KEEP_LAST = "KeepLast"
-    """Go on with the last endpoints that were known."""
+    """Keep calling the last known endpoints."""
 
 
 class Preference(StrEnum):
-    """Which backends a client calls as long as one of them takes calls."""
+    """Which backends a client prefers."""
 
     ZONE = "Zone"
-    """Those of its own zone."""
+    """Backends in its own zone."""
 
 
 def _number(name: str, default: int, low: int, high: int) -> Any:
-    """A field that is the whole number ``name`` of the spec, from ``low`` to ``high``."""
+    """Return a field for the integer ``name`` of the spec, from ``low`` to ``high``."""
     return field(default=default, metadata={"name": name, "range": (low, high)})
 
 
 @dataclass(frozen=True, slots=True)
 class SuccessRate:
-    """Eject a backend whose success rate is that many thousandths of a standard deviation below the mean."""
+    """Ejects backends whose success rate is ``stdev_factor`` thousandths of a standard deviation below the mean."""
 
     stdev_factor: int = _number("stdevFactor", 1900, 1, 10_000)
     enforcement_percent: int = _number("enforcementPercent", 100, 0, 100)
@@ -64,7 +64,7 @@ class SuccessRate:
 
 @dataclass(frozen=True, slots=True)
 class FailurePercentage:
-    """Eject a backend that fails more than that many percent of its calls."""
+    """Ejects backends that fail more than ``threshold`` percent of their calls."""
 
     threshold: int = _number("threshold", 85, 1, 100)
     enforcement_percent: int = _number("enforcementPercent", 100, 0, 100)
@@ -74,7 +74,7 @@ class FailurePercentage:
 
 @dataclass(frozen=True, slots=True)
 class OutlierDetection:
-    """Eject backends that fail more calls than others for a while (gRFC A50); durations in seconds."""
+    """Ejects backends that fail more calls than others for a while (gRFC A50). Durations are in seconds."""
 
     interval: int = _number("intervalSeconds", 10, 1, MAX_SECONDS)
     base_ejection: int = _number("baseEjectionSeconds", 30, 1, MAX_SECONDS)
@@ -88,10 +88,9 @@ class OutlierDetection:
 
 @dataclass(frozen=True, slots=True)
 class LoadBalancing:
-    """What a client does with the endpoints of a pool.
+    """How clients spread calls over the endpoints of a pool.
 
-    ``hash_header`` names the metadata key by whose value :attr:`Policy.CONSISTENT_HASH` chooses, and is empty for all
-    other policies.
+    ``hash_header`` is the metadata key for :attr:`Policy.CONSISTENT_HASH`; empty for all other policies.
     """
 
     policy: Policy = Policy.ROUND_ROBIN
@@ -105,7 +104,7 @@ DEFAULT: Final = LoadBalancing()
 
 
 def parse_load_balancing(spec: Mapping[str, Any]) -> LoadBalancing:
-    """Read what of ``spec`` is about calls; raises :class:`SpecError` with the field where it cannot be acted on."""
+    """Read the load balancing part of ``spec``; raises :class:`SpecError` with the invalid field."""
     policy = choice(Policy, "spec.policy", spec.get("policy", Policy.ROUND_ROBIN))
     locality = mapping("spec.locality", spec.get("locality"))
     return LoadBalancing(

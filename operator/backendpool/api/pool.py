@@ -1,7 +1,7 @@
-"""A GrpcBackendPool: :class:`Pool` as the API server holds it, :class:`PoolView` as clients see it. Pure.
+"""A GrpcBackendPool: :class:`Pool` as stored by the API server, :class:`PoolView` as clients see it. Pure.
 
-The metadata of a ``Pool`` is what the operator needs to write safely: the uid that children are owned by, the
-generation that a status answers, the resource version that a status write is bound to.
+A ``Pool`` has the metadata that safe writes need: the uid of its children's owner, the generation that a status
+answers, and the resource version that a status write is bound to.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ PoolKey: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A pool; ``spec`` is the :class:`SpecError` itself where it cannot be acted on.
+    """A pool. If its spec is invalid, ``spec`` is the :class:`SpecError`.
 
-    A bad spec is a value, not an exception, because it is something to tell the author in the status.
+    An invalid spec is a value and not an exception, because the status must report it.
     """
 
     namespace: str
@@ -35,20 +35,20 @@ class Pool:
     spec: PoolSpec | SpecError
     status: Mapping[str, Any] = field(default_factory=dict)
     deleting: bool = False
-    """Deletion has begun, and waits for the children (``--cascade=foreground``): make none anew."""
+    """In foreground deletion, which waits for the children: they must not be created again."""
 
     @property
     def key(self) -> PoolKey:
-        """Namespace and name, as caches and queues know it."""
+        """Namespace and name."""
         return (self.namespace, self.name)
 
     @property
     def unexpected(self) -> BaseException | None:
-        """The bug that kept the spec from being read, if one did."""
+        """The unexpected error of the parser, if any."""
         return self.spec.__cause__ if isinstance(self.spec, SpecError) else None
 
     def valid_spec(self) -> PoolSpec:
-        """The spec to act on; raises :class:`SpecError` where there is none."""
+        """Return the spec; raises :class:`SpecError` if it is invalid."""
         if isinstance(self.spec, SpecError):
             raise SpecError(self.spec.field, self.spec.problem)
         return self.spec
@@ -56,24 +56,24 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """A pool's endpoints at one moment, and how its author wants calls to be spread over them."""
+    """The endpoints of a pool at one moment, and its load balancing."""
 
     endpoints: EndpointSet
     balancing: LoadBalancing = DEFAULT
 
 
 def lookaside_target(pool: Pool) -> str:
-    """Host and port of the pool's lookaside; raises :class:`SpecError` where the spec is bad."""
+    """Return ``host:port`` of the pool's lookaside; raises :class:`SpecError` if the spec is invalid."""
     return f"{lookaside_name(pool.name)}.{pool.namespace}.svc:{pool.valid_spec().lookaside.port}"
 
 
 def xds_target(pool: Pool) -> str:
-    """The target that gRPC's xDS clients connect to."""
+    """Return the target of xDS clients."""
     return f"xds:///{pool.name}.{pool.namespace}"
 
 
 def parse_pool(obj: Mapping[str, Any]) -> Pool:
-    """Read a GrpcBackendPool as the API server sends it; a bad spec does not fail it."""
+    """Parse a GrpcBackendPool of the API server. An invalid spec is no error."""
     meta = obj["metadata"]
     return Pool(
         namespace=meta["namespace"],
@@ -94,13 +94,13 @@ def _spec_or_error(spec: object) -> PoolSpec | SpecError:
         return error
     # A bug in the parser must not hide the pool: the reconciler raises it from ``unexpected``.
     except Exception as error:  # noqa: BLE001
-        unreadable = SpecError("spec", f"cannot be read ({error!r})")
+        unreadable = SpecError("spec", f"cannot be parsed ({error!r})")
         unreadable.__cause__ = error
         return unreadable
 
 
 def _status(value: object) -> Mapping[str, Any]:
-    """The status, less the conditions that are none, which only a cluster without our schema can hold."""
+    """Return the status without malformed conditions, which only a cluster without our schema accepts."""
     if not isinstance(value, Mapping):
         return {}
     conditions = value.get("conditions") or []

@@ -1,4 +1,4 @@
-"""A pool's view as ``backendpool.v1`` has it, there and back. Pure."""
+"""Conversion of a pool's view to and from ``backendpool.v1``. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KNOWN: Final = {number: state for state, number in _STATES.items()}
 
 
 def message_of(view: PoolView) -> v1.EndpointSet:
-    """The whole view, without an age."""
+    """Encode a view, without an age."""
     return v1.EndpointSet(
         revision=view.endpoints.revision,
         endpoints=map(_endpoint, view.endpoints.endpoints),
@@ -25,15 +25,15 @@ def message_of(view: PoolView) -> v1.EndpointSet:
 
 
 def view_of(message: v1.EndpointSet) -> PoolView:
-    """The view that a message tells, which is no heartbeat.
+    """Decode a message that is no heartbeat.
 
-    Raises :class:`~backendpool.errors.SpecError` where this version does not know how calls are to be spread.
+    Raises :class:`~backendpool.errors.SpecError` if this version does not know its load balancing.
     """
     return PoolView(endpoints_of(message), parse_load_balancing(_spec(message.balancing)))
 
 
 def endpoints_of(message: v1.EndpointSet) -> EndpointSet:
-    """Its endpoints, without those in a state that this version does not know."""
+    """Decode the endpoints, except those in an unknown state."""
     known = [endpoint for endpoint in message.endpoints if endpoint.state in _KNOWN]
     return EndpointSet(tuple(map(_read_endpoint, known)), message.revision)
 
@@ -74,13 +74,13 @@ def _balancing(balancing: LoadBalancing) -> v1.Balancing:
 
 
 def _spec(balancing: v1.Balancing) -> dict[str, Any]:
-    """In the words of the resource, for one reader of both."""
+    """Convert to the form of the resource's spec, so that one parser reads both."""
     spec: dict[str, Any] = {"policy": balancing.policy, "emptyPolicy": balancing.empty_policy}
     if balancing.hash_header:
         spec["consistentHash"] = {"header": balancing.hash_header}
     if balancing.prefer:
         spec["locality"] = {"prefer": balancing.prefer}
     if balancing.HasField("outlier_detection"):
-        # Its JSON names are those of the spec. A number of 0 is written: else the spec's default would take its place.
+        # The JSON names equal those of the spec. Print zeros too, or the spec's defaults would replace them.
         spec["outlierDetection"] = MessageToDict(balancing.outlier_detection, always_print_fields_with_no_presence=True)
     return spec

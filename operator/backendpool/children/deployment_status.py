@@ -70,13 +70,13 @@ def _without_volume(pods: Iterable[KubernetesObject], secret: str) -> Iterator[s
     for pod, status in _containers(pods):
         waiting = (status.get("state") or {}).get("waiting") or {}
         if secret and waiting.get("reason") == "ContainerCreating":
-            yield f"pod {pod} waits for its volumes: see that there is a Secret {secret} with tls.crt and tls.key"
+            yield f"pod {pod} waits for its volumes: check that there is a Secret {secret} with tls.crt and tls.key"
 
 
 def _not_created(deployment: KubernetesObject) -> str:
     if (failure := _replica_failure(deployment)) is None:
         return ""
-    return f"no pod can be made: {_cut(failure.get('message') or failure.get('reason') or '')}"
+    return f"no pod can be created: {_cut(failure.get('message') or failure.get('reason') or '')}"
 
 
 def _replica_failure(deployment: KubernetesObject) -> Mapping[str, Any] | None:

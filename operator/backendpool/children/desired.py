@@ -2,7 +2,7 @@
 
 All children are namespaced, owned by the pool (so that deleting it needs no finalizer) and applied by server-side
 apply, so a manifest has only the fields that the operator manages. Fields whose zero value the API server drops are
-left out: they would look like drift for ever.
+left out: they would always look like drift.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from backendpool.children.lookaside import lookaside
 from backendpool.children.manifest import Child, grant, headless_service, service_port, with_digest
 
 HEADLESS_PORT: Final = 50051
-"""The Service's port where ``spec.port`` is a name. A headless Service does not translate ports, so nothing
-depends on the number; this is the one that gRPC's examples listen on."""
+"""The Service's port if ``spec.port`` is a name. A headless Service does not translate ports, so the number does not
+matter; it is the one of gRPC's examples."""
 
 
 def children(pool: Pool, image: str) -> tuple[Child, ...]:

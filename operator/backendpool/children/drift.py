@@ -1,7 +1,8 @@
 """Drift between a pool's live and desired children, and the plan to repair it. Pure.
 
 As in server-side apply (KEP-555), a live object is in the desired state if it has every desired field; defaults and
-fields of other managers do not count. A change that apply could not revert is not drift: it would be applied for ever.
+fields of other managers do not count. A change that apply cannot revert is not drift, since it would be applied again
+and again.
 """
 
 from __future__ import annotations

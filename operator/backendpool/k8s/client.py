@@ -201,7 +201,7 @@ class Api:
                 async for line in lines(response.content.iter_any()):
                     yield decode_event(line)
             except TimeoutError as error:
-                raise Stalled(f"nothing came for {idle_timeout:.0f} s") from error
+                raise Stalled(f"the watch was silent for {idle_timeout:.0f} s") from error
 
     async def _write(
         self, method: str, path: str, obj: Document, form: str = JSON, accept: str = JSON, **query: str

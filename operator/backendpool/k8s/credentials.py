@@ -50,7 +50,7 @@ class Credentials:
         except CredentialsError as error:
             problems.append(f"kubeconfig {source.path}: {error}")
         raise SettingsError(
-            f"no cluster to talk to ({'; '.join(problems)}): run in a pod with a service account, "
+            f"no cluster found ({'; '.join(problems)}): run in a pod with a service account, "
             "or set KUBECONFIG to the file that kubectl uses"
         )
 

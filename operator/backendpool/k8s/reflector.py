@@ -199,7 +199,7 @@ class Reflector(Generic[T]):
             async for event in events:
                 self._handle(event)
         if self._empty_watches or not self._watch_was_healthy():
-            raise Unreachable(f"the watch on {self._resource.plural} was closed before it was of use")
+            raise Unreachable(f"the watch on {self._resource.plural} was closed before its first event")
 
     def _handle(self, event: Document) -> None:
         kind, obj = event["type"], event["object"]

@@ -146,7 +146,7 @@ def map_transport_errors(what: str) -> Iterator[None]:
 
 def unreachable(what: str, error: Exception) -> Unreachable:
     """Return the error for a request that got no response."""
-    return Unreachable(f"{what}: {str(error) or 'no answer in time'}")
+    return Unreachable(f"{what}: {str(error) or 'no response in time'}")
 
 
 async def error_response(response: aiohttp.ClientResponse) -> ApiError:
@@ -172,7 +172,7 @@ def error_from_status(
     return kind(
         status,
         str(document.get("reason") or reason or "Unknown"),
-        str(document.get("message") or "the answer gives no reason"),
+        str(document.get("message") or "the response gives no reason"),
         _seconds(hint) if wish is None else wish,
     )
 

@@ -98,7 +98,7 @@ def _session(access: Access) -> aiohttp.ClientSession:
         tls = access.tls()
     except OSError as error:
         raise SettingsError(
-            f"the cluster's certificates cannot be used ({error}): see the kubeconfig's certificate entries"
+            f"invalid certificates of the cluster ({error}): check the certificate entries of the kubeconfig"
         ) from error
     return aiohttp.ClientSession(
         # Each watch occupies a connection, so that a limit could deadlock.

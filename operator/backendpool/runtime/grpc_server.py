@@ -52,7 +52,7 @@ class RpcServer:
                 return self._server.add_secure_port(address, credentials)
             return self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise SettingsError(f"{variable} {port} cannot be listened on: give a free port") from error
+            raise SettingsError(f"{variable} {port} is in use: set a free port") from error
 
     @asynccontextmanager
     async def answering(self, grace: float) -> AsyncIterator[None]:
@@ -72,7 +72,7 @@ class RpcServer:
         await self._report(_Status.SERVING)
 
     async def drain(self, seconds: float) -> None:
-        """Report NOT_SERVING from now on, and keep serving for so many seconds."""
+        """Report NOT_SERVING from now on, and keep serving for ``seconds``."""
         log.info("Draining before shutdown", extra={"drain_seconds": seconds})
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(seconds)

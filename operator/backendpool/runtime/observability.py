@@ -84,7 +84,7 @@ async def _listen(runner: web.AppRunner, host: str | None, port: int) -> None:
     try:
         await web.TCPSite(runner, host, port).start()
     except OSError as error:
-        raise SettingsError(f"METRICS_PORT {port} cannot be listened on ({error}): give a free port") from error
+        raise SettingsError(f"METRICS_PORT {port} is not available ({error}): set a free port") from error
 
 
 def _is_not_client_error(record: logging.LogRecord) -> bool:

@@ -37,7 +37,7 @@ RUNNING = pod("lookaside-5", state={"running": {}})
         ([UNMADE, UNSCHEDULED], "pod lookaside-4 has no node: 0/3 nodes are available"),
         (
             [UNMADE],
-            "pod lookaside-3 waits for its volumes: see that there is a Secret greet-tls with tls.crt and tls.key",
+            "pod lookaside-3 waits for its volumes: check that there is a Secret greet-tls with tls.crt and tls.key",
         ),
         ([RUNNING], ""),
         ([], ""),
@@ -57,7 +57,8 @@ def test_pods_that_are_refused_are_told_of() -> None:
     """If a quota rejects the pods, the Deployment's condition is quoted."""
     failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: few"}
     assert (
-        explain_unavailable({"status": {"conditions": [failure]}}, [], "") == "no pod can be made: exceeded quota: few"
+        explain_unavailable({"status": {"conditions": [failure]}}, [], "")
+        == "no pod can be created: exceeded quota: few"
     )
 
 

@@ -59,7 +59,7 @@ async def test_pods_are_asked_after_a_while() -> None:
     assert await pods.look(4, deployment()) == ("", 6.0)
     assert pods.asked == []
     problem, again = await pods.look(6, deployment())
-    assert problem.startswith("pod greetserver-lookaside-1 waits for its volumes: see that there is a Secret greet-tls")
+    assert problem.startswith("pod greetserver-lookaside-1 waits for its volumes: check that there is a Secret")
     assert again == 15.0
     selector = "app.kubernetes.io/name=backendpool-lookaside,backendpool.io/pool=greetserver"
     assert pods.asked == [(PODS, "default", selector)]

@@ -288,6 +288,6 @@ async def test_taken_port_is_a_settings_error() -> None:
     registry = CollectorRegistry()
     with socket.create_server((LOOPBACK, 0)) as taken:
         settings = GatewaySettings(host=LOOPBACK, port=taken.getsockname()[1])
-        with pytest.raises(SettingsError, match=f"GATEWAY_PORT {settings.port} .* give a free port"):
+        with pytest.raises(SettingsError, match=f"GATEWAY_PORT {settings.port} .* set a free port"):
             async with serving(settings, ScriptedGreeter(), GatewayMetrics(registry), registry):
                 pass

@@ -103,6 +103,6 @@ async def test_taken_port_is_a_settings_error() -> None:
     """A port that another program holds is told by its variable."""
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(SettingsError, match=f"GRPC_PORT {port} cannot be listened on: give a free port"):
+        with pytest.raises(SettingsError, match=f"GRPC_PORT {port} is in use: set a free port"):
             async with serving(ServerSettings("x", host=LOOPBACK, port=port)):
                 pass

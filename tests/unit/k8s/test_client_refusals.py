@@ -146,9 +146,9 @@ async def test_request_times_out(server: ScriptedServer, tmp_path: Path) -> None
     """A server that hangs raises Unreachable after the request timeout, also before a watch begins."""
     server.script(hang, hang)
     async with await Api.connect(server.kubeconfig(tmp_path, {}), timeout=0.05) as api, asyncio.timeout(1):
-        with pytest.raises(errors.Unreachable, match="no answer in time"):
+        with pytest.raises(errors.Unreachable, match="no response in time"):
             await api.get(POOLS, "ns", "greet")
-        with pytest.raises(errors.Unreachable, match="no answer in time"):
+        with pytest.raises(errors.Unreachable, match="no response in time"):
             await anext(api.watch(POOLS, resource_version="5", idle_timeout=60))
 
 

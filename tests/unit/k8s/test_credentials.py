@@ -190,7 +190,7 @@ async def test_unusable_kubeconfig(tmp_path: Path, text: str) -> None:
     """A broken kubeconfig is a settings error."""
     path = tmp_path / "kubeconfig"
     path.write_text(text)
-    with pytest.raises(SettingsError, match="no cluster to talk to"):
+    with pytest.raises(SettingsError, match="no cluster found"):
         await Api.connect(str(path))
 
 
@@ -198,5 +198,5 @@ async def test_unusable_certificate(server: ScriptedServer, tmp_path: Path) -> N
     """An invalid CA certificate is a settings error."""
     server.url = "https://127.0.0.1"
     path = server.kubeconfig(tmp_path, {}, **{"certificate-authority-data": "bm8gY2VydGlmaWNhdGU="})
-    with pytest.raises(SettingsError, match="certificates cannot be used"):
+    with pytest.raises(SettingsError, match="invalid certificates of the cluster"):
         await Api.connect(path)

@@ -255,7 +255,7 @@ async def test_port_in_use_is_a_settings_error(api: Api) -> None:
     """The error names the variable of the port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(SettingsError, match=f"LOOKASIDE_PORT {port} cannot be listened on: give a free port"):
+        with pytest.raises(SettingsError, match=f"LOOKASIDE_PORT {port} is in use: set a free port"):
             async with serving(api, replace(SETTINGS, port=port)):
                 pass
 

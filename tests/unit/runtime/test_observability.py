@@ -72,7 +72,7 @@ async def test_taken_port_is_a_settings_error() -> None:
     """A port in use is a settings error that names its variable."""
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(SettingsError, match=f"METRICS_PORT {port} .* give a free port"):
+        with pytest.raises(SettingsError, match=f"METRICS_PORT {port} is not available .* set a free port"):
             async with serve(port, CollectorRegistry(), fine, fine, host=LOOPBACK):
                 pass
 

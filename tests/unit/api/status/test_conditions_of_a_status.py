@@ -154,7 +154,7 @@ def test_kinds_that_may_not_be_watched_are_told() -> None:
     assert told(status)["Reconciling"] == ("True", "WatchRefused")
     assert told(status)["Ready"] == ("True", "PoolReady")
     assert message(status, "Reconciling").startswith(
-        "The operator may not watch objects of the kind Role: 403 Forbidden: no. Nor may it watch Service. "
+        "The operator has lost permission to watch Role: 403 Forbidden: no. The same holds for Service. "
     )
 
 
@@ -193,7 +193,7 @@ def test_bad_spec_keeps_what_was_good() -> None:
     assert told(after)["Stalled"] == ("True", "InvalidSpec")
     assert told(after)["Ready"] == ("False", "InvalidSpec")
     assert message(after, "Stalled") == (
-        "The spec cannot be acted on; spec.policy: this version knows "
+        "The spec is invalid for this operator: spec.policy: this version knows "
         "RoundRobin, Random, LeastRequest, WeightedRoundRobin, ConsistentHash, not 'Newer'. "
         "Change it, or update the operator and its CRD."
     )

@@ -73,7 +73,7 @@ class LeaseServer:
                 async with asyncio.timeout(idle_timeout):
                     event = await events.get()
             except TimeoutError:
-                raise Unreachable("no answer in time") from None
+                raise Unreachable("no response in time") from None
             yield event
 
     @property

@@ -76,7 +76,7 @@ async def test_lease_is_not_given_back_while_a_write_may_be_under_way(server: Le
     async with candidate(server, "a", clock) as a:
         await within(0.5, a)
         with pytest.raises(Unreachable), a.writing():
-            raise Unreachable("no answer in time")
+            raise Unreachable("no response in time")
         await a.release()
         assert server.holder == "a"
         with pytest.raises(NotLeading):
@@ -89,7 +89,7 @@ async def test_lease_is_given_back_after_what_was_answered_or_is_long_ago(server
     async with candidate(server, "a", clock) as a:
         await within(0.5, a)
         with pytest.raises(Unreachable), a.writing():
-            raise Unreachable("no answer in time")
+            raise Unreachable("no response in time")
         clock.ahead = 1.1 * TIMING.request_timeout
         with a.writing():
             pass
