@@ -29,7 +29,7 @@ def test_pod_mounts_what_the_operator_lays_ready() -> None:
 
 def test_every_policy_has_its_row() -> None:
     """And each other field that is about calls."""
-    rows = [row[HEAD[0]] for row in table(section(XDS, "What reaches whom"), *HEAD)]
+    rows = [row[HEAD[0]] for row in table(section(XDS, "What reaches which client"), *HEAD)]
     assert rows[: len(Policy)] == list(Policy)
     fields = crd_schema()["spec"]["properties"]
     for row in rows[len(Policy) :]:

@@ -1,6 +1,6 @@
 """Apply a pool's children: what ``drift.plan`` decides is written here, and reported in events.
 
-Each write is bound to the object it was decided on (docs/adr/0007-writes-are-bound-to-what-was-read.md), so that the
+Each write is bound to the object it was decided on (docs/adr/0007-conditional-writes.md), so that the
 API server rejects it if a foreign object appeared in between or the decision was delayed.
 """
 

@@ -91,7 +91,7 @@ class SotwStream(StreamState):
     """State of the world (``StreamAggregatedResources``): each response holds all resources of its type.
 
     Versions that a client brings from another stream are ignored: some clients bring one and have dropped its
-    resources (docs/adr/0008-first-answers-are-whole.md).
+    resources (docs/adr/0008-complete-first-responses.md).
     """
 
     __slots__ = ("_last_nonces",)
