@@ -1,4 +1,4 @@
-"""The ways by which a load generator calls: the gateway by HTTP, or the servers by the client library."""
+"""Calls of the load generator: to the gateway over HTTP, or to the greet servers with the client library."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ BODY: Final = {"first_name": "Ada", "last_name": "Lovelace"}
 _PAUSE: Final = 0.2
 
 Call = Callable[[], Awaitable[str]]
-"""Makes one call, and returns the text of its answer; raises :class:`Failed` where it was none."""
+"""Make one call and return the greeting; raise :class:`Failed` if the call fails."""
 
 
 class Failed(Exception):
-    """A call that was not answered with a greeting, in words that are the same for the same failure."""
+    """A failed call. The text is equal for equal failures, so that they can be counted by it."""
 
 
 async def reached(url: str, seconds: float) -> None:
-    """Return when the gateway takes connections, or after so many ``seconds``.
+    """Wait until the gateway accepts connections, for at most ``seconds``; return in either case.
 
-    A Service that was just made is known to each node in its own time, and refused there until then.
+    After a Service is created, each node refuses connections to it until kube-proxy has set up its rules there.
     """
     place = urlsplit(url)
     with suppress(TimeoutError):
@@ -46,7 +46,7 @@ async def reached(url: str, seconds: float) -> None:
 
 @asynccontextmanager
 async def by_gateway(url: str, timeout: float) -> AsyncIterator[Call]:
-    """POST to the gateway, each call within ``timeout`` seconds."""
+    """Yield a function that calls the gateway over HTTP, with ``timeout`` seconds for each call."""
     connector = aiohttp.TCPConnector(limit=0, resolver=_PatientResolver(), ttl_dns_cache=None)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout), connector=connector) as session:
 
@@ -65,7 +65,7 @@ async def by_gateway(url: str, timeout: float) -> AsyncIterator[Call]:
 
 @asynccontextmanager
 async def by_pool(target: str, timeout: float) -> AsyncIterator[Call]:
-    """Greet by the servers of the pool that ``target`` names; Greet may be carried out twice."""
+    """Yield a function that calls the pool at ``target`` with the client library. Greet is idempotent."""
     request = GreetingRequest(greeting=Greeting(**BODY))
     async with connect(target, idempotent=True) as channel:
         stub = GreetServiceStub(channel)
@@ -80,10 +80,10 @@ async def by_pool(target: str, timeout: float) -> AsyncIterator[Call]:
 
 
 class _PatientResolver(aiohttp.ThreadedResolver):
-    """Asks again until the call that waits for it gives up.
+    """A resolver that retries until the waiting call times out.
 
-    The name of a Service that was just made, and any name while a cluster's DNS has no server, is refused at once:
-    calls that follow one another would fail by the hundred in a moment.
+    DNS fails at once for a new Service, or while no DNS server runs. Without retries, hundreds of calls that follow one
+    another would fail within a moment.
     """
 
     async def resolve(

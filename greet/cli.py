@@ -12,11 +12,11 @@ from backendpool.runtime.cli_flags import add_flag, add_log_flags, set_up_log
 from backendpool.runtime.extras import extra
 from greet.settings import GatewaySettings, Mode, ServerSettings
 
-CLONE: Final = "run make venv in a clone, which installs what greet needs"
+CLONE: Final = "run make venv in a clone of the repository"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the sub-command that ``argv`` names, and return the exit code."""
+    """Run the subcommand in ``argv`` and return the exit code."""
     return cli_flags.main(_parser(), {"server": _server, "gateway": _gateway, "load": _load}, argv)
 
 
@@ -35,7 +35,7 @@ def _server_flags(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--port", "GRPC_PORT", "gRPC port (default: 50051)")
     add_flag(parser, "--pod-name", "POD_NAME", "pod name in the greeting (default: the host's name)")
     add_flag(parser, "--pod-ip", "POD_IP", "pod address in the greeting (default: unknown)")
-    add_flag(parser, "--delay", "GREET_DELAY_SECONDS", "seconds that each greeting takes (default: 0)")
+    add_flag(parser, "--delay", "GREET_DELAY_SECONDS", "delay of each greeting in seconds (default: 0)")
     _common(parser)
 
 
@@ -44,21 +44,22 @@ def _gateway_flags(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--mode", "GATEWAY_MODE", f"how to find backends: {modes} (default: {Mode.POOL})")
     add_flag(parser, "--port", "GATEWAY_PORT", "HTTP port (default: 9091)")
     add_flag(parser, "--server-host", "GRPC_SERVER_HOST", "sticky: host of the greet servers (default: localhost)")
-    add_flag(parser, "--server-port", "GRPC_SERVER_PORT", "sticky, dns, lookaside: their port (default: 50051)")
+    server_port = "sticky, dns, lookaside: port of the greet servers (default: 50051)"
+    add_flag(parser, "--server-port", "GRPC_SERVER_PORT", server_port)
     add_flag(parser, "--service", "GRPC_SVC", "dns, lookaside, pool, xds: Service or pool (default: greetserver)")
     add_flag(
         parser,
         "--namespace",
         "POD_NAMESPACE",
-        "its namespace; required in modes lookaside, pool, watch, xds",
+        "namespace of the Service or pool; required in modes lookaside, pool, watch, xds",
     )
     add_flag(
         parser,
         "--lookaside-host",
         "LB_SVC_NAME",
-        "lookaside, watch: its host (default: greetserver-lookaside)",
+        "lookaside, watch: host of the lookaside (default: greetserver-lookaside)",
     )
-    add_flag(parser, "--lookaside-port", "LB_PORT", "lookaside, watch: its port (default: 50055)")
+    add_flag(parser, "--lookaside-port", "LB_PORT", "lookaside, watch: port of the lookaside (default: 50055)")
     timeout = "deadline in seconds of a call without a grpc-timeout header (default: 5)"
     add_flag(parser, "--timeout", "GREET_TIMEOUT_SECONDS", timeout)
     _common(parser)
@@ -78,7 +79,7 @@ def _load_flags(parser: argparse.ArgumentParser) -> None:
 
 def _common(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--drain", "DRAIN_SECONDS", "seconds to keep serving after SIGTERM (default: 5)")
-    add_flag(parser, "--grace", "GRACE_SECONDS", "seconds that calls in flight then have to finish (default: 20)")
+    add_flag(parser, "--grace", "GRACE_SECONDS", "seconds that calls in flight have to finish after that (default: 20)")
     add_log_flags(parser)
 
 

@@ -65,7 +65,7 @@ class GreetingResponse(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     Result: _builtins.str
     """"Hello, <first> <last> from pod: name(<pod>), ip(<address>)."
-    Capitalised as in the clients that exist.
+    The field name is capitalized because existing clients use it.
     """
     def __init__(
         self,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class GreetServiceStub:
-    """Greets people, and says which pod did it.
+    """Greets a person. The greeting includes the name of the pod that answered.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class GreetServiceStub:
 
 
 class GreetServiceServicer:
-    """Greets people, and says which pod did it.
+    """Greets a person. The greeting includes the name of the pod that answered.
     """
 
     def Greet(self, request, context):
@@ -69,7 +69,7 @@ def add_GreetServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GreetService:
-    """Greets people, and says which pod did it.
+    """Greets a person. The greeting includes the name of the pod that answered.
     """
 
     @staticmethod

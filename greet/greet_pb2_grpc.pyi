@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class GreetServiceStub:
-    """Greets people, and says which pod did it."""
+    """Greets a person. The greeting includes the name of the pod that answered."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,13 +37,13 @@ class GreetServiceStub:
 
 @_typing.type_check_only
 class GreetServiceAsyncStub(GreetServiceStub):
-    """Greets people, and says which pod did it."""
+    """Greets a person. The greeting includes the name of the pod that answered."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Greet: _aio.UnaryUnaryMultiCallable[_greet_pb2.GreetingRequest, _greet_pb2.GreetingResponse]  # type: ignore[assignment]
 
 class GreetServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Greets people, and says which pod did it."""
+    """Greets a person. The greeting includes the name of the pod that answered."""
 
     @_abc_1.abstractmethod
     def Greet(

@@ -1,14 +1,14 @@
-"""A load generator: how many each pod answered, what failed, and when a new pod first answered.
+"""A load generator that reports how many calls each pod answered, errors, and the first answer of each pod.
 
-It calls the gateway by HTTP or, where the URL is a pool's (``pool:///namespace/name``, ``lookaside://…``), the servers
-themselves by the client library.
+It calls the gateway over HTTP. If the URL is the target of a pool (``pool:///namespace/name``, ``lookaside://…``), it
+calls the greet servers with the client library.
 
-The demo and the e2e tests run it as a pod beside the gateway, so that no route from the host to pods is needed.
-One JSON object a line, flushed: each interval's figures while it runs, and a summary at the end, which SIGTERM and
-SIGINT bring about early.
+The demo and the e2e tests run it as a pod beside the gateway, so the host needs no route to pods. It prints one JSON
+object per line and flushes each: the counts of every interval, and a summary at the end. SIGTERM and SIGINT end it
+early, with the summary.
 
-Calls are started by the clock (an open loop), so that a slow answer does not hide the calls behind it; with
-``rate`` 0 they follow one another. The name in the URL is looked up once: it is the gateway that is called, not DNS.
+Calls start at a fixed rate (an open loop), so a slow answer does not delay the next calls. With ``rate`` 0, each call
+starts when the previous one has finished. The host in the URL is resolved once, so that failures of DNS do not count.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Print = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class LoadSettings:
-    """``rate`` in calls a second (0: one after another), until ``calls`` or ``seconds`` are over.
+    """``rate`` is in calls per second (0: one after another). The load ends after ``calls`` calls or ``seconds``.
 
-    ``timeout`` is each call's, ``interval`` that between two lines, both in seconds. A gateway is waited for, until it
-    takes connections, for at most ``wait`` seconds.
+    ``timeout`` applies to each call, and ``interval`` is the time between two lines; both are in seconds. Before the
+    first call, the generator waits at most ``wait`` seconds until the gateway accepts connections.
     """
 
     url: str
@@ -50,20 +50,20 @@ class LoadSettings:
 
 @dataclass(slots=True)
 class Tally:
-    """What came of the calls so far."""
+    """Results of the calls so far."""
 
     pods: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     first_answer: dict[str, float] = field(default_factory=dict)
     latencies: list[float] = field(default_factory=list)
     under_way: list[float] = field(default_factory=list)
-    """When each call that is not over was begun, by :func:`time.monotonic`."""
+    """Start times of the calls in flight, by :func:`time.monotonic`."""
 
     def answered(self, text: str, seconds: float, now: float) -> None:
-        """Count an answer for the pod that it names; one that names none is an error."""
+        """Count an answer for the pod that it names; an answer without a pod name is an error."""
         match = POD.search(text)
         if match is None:
-            self.errors["an answer that names no pod"] += 1
+            self.errors["answer without a pod name"] += 1
             return
         self.pods[match[1]] += 1
         self.first_answer.setdefault(match[1], now)
@@ -73,12 +73,12 @@ class Tally:
         self.errors[what] += 1
 
     def waiting(self, seconds: float) -> int:
-        """How many calls have been under way for so long."""
+        """Return the number of calls that have been in flight for at least ``seconds``."""
         since = time.monotonic() - seconds
         return sum(begun <= since for begun in self.under_way)
 
     def summary(self) -> dict[str, Any]:
-        """Counts, unix times of first answers, and latencies in milliseconds."""
+        """Return counts, Unix times of first answers, and latencies in milliseconds."""
         ordered = sorted(self.latencies)
         return {
             "ok": self.pods.total(),
@@ -91,12 +91,12 @@ class Tally:
 
 
 def print_line(line: dict[str, Any]) -> None:
-    """One JSON object to standard output, at once."""
+    """Print one JSON object to standard output and flush."""
     print(json.dumps(line), flush=True)
 
 
 async def run(settings: LoadSettings, show: Print = print_line) -> Tally:
-    """Send the load; ends with a line of the whole, under ``summary``. To be awaited in the main thread."""
+    """Generate the load, then show the ``summary``. Installs signal handlers, so call it in the main thread."""
     stop = stop_requested()
     tally = Tally()
     if _is_gateway(settings.url):
@@ -154,7 +154,7 @@ async def _count(call: Call, tally: Tally) -> None:
 
 
 async def _report(tally: Tally, interval: float, show: Print) -> None:
-    """The figures of each interval that is over, and how many calls waited all through it."""
+    """Show the counts of each interval, and how many calls were in flight during all of it."""
     pods: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     while True:

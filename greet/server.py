@@ -22,13 +22,13 @@ _SERVICE = greet_pb2.DESCRIPTOR.services_by_name["GreetService"].full_name
 
 
 class GreetServicer(greet_pb2_grpc.GreetServiceServicer):
-    """Greets by name, and signs with the pod."""
+    """Greets a person by name and adds the name and address of the pod."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self._delay_seconds = settings.delay_seconds
         self._signature = f"from pod: name({settings.pod_name}), ip({settings.pod_ip})."
 
-    async def Greet(  # noqa: N802 (the method's name on the wire)
+    async def Greet(  # noqa: N802 (the name is that of the RPC)
         self, request: GreetingRequest, context: ServicerContext[GreetingRequest, GreetingResponse]
     ) -> GreetingResponse:
         await asyncio.sleep(self._delay_seconds)
@@ -45,7 +45,7 @@ async def serve(settings: ServerSettings) -> None:
 
 @asynccontextmanager
 async def serving(settings: ServerSettings) -> AsyncIterator[int]:
-    """Serve while the context lasts, and give the port; leaving it is a graceful stop."""
+    """Serve within the context, and yield the port; exit shuts down gracefully."""
     server = RpcServer({_SERVICE: partial(greet_pb2_grpc.add_GreetServiceServicer_to_server, GreetServicer(settings))})
     port = server.listen(settings.host, settings.port, "GRPC_PORT")
     async with server.answering(settings.grace_seconds):

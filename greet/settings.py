@@ -1,4 +1,4 @@
-"""The settings of server and gateway, from flags and the environment, checked before anything starts."""
+"""Settings of the server and the gateway, validated when they are read."""
 
 from __future__ import annotations
 
@@ -16,29 +16,28 @@ MAX_SECONDS: Final = 3600.0
 
 
 class Mode(StrEnum):
-    """How the gateway finds backends and spreads calls over them."""
+    """How the gateway finds backends and balances calls over them."""
 
     STICKY = "sticky"
-    """One channel to one host: behind a ClusterIP, one pod gets all calls."""
+    """One channel to one host. Behind a ClusterIP, one pod gets all calls."""
     DNS = "dns"
-    """The addresses that DNS has for a headless Service, in turn."""
+    """Round robin over the DNS records of a headless Service."""
     LOOKASIDE = "lookaside"
-    """The address that the lookaside names for each call."""
+    """Resolve at the lookaside before each call."""
     POOL = "pool"
-    """The endpoints in a GrpcBackendPool's status, by watch."""
+    """The client library, which watches the status of a GrpcBackendPool."""
     WATCH = "watch"
-    """The endpoints that the lookaside tells as they change."""
+    """The client library, which follows the lookaside's Watch stream."""
     XDS = "xds"
-    """The endpoints that the lookaside tells gRPC's own xDS client."""
+    """gRPC's own xDS client, which follows the lookaside."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Where the server listens (all addresses of both families where ``host`` is empty), and who it is.
+    """Settings of the greet server. An empty ``host`` means all IPv4 and IPv6 addresses.
 
-    ``delay_seconds`` is what each greeting takes. ``drain_seconds``: how long new calls are still taken after a
-    request to stop, while the word of it travels through the cluster. ``grace_seconds``: how long calls under
-    way may then go on.
+    ``delay_seconds`` is the time that each greeting takes. After SIGTERM, the server accepts new calls for
+    ``drain_seconds``, while clients learn that it terminates. Then calls in flight have ``grace_seconds`` to finish.
     """
 
     pod_name: str
@@ -53,7 +52,7 @@ class ServerSettings:
     def from_env(cls, env: Mapping[str, str]) -> ServerSettings:
         """Read GRPC_PORT, POD_NAME, POD_IP, GREET_DELAY_SECONDS, DRAIN_SECONDS and GRACE_SECONDS.
 
-        Raises :class:`SettingsError` with the variable's name and what to do.
+        Raises :class:`SettingsError` if a value is invalid, with the name of its variable.
         """
         default = cls(pod_name=socket.gethostname())
         return cls(
@@ -68,9 +67,10 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """Where the gateway listens, and where its mode finds the greet servers.
+    """Settings of the gateway: where it listens, and where its mode finds the greet servers.
 
-    ``timeout_seconds`` is the deadline of a call that brings none; drain and grace are as the server's.
+    ``timeout_seconds`` is the deadline of calls without a ``grpc-timeout`` header. ``drain_seconds`` and
+    ``grace_seconds`` work as in :class:`ServerSettings`.
     """
 
     mode: Mode = Mode.POOL
@@ -91,7 +91,7 @@ class GatewaySettings:
         """Read GATEWAY_MODE, GATEWAY_PORT, GRPC_SERVER_HOST, GRPC_SERVER_PORT, GRPC_SVC, POD_NAMESPACE, LB_SVC_NAME,
         LB_PORT, GREET_TIMEOUT_SECONDS, DRAIN_SECONDS and GRACE_SECONDS.
 
-        Raises :class:`SettingsError` with the variable's name and what to do.
+        Raises :class:`SettingsError` if a value is invalid, with the name of its variable.
         """
         default = cls()
         mode = _mode(env.get("GATEWAY_MODE") or default.mode)

@@ -1,13 +1,13 @@
-"""The REST gateway: turns ``POST /greet`` into a gRPC call, in one of six modes.
+"""The REST gateway: it turns ``POST /greet`` into a gRPC call, in one of six modes.
 
 ::
 
-    app        HTTP routes, and the answer to each outcome
+    app        HTTP routes and responses
     greeting   the request body         } pure
     deadline   the grpc-timeout header  }
     problems   errors as problem details (RFC 9457)
-    greeter    what a mode provides
+    greeter    the interface of a mode
     modes      the six modes
-    lookaside  mode lookaside: its connection to the lookaside, and those to backends
-    server     the server of all of them
+    lookaside  mode lookaside: connections to the lookaside and to backends
+    server     the HTTP server and its graceful shutdown
 """

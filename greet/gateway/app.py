@@ -1,7 +1,7 @@
-"""The gateway's HTTP: ``POST /greet``, and ``/healthz``, ``/readyz`` and ``/metrics`` beside it.
+"""The gateway's HTTP routes: ``POST /greet``, ``/healthz``, ``/readyz`` and ``/metrics``.
 
-Whatever happens to a request, its answer is one of: a greeting, or a JSON problem that says what to do. What is no
-HTTP at all gets no further than aiohttp, which answers 400 in plain text and hangs up.
+The response to ``POST /greet`` is either a greeting or a JSON problem that says what to do. Only if the bytes are not
+HTTP at all, aiohttp itself responds with 400 in plain text and closes the connection.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ log = logging.getLogger(__name__)
 MAX_BODY_BYTES: Final = 64 * 1024
 
 _CONTINUE: Final = "100-continue"
-"""The one expectation that HTTP knows (RFC 9110, section 10.1.1)."""
+"""The only value of ``Expect`` that HTTP defines (RFC 9110, section 10.1.1)."""
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _OWN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Asked by the platform, over and over: counted as requests, they would hide the callers' own."""
+"""Probes and scrapes. They are not counted as requests, since they would outnumber those of callers."""
 
 
 class Gateway:
-    """Greets over ``greeter``; a call that brings no deadline has ``timeout`` seconds."""
+    """HTTP handlers over ``greeter``. ``timeout`` is the deadline in seconds of requests without their own."""
 
     def __init__(self, greeter: Greeter, timeout: float) -> None:
         self.stopping = False
@@ -47,11 +47,11 @@ class Gateway:
         self._timeout = timeout
 
     def unready(self) -> str | None:
-        """Why no request should come here, in a sentence; None where one may."""
+        """Return why the gateway is not ready, or None."""
         return "stopping" if self.stopping else self._greeter.unready()
 
     async def greet(self, request: web.Request) -> web.Response:
-        """``POST /greet``."""
+        """Handle ``POST /greet``."""
         timeout = self._timeout_of(request)
         call = await _read(request)
         try:
@@ -71,11 +71,11 @@ class Gateway:
         try:
             return deadline.parse_timeout(text)
         except ValueError as error:
-            raise Problem(HTTPStatus.BAD_REQUEST, f"{deadline.HEADER}: {error}") from error
+            raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from error
 
 
 def application(gateway: Gateway, metrics: GatewayMetrics, registry: CollectorRegistry) -> web.Application:
-    """All routes; ``registry`` is what ``/metrics`` shows."""
+    """Return the application with all routes. ``/metrics`` serves the metrics in ``registry``."""
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_counted(gateway, metrics), _answered])
     app.router.add_post("/greet", gateway.greet, expect_handler=_expect)
     add_routes(app, registry, healthy=lambda: None, ready=gateway.unready)
@@ -83,7 +83,7 @@ def application(gateway: Gateway, metrics: GatewayMetrics, registry: CollectorRe
 
 
 async def _expect(request: web.Request) -> None:
-    """Let who asks send the body. Other expectations are left to the handler: aiohttp would refuse in plain text."""
+    """Confirm ``Expect: 100-continue``. The handler rejects other values, since aiohttp would do so in plain text."""
     if _expectation(request) == _CONTINUE and request.version == HttpVersion11 and request.transport:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -94,18 +94,18 @@ def _expectation(request: web.Request) -> str:
 
 async def _read(request: web.Request) -> GreetingRequest:
     if _expectation(request) != _CONTINUE:
-        detail = "nothing but 100-continue can be expected here: send the request without its Expect header"
+        detail = "unsupported expectation: send the request without its Expect header"
         raise Problem(HTTPStatus.EXPECTATION_FAILED, detail)
     if request.content_type != "application/json":
-        detail = "the body is to be JSON: send it with Content-Type: application/json"
+        detail = "unsupported content type: send JSON with Content-Type: application/json"
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept": "application/json"})
     if request.headers.get("Content-Encoding", "identity") != "identity":
-        detail = "the body is not to be compressed: send it without Content-Encoding"
+        detail = "unsupported content encoding: send the body uncompressed, without Content-Encoding"
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Encoding": "identity"})
     try:
         return parse_greeting(await request.read())
     except web.RequestPayloadError as error:
-        detail = f"the body cannot be read ({error}): send it whole, and as its headers say"
+        detail = f"the body cannot be read ({error}): send a complete body that matches its headers"
         raise Problem(HTTPStatus.BAD_REQUEST, detail) from error
 
 
@@ -117,7 +117,7 @@ def _counted(gateway: Gateway, metrics: GatewayMetrics) -> Callable[..., Awaitab
         if request.path not in _OWN_PATHS:
             metrics.answered(response.status, time.perf_counter() - begun)
         if gateway.stopping:
-            # Whoever holds a connection makes its next one elsewhere, before this end is closed.
+            # The client then opens its next connection to another pod, before this one closes.
             response.force_close()
         return response
 
@@ -126,29 +126,29 @@ def _counted(gateway: Gateway, metrics: GatewayMetrics) -> Callable[..., Awaitab
 
 @web.middleware
 async def _answered(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Every outcome that is no answer yet, as a problem."""
+    """Turn every exception of a handler into a problem."""
     try:
         return await handler(request)
     except Problem as problem:
         return problem.response()
     except web.HTTPException as error:
         return _translated(request, error).response()
-    # One request that nobody foresaw must not be answered by a traceback, nor by nothing.
+    # An unexpected error must give the caller neither a traceback nor an empty response.
     except Exception:
         log.exception("Unexpected error, responding with 500", extra={"method": request.method, "path": request.path})
-        return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the gateway failed: its log says why").response()
+        return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error: see the log of the gateway").response()
 
 
 def _translated(request: web.Request, error: web.HTTPException) -> Problem:
-    """aiohttp's own refusals."""
+    """Return the problem for an error that aiohttp raised, such as 404."""
     status = HTTPStatus(error.status)
     match error:
         case web.HTTPNotFound():
-            return Problem(status, f"there is nothing at {request.path}: POST /greet is what this server is for")
+            return Problem(status, f"unknown path {request.path}: use POST /greet")
         case web.HTTPMethodNotAllowed():
             allow = ", ".join(sorted(error.allowed_methods))
             return Problem(
-                status, f"{request.path} does not take {request.method}: use {allow}", headers={"Allow": allow}
+                status, f"{request.path} does not support {request.method}: use {allow}", headers={"Allow": allow}
             )
         case web.HTTPRequestEntityTooLarge():
             return Problem(status, f"the body is too large: send at most {MAX_BODY_BYTES} bytes")

@@ -1,4 +1,4 @@
-"""The ``grpc-timeout`` header, by the grammar of gRPC over HTTP/2. Pure.
+"""Parser of the ``grpc-timeout`` header, by the grammar of gRPC over HTTP/2.
 
 ::
 
@@ -15,17 +15,18 @@ from typing import Final
 HEADER: Final = "grpc-timeout"
 
 MAX_SECONDS: Final = 300.0
-"""A longer deadline is cut to this: what nobody waits for any more should not occupy a backend for hours."""
+"""The maximum deadline. Longer ones are reduced to it, so that no call occupies a backend for hours."""
 
 _GRAMMAR: Final = re.compile(r"([0-9]{1,8})([HMSmun])")
 _SECONDS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
 def parse_timeout(text: str) -> float:
-    """Seconds, at most :data:`MAX_SECONDS`; raises :class:`ValueError` with a sentence that says what to do."""
+    """Return the timeout in seconds, at most :data:`MAX_SECONDS`; raise :class:`ValueError` if it is malformed."""
     match = _GRAMMAR.fullmatch(text)
     if match is None or int(match[1]) == 0:
         raise ValueError(
-            f"{text[:40]!r} is no timeout: give 1 to 8 digits, not all 0, and a unit of H, M, S, m, u or n, as in 250m"
+            f"invalid {HEADER} {text[:40]!r}: expected a positive number of at most 8 digits"
+            " and a unit (H, M, S, m, u or n), such as 250m"
         )
     return min(int(match[1]) * _SECONDS[match[2]], MAX_SECONDS)

@@ -1,4 +1,4 @@
-"""Greeter: what a mode provides, and the one over a plain channel."""
+"""The interface that each mode of the gateway implements, and its implementation over a plain channel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from greet.greet_pb2_grpc import GreetServiceStub
 
 
 class LookupFailed(Exception):
-    """The lookaside named no backend for a call; ``error`` is how asking it ended."""
+    """The lookaside returned no backend for a call; ``error`` is its status."""
 
     def __init__(self, error: grpc.aio.AioRpcError) -> None:
         super().__init__(str(error))
@@ -24,21 +24,21 @@ class Greeter(Protocol):
     """Calls the greet servers."""
 
     def unready(self) -> str | None:
-        """Return why the gateway is not ready, in a sentence, or None; once None, it stays None."""
+        """Return why the gateway is not ready, or None. Once ready, it stays ready."""
 
     async def greet(self, request: GreetingRequest, timeout: float) -> GreetingResponse:
         """Make one call within ``timeout`` seconds.
 
-        Raises :class:`~backendpool.errors.NoBackendError` if no backend can take it, :class:`LookupFailed` if the
-        lookaside names none, and :class:`grpc.aio.AioRpcError` if the call failed.
+        Raises :class:`~backendpool.errors.NoBackendError` if no backend is available, :class:`LookupFailed` if
+        the lookaside returns none, and :class:`grpc.aio.AioRpcError` if the call failed.
         """
 
 
 async def answer_of(call: grpc.aio.UnaryUnaryCall[GreetingRequest, GreetingResponse]) -> GreetingResponse:
     """Await ``call``; raise :class:`~backendpool.errors.NoBackendError` if its channel was closed.
 
-    gRPC raises CancelledError for that, although nobody cancelled the task: a handler that ended so would look as if
-    its caller had hung up.
+    gRPC raises CancelledError in that case, although nobody cancelled the task. In a handler, that error would mean
+    that the HTTP client disconnected.
     """
     try:
         return await call
@@ -46,11 +46,11 @@ async def answer_of(call: grpc.aio.UnaryUnaryCall[GreetingRequest, GreetingRespo
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise NoBackendError("the backend left before it answered: try again") from None
+        raise NoBackendError("the backend was removed before it answered: try again") from None
 
 
 class ChannelGreeter:
-    """Leaves finding and choosing the backend to gRPC."""
+    """A greeter over a plain gRPC channel, which resolves and balances by itself."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = GreetServiceStub(channel)

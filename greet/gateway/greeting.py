@@ -1,4 +1,4 @@
-"""The body of ``POST /greet``: ``{"first_name": …, "last_name": …}``. Pure."""
+"""Parser of the body of ``POST /greet``: ``{"first_name": …, "last_name": …}``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _EXAMPLE: Final = '{"first_name": "Ada", "last_name": "Lovelace"}'
 
 
 def parse_greeting(body: bytes) -> GreetingRequest:
-    """The request for ``body``; fields that are not known are passed over.
+    """Return the request for ``body``; ignore unknown fields.
 
-    Raises :class:`Problem`: 400 for what is not JSON, 422 for JSON that is no greeting, with each field's fault.
+    Raises :class:`Problem`: 400 if the body is not JSON, 422 with all field errors if the JSON is not a greeting.
     """
     document = _decoded(body)
     if not isinstance(document, dict):
         detail = f"the body is not a JSON object: send one like {_EXAMPLE}"
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors={"#": "this is to be an object"})
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors={"#": "expected an object"})
     errors = {f"#/{name}": fault for name in _FIELDS if (fault := _fault(document, name))}
     if errors:
         detail = "; ".join(f"{pointer.removeprefix('#/')} {fault}" for pointer, fault in errors.items())
@@ -33,7 +33,7 @@ def parse_greeting(body: bytes) -> GreetingRequest:
 def _decoded(body: bytes) -> Any:
     try:
         return json.loads(body.decode())
-    # ValueError is also what bytes that are not UTF-8 and numbers of too many digits raise.
+    # Invalid UTF-8 and numbers with too many digits raise ValueError, too.
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         detail = f"the body cannot be read as JSON ({reason}): send an object like {_EXAMPLE}"
@@ -41,15 +41,15 @@ def _decoded(body: bytes) -> Any:
 
 
 def _fault(document: Mapping[str, Any], name: str) -> str | None:
-    """What is wrong with a field; None where nothing is. An empty string is none at all in proto3."""
+    """Return what is wrong with a field, or None. In proto3, an empty string means that the field is not set."""
     value = document.get(name)
     if value is None or value == "":
-        return "is missing: give a string that is not empty"
+        return "is missing: expected a non-empty string"
     if not isinstance(value, str):
         return "is not a string: put it in quotes"
     try:
         value.encode()
     except UnicodeEncodeError:
-        # JSON can escape one half of a pair of surrogates, which no UTF-8 and so no protobuf string can hold.
-        return "holds half of a surrogate pair: send whole characters"
+        # JSON can escape a lone surrogate, which UTF-8 (and so a protobuf string) cannot represent.
+        return "contains a lone surrogate: send valid Unicode"
     return None

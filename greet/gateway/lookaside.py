@@ -1,4 +1,4 @@
-"""Mode lookaside: the lookaside names an address for each call, at the cost of a second round trip."""
+"""Mode lookaside: ask the lookaside for an address before each call, which costs a second round trip."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from greet.settings import GatewaySettings
 
 _LOOKASIDE_OPTIONS: Final = (
     *CHANNEL_OPTIONS,
-    # A Service that is created again has another address. gRPC's default is to resolve again after 30 s.
+    # A Service that is deleted and created again gets another address. By default, gRPC waits 30 s to resolve again.
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 )
 
 _MIN_STALL_TIMEOUT: Final = 1.0
-"""Seconds; a shorter silence means nothing, however short the deadline."""
+"""Seconds. Even a call with a short deadline waits this long before the lookaside counts as stalled."""
 
 
 class LookasideGreeter:
-    """Asks the lookaside, then calls the backend; both within the deadline of the call."""
+    """Get an address from the lookaside, then call it; the deadline covers both."""
 
     def __init__(self, lookaside: Lookaside, connections: Connections) -> None:
         self._lookaside = lookaside
@@ -47,10 +47,10 @@ class LookasideGreeter:
 
 
 class Lookaside:
-    """The lookaside at LB_SVC_NAME and LB_PORT, asked on one connection until that stalls.
+    """A client of the lookaside at LB_SVC_NAME and LB_PORT. It reconnects if its connection stalls.
 
-    A node that freezes ends no connection. The lookaside on it may be one replica of several, so another connection to
-    the Service may reach one that answers.
+    If a node freezes, connections to it stay open without a response. A new connection to the Service may reach another
+    replica of the lookaside, which responds.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
@@ -59,7 +59,7 @@ class Lookaside:
         self._connect()
 
     async def resolve(self, timeout: float) -> str:
-        """Return the address for a call; raises :class:`grpc.aio.AioRpcError` after ``timeout`` seconds."""
+        """Return the address for a call within ``timeout`` seconds, or raise :class:`grpc.aio.AioRpcError`."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout
         while True:
@@ -73,12 +73,12 @@ class Lookaside:
                 await asyncio.wait([asked])
             finally:
                 asked.cancel()
-            # A channel that is closed cancels the calls on it.
+            # _reconnect closes the channel, which cancels its calls: those are repeated on the new one.
             if not asked.cancelled() or channel is self._channel:
                 return asked.result()
 
     async def aclose(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
+        """Close the connection and cancel calls in flight."""
         await self._channel.close()
 
     async def _answer(self, call: grpc.aio.UnaryUnaryCall[Request, Response]) -> str:
@@ -97,15 +97,15 @@ class Lookaside:
         self._resolve: grpc.aio.UnaryUnaryMultiCallable[Request, Response] = LookasideStub(self._channel).Resolve
 
     async def _reconnect(self, channel: grpc.aio.Channel) -> None:
-        """Open another connection and close ``channel``, whose calls are repeated on the new one."""
+        """Open another connection and close ``channel``; :meth:`resolve` then repeats its calls on the new one."""
         self._connect()
         await channel.close()
 
 
 class Connections:
-    """A connection to each address that was named, on ``port``, until it fails: the lookaside names no removed ones.
+    """Cached connections to backends on ``port``, one for each address that the lookaside returned.
 
-    Calls on a connection that is dropped have ``grace`` seconds to finish.
+    A connection stays open until it fails. Then its calls have ``grace`` seconds to finish.
     """
 
     def __init__(self, port: int, grace: float) -> None:
@@ -115,17 +115,17 @@ class Connections:
         self._draining: set[asyncio.Task[None]] = set()
 
     def greeter_at(self, address: str) -> ChannelGreeter:
-        """Return the greeter at ``address``, a host without a port; connect to it if need be."""
+        """Return the greeter for ``address``, a host without a port; connect if necessary."""
         found = self._open.get(address)
         if found is None:
-            # The target has no scheme, so that gRPC resolves it: a lookaside may name a host.
+            # The target has no scheme, so gRPC resolves it: the lookaside may return a host name.
             channel = grpc.aio.insecure_channel(Endpoint(address, self._port).target, options=CHANNEL_OPTIONS)
             watcher = asyncio.create_task(self._drop_when_failed(address, channel))
             found = self._open[address] = (channel, ChannelGreeter(channel), watcher)
         return found[1]
 
     async def aclose(self) -> None:
-        """Close all connections once their calls are done, or after the grace."""
+        """Close each connection when its calls have finished, or after the grace period."""
         while self._open:
             _, (channel, _, watcher) = self._open.popitem()
             watcher.cancel()
@@ -133,7 +133,7 @@ class Connections:
         await asyncio.gather(*self._draining)
 
     async def _drop_when_failed(self, address: str, channel: grpc.aio.Channel) -> None:
-        """Keep ``channel`` connected, and drop it when it fails: if named again, it is connected to without backoff."""
+        """Keep ``channel`` connected and drop it when it fails, so that the next call connects without backoff."""
         while (state := channel.get_state(try_to_connect=True)) is not ChannelConnectivity.TRANSIENT_FAILURE:
             await channel.wait_for_state_change(state)
         del self._open[address]

@@ -1,4 +1,4 @@
-"""The gateway's figures."""
+"""Metrics of the gateway."""
 
 from __future__ import annotations
 
@@ -14,35 +14,36 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 class GatewayMetrics:
-    """Requests from outside, calls to backends, and how old is what is known of these."""
+    """Metrics of HTTP requests and of calls to backends."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        requests = Counter(
-            "greet_gateway_requests", "HTTP requests by the status of their answer.", ["code"], registry=registry
-        )
+        requests = Counter("greet_gateway_requests", "HTTP requests by response status.", ["code"], registry=registry)
         self._seconds = Histogram(
-            "greet_gateway_request_duration_seconds", "Time to answer.", buckets=_BUCKETS, registry=registry
+            "greet_gateway_request_duration_seconds",
+            "Duration of HTTP requests in seconds.",
+            buckets=_BUCKETS,
+            registry=registry,
         )
         calls = Counter(
             "greet_gateway_backend_calls",
-            "gRPC calls by the status of their answer (modes pool and watch).",
+            "gRPC calls to backends by status code (modes pool and watch).",
             ["code"],
             registry=registry,
         )
-        # Finding a label's counter takes three times as long as counting.
+        # labels() takes three times as long as inc().
         self._requests = cache(lambda status: requests.labels(str(status)))
         self._calls = cache(lambda code: calls.labels(code.name))
 
     def answered(self, status: int, seconds: float) -> None:
-        """A request was answered."""
+        """Count a request with its response status and duration."""
         self._requests(status).inc()
         self._seconds.observe(seconds)
 
     def called(self, code: StatusCode) -> None:
-        """A call to a backend ended."""
+        """Count a call to a backend by its status code."""
         self._calls(code).inc()
 
     def follow(self, channel: PoolChannel) -> None:
-        """Show the figures of ``channel`` as well (modes pool and watch)."""
+        """Export the metrics of ``channel``, too (modes pool and watch)."""
         self._registry.register(ChannelCollector(channel))

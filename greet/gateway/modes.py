@@ -1,4 +1,4 @@
-"""The six modes of the gateway: from one sticky pod, the problem, to a balanced pool, the solution."""
+"""The six modes of the gateway, from one sticky pod (the problem) to a balanced pool (the solution)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from greet.settings import GatewaySettings, Mode
 _ROUND_ROBIN: Final = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 
 _TRIES: Final = 3
-"""Backends that a call is sent to at most: a node takes more than one pod with it."""
+"""Maximum number of backends that a call is sent to: if a node fails, more than one backend stalls."""
 
 Call = UnaryUnaryCall[GreetingRequest, GreetingResponse]
 
@@ -49,9 +49,9 @@ def connected(settings: GatewaySettings, metrics: GatewayMetrics) -> AbstractAsy
 
 @asynccontextmanager
 async def sticky(settings: GatewaySettings) -> AsyncIterator[Greeter]:
-    """Call GRPC_SERVER_HOST and GRPC_SERVER_PORT over one channel: the problem.
+    """Call GRPC_SERVER_HOST and GRPC_SERVER_PORT over one channel (the problem).
 
-    A gRPC channel keeps one connection, and a ClusterIP chooses a pod for each connection: one pod gets all calls.
+    A gRPC channel keeps one connection, and a ClusterIP chooses a pod per connection, so one pod gets all calls.
     """
     async with grpc.aio.insecure_channel(f"{settings.server_host}:{settings.server_port}") as channel:
         yield ChannelGreeter(channel)
@@ -61,7 +61,7 @@ async def sticky(settings: GatewaySettings) -> AsyncIterator[Greeter]:
 async def dns(settings: GatewaySettings) -> AsyncIterator[Greeter]:
     """Call the headless Service GRPC_SVC in POD_NAMESPACE on GRPC_SERVER_PORT, with gRPC's own round robin.
 
-    Calls are spread, but a channel resolves the name again only when it loses a connection: new pods stay unseen.
+    Calls are balanced, but a channel resolves the name again only if it loses a connection, so new pods get no calls.
     """
     host = f"{settings.service}.{settings.namespace}" if settings.namespace else settings.service
     target = f"dns:///{host}:{settings.server_port}"
@@ -97,7 +97,7 @@ def pool(settings: GatewaySettings, metrics: GatewayMetrics) -> AbstractAsyncCon
 def watch(settings: GatewaySettings, metrics: GatewayMetrics) -> AbstractAsyncContextManager[Greeter]:
     """Call the pool GRPC_SVC in POD_NAMESPACE, following its lookaside at LB_SVC_NAME and LB_PORT.
 
-    It is as current as mode ``pool``, and needs no permission to read the pool.
+    Updates arrive as fast as in mode ``pool``, without permission to read the pool.
     """
     address = f"{settings.lookaside_host}:{settings.lookaside_port}"
     return _balanced(f"lookaside://{address}/{settings.namespace}/{settings.service}", settings, metrics)
@@ -105,7 +105,7 @@ def watch(settings: GatewaySettings, metrics: GatewayMetrics) -> AbstractAsyncCo
 
 @asynccontextmanager
 async def _balanced(target: str, settings: GatewaySettings, metrics: GatewayMetrics) -> AsyncIterator[Greeter]:
-    # Greet changes nothing, so it may be called twice.
+    # Greet changes nothing, so a retry is safe.
     async with connect(target, idempotent=True, drain_timeout=settings.grace_seconds) as channel:
         metrics.follow(channel)
         try:
@@ -115,11 +115,11 @@ async def _balanced(target: str, settings: GatewaySettings, metrics: GatewayMetr
 
 
 class BalancedGreeter:
-    """Calls the pool's backends over the client library.
+    """Call the pool's backends with the client library.
 
     A call that has waited for half its deadline on a stalled backend is hedged (gRFC A6): it is sent to another
-    backend, and the first answer counts. A backend that is slow but answers other calls is waited for, since more calls
-    would not make it faster.
+    backend, and the first answer counts. A backend that answers other calls is slow, not stalled: its calls are not
+    hedged, since more calls would not make it faster.
     """
 
     def __init__(self, channel: PoolChannel, metrics: GatewayMetrics) -> None:
@@ -131,7 +131,8 @@ class BalancedGreeter:
     def unready(self) -> str | None:
         """Return the reason until the pool was read, or found missing, and each of its backends was tried once.
 
-        After that the gateway stays ready: its error for a pool without backends says more than an unreachable gateway.
+        After that, the gateway stays ready: its error message about a pool without backends tells callers more than a
+        gateway that gets no requests.
         """
         if not self._initialized:
             status = self._channel.status()
@@ -173,7 +174,7 @@ class BalancedGreeter:
 
 
 class _Hedge:
-    """A second call for one whose backend stalls; ``again`` makes it within so many seconds."""
+    """The second call for a stalled one. ``again`` makes it, with a timeout in seconds."""
 
     __slots__ = ("_again", "task")
 
@@ -182,11 +183,11 @@ class _Hedge:
         self.task: asyncio.Task[GreetingResponse] | None = None
 
     def begin(self, call: PoolCall) -> None:
-        """Start the second call, with the time that ``call`` has left; its answer cancels ``call``."""
+        """Start the second call with the time remaining to ``call``; cancel ``call`` when the second is answered."""
         self.task = asyncio.create_task(self._instead(call))
         self.task.add_done_callback(
             lambda task: task.cancelled() or task.exception()
-        )  # retrieved, so that asyncio does not log it
+        )  # exception() marks the error as retrieved, so asyncio does not log it
 
     def end(self) -> None:
         if self.task is not None:

@@ -1,4 +1,4 @@
-"""What went wrong, as a JSON problem (RFC 9457)."""
+"""Errors as JSON problems (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from grpc.aio import AioRpcError
 CONTENT_TYPE: Final = "application/problem+json"
 
 RETRY_AFTER_SECONDS: Final = 1
-"""A pod that starts, or takes over, is seen within about so long."""
+"""A new or recovered backend is usually available after this time."""
 
 _STATUSES: Final = {
     StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
-    StatusCode.CANCELLED: HTTPStatus.SERVICE_UNAVAILABLE,  # by a server that a call reaches just as it stops
+    StatusCode.CANCELLED: HTTPStatus.SERVICE_UNAVAILABLE,  # a server cancels calls that reach it while it stops
     StatusCode.RESOURCE_EXHAUSTED: HTTPStatus.SERVICE_UNAVAILABLE,
     StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
 }
 
 
 class Problem(Exception):
-    """An answer other than a greeting.
+    """An error response.
 
-    ``detail`` is a sentence for the caller; ``errors`` names each field that is wrong, by a JSON pointer
-    fragment, as in RFC 9457's own example.
+    ``detail`` is a sentence for the caller. ``errors`` has a message for each invalid field, keyed by the field's JSON
+    pointer fragment, as in the example of RFC 9457.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Problem(Exception):
         self.headers = headers or {}
 
     def document(self) -> dict[str, Any]:
-        """The JSON document: about:blank, since the status says all that a type would."""
+        """Return the JSON document. Its type is about:blank, since the HTTP status already is the type of problem."""
         document: dict[str, Any] = {
             "type": "about:blank",
             "title": self.status.phrase,
@@ -64,20 +64,20 @@ class Problem(Exception):
 
 
 def no_backend(detail: str) -> Problem:
-    """Nobody could take the call; somebody may in a moment."""
+    """Return a 503 with Retry-After: no backend is available at the moment."""
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
 
 
 def failed_call(error: AioRpcError) -> Problem:
-    """The greet server's own refusal, or the lack of an answer: 502 for what the gateway cannot put better."""
+    """Return the problem for a failed call to a greet server; 502 if no other HTTP status fits."""
     if error.code() is StatusCode.INVALID_ARGUMENT:
         return Problem(HTTPStatus.BAD_REQUEST, _ending("greet server", error))
     return _failed("greet server", error)
 
 
 def failed_lookup(error: AioRpcError) -> Problem:
-    """No address for a call: never the caller's fault, for the question to the lookaside is the gateway's."""
+    """Return the problem for a failed Resolve. It is never 4xx, since the gateway made the request, not the caller."""
     return _failed("lookaside", error)
 
 
@@ -88,5 +88,5 @@ def _failed(party: str, error: AioRpcError) -> Problem:
 
 
 def _ending(party: str, error: AioRpcError) -> str:
-    """Be the status the server's or that of gRPC itself, which nobody can tell."""
-    return f"the call to the {party} ended with {error.code().name}: {error.details() or 'it says no more'}"
+    # Do not say that the party responded so: gRPC itself may have made the status, and a client cannot tell.
+    return f"the call to the {party} failed with {error.code().name}: {error.details() or 'no details'}"

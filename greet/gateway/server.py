@@ -1,7 +1,7 @@
-"""The gateway's HTTP server over a mode, and its graceful stop.
+"""The gateway's HTTP server and its graceful shutdown.
 
-On SIGTERM it turns unready and keeps serving while kube-proxy and ingresses take notice. Then it closes its listener,
-and requests in flight finish.
+On SIGTERM, the gateway becomes unready and keeps serving while kube-proxy and ingresses update. Then it closes its
+listener and waits for requests in flight.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ async def serve(settings: GatewaySettings) -> None:
 async def serving(
     settings: GatewaySettings, greeter: Greeter, metrics: GatewayMetrics, registry: CollectorRegistry
 ) -> AsyncIterator[int]:
-    """Serve while the context lasts, and give the port; leaving it is a graceful stop."""
+    """Serve within the context, and yield the port; exit shuts down gracefully."""
     gateway = Gateway(greeter, settings.timeout_seconds)
     app = application(gateway, metrics, registry)
     runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=settings.grace_seconds)

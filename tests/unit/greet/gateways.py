@@ -1,4 +1,4 @@
-"""A running gateway to ask over HTTP."""
+"""A running gateway and an HTTP client for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 class ScriptedGreeter:
-    """Greets at once, after ``held`` is set, or not at all; and notes the deadlines that it was given."""
+    """Records timeouts. It greets at once, waits until ``held`` is set, or raises ``failure``."""
 
     def __init__(self, failure: Exception | None = None, unready: str | None = None) -> None:
         self.failure = failure
@@ -48,7 +48,7 @@ class ScriptedGreeter:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back."""
+    """An HTTP response."""
 
     status: int
     headers: Mapping[str, str]
@@ -56,7 +56,7 @@ class Answer:
 
     @property
     def problem(self) -> dict[str, Any]:
-        """The body, which must be a JSON problem that repeats the status."""
+        """The body, which must be a JSON problem with the status of the response."""
         assert self.headers["Content-Type"] == "application/problem+json"
         document: dict[str, Any] = json.loads(self.text)
         assert document["status"] == self.status
@@ -67,7 +67,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Asks one gateway."""
+    """An HTTP client of one gateway."""
 
     session: aiohttp.ClientSession
     port: int
@@ -85,12 +85,12 @@ class Client:
 
 @asynccontextmanager
 async def gateway(greeter: Greeter, *, timeout: float = 5.0, drain: float = 0.0) -> AsyncIterator[Client]:
-    """A gateway over ``greeter``, on a free port of the loopback."""
+    """Run a gateway over ``greeter`` on a free port of the loopback interface, and yield a client."""
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
     settings = GatewaySettings(host=LOOPBACK, port=0, timeout_seconds=timeout, drain_seconds=drain, grace_seconds=5.0)
     async with AsyncExitStack() as stack:
-        # The client leaves last, so that a test can ask a gateway that is stopping.
+        # The session closes last, so that a test can send requests while the gateway shuts down.
         session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
         port = await stack.enter_async_context(serving(settings, greeter, metrics, registry))
         yield Client(session, port, metrics)

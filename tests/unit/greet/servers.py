@@ -1,4 +1,4 @@
-"""Greet servers to call, each on an address of the loopback of its own, as pods have."""
+"""Greet servers for tests, each on its own loopback address, as each pod has its own address."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REQUEST = GreetingRequest(greeting=Greeting(first_name="Ada", last_name="Lovelac
 
 @asynccontextmanager
 async def greet_servers(*hosts: str, port: int | None = None) -> AsyncIterator[int]:
-    """A greet server on each of ``hosts``, named by it; gives the port, which is the same for all."""
+    """Run a greet server on each of ``hosts``, with the host as pod name, and yield their common port."""
     port = port or free_port()
     async with AsyncExitStack() as stack:
         for host in hosts:
@@ -28,7 +28,7 @@ async def greet_servers(*hosts: str, port: int | None = None) -> AsyncIterator[i
 
 
 class Refusing(GreetServiceServicer):
-    """Answers each call with a status."""
+    """Fails each call with ``code``."""
 
     def __init__(self, code: grpc.StatusCode) -> None:
         self.code = code
@@ -43,7 +43,7 @@ class Refusing(GreetServiceServicer):
 
 @asynccontextmanager
 async def serving(servicer: GreetServiceServicer, host: str, port: int) -> AsyncIterator[None]:
-    """``servicer`` on ``host`` and ``port``."""
+    """Serve ``servicer`` on ``host`` and ``port`` within the context."""
     listening = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     add_GreetServiceServicer_to_server(servicer, listening)
     listening.add_insecure_port(f"{host}:{port}")
@@ -55,12 +55,12 @@ async def serving(servicer: GreetServiceServicer, host: str, port: int) -> Async
 
 
 def free_port() -> int:
-    """A port that nobody listens on, on any address of the loopback."""
+    """Return a port that is free on all addresses."""
     with socket.create_server(("0.0.0.0", 0)) as found:
         port: int = found.getsockname()[1]
         return port
 
 
 def pod_of(response: GreetingResponse) -> str:
-    """The pod that signed a greeting."""
+    """Return the name of the pod in a greeting."""
     return response.Result.partition("name(")[2].partition(")")[0]

@@ -1,4 +1,4 @@
-"""The gateway's HTTP: every request gets a greeting, or a problem that says what to do."""
+"""HTTP responses of the gateway: every request gets a greeting, or a problem that says what to do."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from greet.settings import GatewaySettings
 from tests.unit.greet.gateways import JSON, LOOPBACK, PERSON, Client, ScriptedGreeter, gateway
 
 
-def rpc_error(code: grpc.StatusCode, details: str = "it said so") -> AioRpcError:
+def rpc_error(code: grpc.StatusCode, details: str = "out of order") -> AioRpcError:
     return AioRpcError(code, Metadata(), Metadata(), details=details)
 
 
 async def test_greeting_is_answered_as_text() -> None:
-    """The answer is the one that the demo's callers know, to the character."""
+    """The response is exactly the text that existing clients expect."""
     async with gateway(ScriptedGreeter()) as client:
         answer = await client.greet()
         assert (answer.status, answer.text) == (200, "response from Greet rpc: Hello, Ada Lovelace.")
@@ -37,13 +37,13 @@ async def test_greeting_is_answered_as_text() -> None:
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON"])
 async def test_content_type_may_have_parameters(content_type: str) -> None:
-    """The media type counts, in any case, whatever stands behind it."""
+    """The media type is compared without case and without its parameters."""
     async with gateway(ScriptedGreeter()) as client:
         assert (await client.greet(Content_Type=content_type)).status == 200
 
 
 async def test_faulty_field_is_pointed_to() -> None:
-    """The problem lists the fields that are wrong, by pointer (RFC 9457, section 3)."""
+    """The problem lists each invalid field by its JSON pointer (RFC 9457, section 3)."""
     async with gateway(ScriptedGreeter()) as client:
         answer = await client.greet(b'{"first_name": "Ada"}')
         assert answer.status == 422
@@ -53,7 +53,7 @@ async def test_faulty_field_is_pointed_to() -> None:
 
 
 async def test_bad_json_is_a_bad_request() -> None:
-    """A body that is no JSON is refused with the reason."""
+    """A body that is not JSON is rejected with the reason."""
     async with gateway(ScriptedGreeter()) as client:
         answer = await client.greet(b"{")
         assert answer.status == 400
@@ -62,7 +62,7 @@ async def test_bad_json_is_a_bad_request() -> None:
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "json", ""])
 async def test_other_content_types_are_refused(content_type: str) -> None:
-    """Only JSON is taken, and the answer says so (RFC 9110, section 15.5.16)."""
+    """Only JSON is accepted, and the response says so (RFC 9110, section 15.5.16)."""
     async with gateway(ScriptedGreeter()) as client:
         answer = await client.greet(Content_Type=content_type)
         assert answer.status == 415
@@ -71,7 +71,7 @@ async def test_other_content_types_are_refused(content_type: str) -> None:
 
 
 async def test_compressed_body_is_refused() -> None:
-    """Nothing is unpacked, so nothing can unpack to more than was sent."""
+    """A compressed body is rejected, since it could expand beyond the size limit."""
     async with gateway(ScriptedGreeter()) as client:
         answer = await client.greet(gzip.compress(PERSON), Content_Encoding="gzip")
         assert answer.status == 415
@@ -81,7 +81,7 @@ async def test_compressed_body_is_refused() -> None:
 
 @pytest.mark.parametrize("chunked", [True, False])
 async def test_too_large_a_body_is_refused(chunked: bool) -> None:
-    """64 KiB are taken and one byte more is not, whether the length is told beforehand or not."""
+    """A body of 64 KiB is accepted and one byte more is rejected, with or without Content-Length."""
 
     def sent(size: int) -> Any:
         body = b'{"first_name": "Ada", "last_name": "%s"}' % (b"x" * (size - 38))
@@ -102,24 +102,24 @@ async def in_chunks(body: bytes) -> Any:
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
 async def test_other_methods_are_refused(method: str) -> None:
-    """The answer names the method that is allowed (RFC 9110, section 15.5.6)."""
+    """The response names the allowed method (RFC 9110, section 15.5.6)."""
     async with gateway(ScriptedGreeter()) as client:
         answer = await client.ask(method, "/greet")
         assert (answer.status, answer.headers["Allow"]) == (405, "POST")
-        assert answer.problem["detail"] == f"/greet does not take {method}: use POST"
+        assert answer.problem["detail"] == f"/greet does not support {method}: use POST"
 
 
 @pytest.mark.parametrize("path", ["/", "/greet/", "/greet/me", "/metrics/x"])
 async def test_other_paths_are_not_found(path: str) -> None:
-    """The answer says what there is."""
+    """The response to an unknown path names the path that exists."""
     async with gateway(ScriptedGreeter()) as client:
         answer = await client.ask("POST", path, PERSON, JSON)
         assert answer.status == 404
-        assert answer.problem["detail"] == f"there is nothing at {path}: POST /greet is what this server is for"
+        assert answer.problem["detail"] == f"unknown path {path}: use POST /greet"
 
 
 async def test_deadline_comes_from_the_header() -> None:
-    """grpc-timeout is the call's deadline, cut to the longest allowed; without it, the setting is."""
+    """grpc-timeout sets the call's deadline, up to the maximum; without it, the setting applies."""
     greeter = ScriptedGreeter()
     async with gateway(greeter, timeout=3.0) as client:
         for headers in ({}, {"grpc_timeout": "250m"}, {"grpc_timeout": "99999999H"}):
@@ -129,17 +129,17 @@ async def test_deadline_comes_from_the_header() -> None:
 
 @pytest.mark.parametrize("value", ["", "soon", "1", "0S", "1 S", "123456789S"])
 async def test_malformed_deadline_is_a_bad_request(value: str) -> None:
-    """A deadline that cannot be read is not ignored, and nobody is called."""
+    """A malformed deadline is rejected, not ignored, and no backend is called."""
     greeter = ScriptedGreeter()
     async with gateway(greeter) as client:
         answer = await client.greet(grpc_timeout=value)
         assert answer.status == 400
-        assert answer.problem["detail"].startswith("grpc-timeout: ")
+        assert answer.problem["detail"].startswith("invalid grpc-timeout ")
     assert greeter.timeouts == []
 
 
 async def test_no_backend_is_unavailable_for_now() -> None:
-    """The caller learns why, and when to come back."""
+    """Without a backend, the response says why and when to retry."""
     async with gateway(ScriptedGreeter(NoBackendError("the pool ns/who has no endpoint"))) as client:
         answer = await client.greet()
         assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
@@ -148,7 +148,7 @@ async def test_no_backend_is_unavailable_for_now() -> None:
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
 async def test_failed_call_has_its_status(code: grpc.StatusCode) -> None:
-    """Each gRPC status becomes the HTTP status that callers act on."""
+    """Each gRPC status code is mapped to an HTTP status."""
     expected = {
         grpc.StatusCode.INVALID_ARGUMENT: 400,
         grpc.StatusCode.UNAVAILABLE: 503,
@@ -159,13 +159,13 @@ async def test_failed_call_has_its_status(code: grpc.StatusCode) -> None:
     async with gateway(ScriptedGreeter(rpc_error(code))) as client:
         answer = await client.greet()
         assert answer.status == expected
-        assert answer.problem["detail"] == f"the call to the greet server ended with {code.name}: it said so"
+        assert answer.problem["detail"] == f"the call to the greet server failed with {code.name}: out of order"
         assert ("Retry-After" in answer.headers) == (expected == 503)
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
 async def test_failed_lookup_is_not_the_callers_fault(code: grpc.StatusCode) -> None:
-    """Whatever the lookaside refuses it refuses the gateway: the answer names it, and is 5xx."""
+    """An error of the lookaside is never the caller's fault: the response is 5xx and names the lookaside."""
     expected = {
         grpc.StatusCode.UNAVAILABLE: 503,
         grpc.StatusCode.CANCELLED: 503,
@@ -175,18 +175,18 @@ async def test_failed_lookup_is_not_the_callers_fault(code: grpc.StatusCode) -> 
     async with gateway(ScriptedGreeter(LookupFailed(rpc_error(code)))) as client:
         answer = await client.greet()
         assert answer.status == expected
-        assert answer.problem["detail"] == f"the call to the lookaside ended with {code.name}: it said so"
+        assert answer.problem["detail"] == f"the call to the lookaside failed with {code.name}: out of order"
         assert ("Retry-After" in answer.headers) == (expected == 503)
 
 
 async def test_unforeseen_error_is_a_problem_too(caplog: pytest.LogCaptureFixture) -> None:
-    """What nobody foresaw is logged, and the caller gets no traceback; the next request is served."""
+    """An unexpected error is logged, and the caller gets no traceback; the next request is served."""
     greeter = ScriptedGreeter(ZeroDivisionError("secret"))
     async with gateway(greeter) as client:
         answer = await client.greet()
         assert answer.status == 500
         assert "secret" not in answer.text
-        assert answer.problem["detail"] == "the gateway failed: its log says why"
+        assert answer.problem["detail"] == "internal error: see the log of the gateway"
         assert "ZeroDivisionError: secret" in caplog.text
         greeter.failure = None
         assert (await client.greet()).status == 200
@@ -194,7 +194,7 @@ async def test_unforeseen_error_is_a_problem_too(caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.parametrize(("expect", "status"), [("100-continue", 200), ("100-Continue", 200), ("miracles", 417)])
 async def test_expectations(expect: str, status: int) -> None:
-    """A caller that asks whether to send the body is told to; what nobody knows is refused as anything else is."""
+    """Expect: 100-continue is confirmed; any other expectation gets a 417 with a problem."""
     async with gateway(ScriptedGreeter()) as client:
         answer = await client.greet(Expect=expect)
         assert answer.status == status
@@ -205,7 +205,7 @@ async def test_expectations(expect: str, status: int) -> None:
 
 
 async def test_garbage_does_not_end_the_gateway() -> None:
-    """Bytes that are no HTTP, and a body cut in the middle, cost their own connection only."""
+    """Bytes that are not HTTP, and a truncated body, break only their own connection."""
     post = b"POST /greet HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     async with gateway(ScriptedGreeter()) as client:
         for garbage in (
@@ -223,7 +223,7 @@ async def test_garbage_does_not_end_the_gateway() -> None:
 
 
 async def test_health_and_readiness() -> None:
-    """Alive as long as it answers; ready when its mode is, with the reason where it is not."""
+    """The gateway is live while it responds, and ready when its mode is; otherwise /readyz says why not."""
     greeter = ScriptedGreeter(unready="reading the pool")
     async with gateway(greeter) as client:
         assert (await client.ask("GET", "/healthz")).status == 200
@@ -234,7 +234,7 @@ async def test_health_and_readiness() -> None:
 
 
 async def test_metrics_count_requests_by_status() -> None:
-    """Callers' requests are counted and timed; probes and scrapes are not."""
+    """Requests of callers are counted and timed; probes and scrapes are not."""
     async with gateway(ScriptedGreeter()) as client:
         for _ in range(2):
             await client.greet()
@@ -256,7 +256,7 @@ async def test_metrics_count_requests_by_status() -> None:
 
 
 async def test_stopping_gateway_serves_until_its_callers_have_left() -> None:
-    """Asked to stop, it is not ready, and serves on; it asks its callers to leave; calls under way finish."""
+    """A draining gateway is unready, still serves, and closes connections; calls in flight finish."""
     greeter = ScriptedGreeter()
     async with asyncio.TaskGroup() as group:
         running = gateway(greeter, drain=0.3)
@@ -284,7 +284,7 @@ async def readiness(client: Client, status: int) -> None:
 
 
 async def test_taken_port_is_a_settings_error() -> None:
-    """A port that another program holds is told by its variable."""
+    """The error for a port in use names the variable of the port."""
     registry = CollectorRegistry()
     with socket.create_server((LOOPBACK, 0)) as taken:
         settings = GatewaySettings(host=LOOPBACK, port=taken.getsockname()[1])

@@ -1,4 +1,4 @@
-"""The hedge for a call that stalls: which of the two answers is used, and that the other call is cancelled."""
+"""Hedging of stalled calls: which answer is used, and that the other call is cancelled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.unit.greet.servers import REQUEST
 
 
 class Call(PoolCall):
-    """A call that a test answers, and that it lets stall."""
+    """A call that a test can answer or let stall."""
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
@@ -40,7 +40,7 @@ class Call(PoolCall):
 
 
 class Channel:
-    """Gives out calls, and notes them."""
+    """A channel that records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -63,7 +63,7 @@ def channel() -> Channel:
 
 
 async def greeting(channel: Channel) -> asyncio.Task[GreetingResponse]:
-    """One that has called its first backend, with 8 s to go."""
+    """Start a greeting that has called its first backend, with a timeout of 8 s."""
     greeter = BalancedGreeter(cast("PoolChannel", channel), GatewayMetrics(CollectorRegistry()))
     task = asyncio.create_task(greeter.greet(REQUEST, 8.0))
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The command ``python -m greet``: what it understands, and how it ends."""
+"""The command ``python -m greet``: its flags, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from greet.cli import main
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    """The signals' handlers as they were."""
+    """Restore the signal handlers after each test."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():
@@ -33,7 +33,7 @@ def test_help_ends_well(command: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.parametrize("args", [["fly"], ["server", "--fast"], []])
 def test_wrong_usage_exits_with_2(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """What is no command or flag is told, with the usage."""
+    """An unknown command or flag, or no command, prints the usage."""
     with pytest.raises(SystemExit) as caught:
         main(args)
     assert caught.value.code == 2
@@ -49,7 +49,7 @@ def test_flag_overrides_the_environment(monkeypatch: pytest.MonkeyPatch, capsys:
 
 @pytest.mark.parametrize("args", [["server"], ["gateway", "--mode", "sticky"]])
 def test_program_ends_well_when_asked_to(args: list[str]) -> None:
-    """SIGTERM ends each program with 0, and the log says that it was asked."""
+    """On SIGTERM, each program logs that it drains, and exits with 0."""
     command = [sys.executable, "-m", "greet", *args, "--port", "0", "--drain", "0"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as program:
@@ -64,8 +64,8 @@ def test_program_ends_well_when_asked_to(args: list[str]) -> None:
     ("part", "missing"), [("server", "grpc_health.v1"), ("gateway", "aiohttp"), ("load", "aiohttp")]
 )
 def test_missing_extra_is_named(part: str, missing: str) -> None:
-    """Without its extra, each program exits with 2 and says what to install: the base install is the light client."""
+    """If a package is missing, each program exits with 2 and says how to install it."""
     program = f"import sys; sys.modules['{missing}'] = None; from greet.cli import main; sys.exit(main(['{part}']))"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    line = f"greet {part}: {missing} is not installed: run make venv in a clone, which installs what greet needs\n"
+    line = f"greet {part}: {missing} is not installed: run make venv in a clone of the repository\n"
     assert (ended.stderr, ended.returncode) == (line, 2)

@@ -1,4 +1,4 @@
-"""The body of POST /greet."""
+"""Parser of the body of POST /greet."""
 
 import json
 
@@ -20,7 +20,7 @@ def refused(body: bytes) -> Problem:
 
 @given(NAMES, NAMES)
 def test_every_pair_of_names_is_read(first: str, last: str) -> None:
-    """Names in any script come through as they were sent."""
+    """Names in any script arrive unchanged."""
     body = json.dumps({"first_name": first, "last_name": last, "unknown": [1]}, ensure_ascii=False).encode()
     person = parse_greeting(body).greeting
     assert (person.first_name, person.last_name) == (first, last)
@@ -28,7 +28,7 @@ def test_every_pair_of_names_is_read(first: str, last: str) -> None:
 
 @given(st.binary())
 def test_no_body_gets_past_the_parser_by_another_error(body: bytes) -> None:
-    """Whatever bytes come, the outcome is a greeting or a problem."""
+    """Arbitrary bytes give a problem, never another exception."""
     assert refused(body).status in (400, 422)
 
 
@@ -38,7 +38,7 @@ def test_no_body_gets_past_the_parser_by_another_error(body: bytes) -> None:
     ids=["empty", "cut", "not UTF-8", "trailing comma", "deep", "long number", "byte order mark", "two documents"],
 )
 def test_what_is_not_json_is_a_bad_request(body: bytes) -> None:
-    """The problem says why, and shows what a body looks like."""
+    """The problem says why the body is not JSON, and shows an example."""
     problem = refused(body)
     assert problem.status == 400
     assert 'send an object like {"first_name": "Ada"' in problem.detail
@@ -46,7 +46,7 @@ def test_what_is_not_json_is_a_bad_request(body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"null", b"[]", b'"Ada"', b"1", b"true", b"NaN"])
 def test_json_that_is_no_object_is_refused(body: bytes) -> None:
-    """The pointer is to the whole document."""
+    """JSON that is not an object gives an error whose pointer is the whole document."""
     problem = refused(body)
     assert problem.status == 422
     assert problem.errors.keys() == {"#"}
@@ -55,19 +55,19 @@ def test_json_that_is_no_object_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("value", "fault"),
     [
-        ("", "is missing: give"),
-        (None, "is missing: give"),
+        ("", "is missing: expected"),
+        (None, "is missing: expected"),
         (1, "is not a string: put"),
         (["Ada"], "is not a string: put"),
         ({}, "is not a string: put"),
         (False, "is not a string: put"),
-        ("\ud800", "holds half of a surrogate pair: send"),
-        ("a\udfffb", "holds half of a surrogate pair: send"),
+        ("\ud800", "contains a lone surrogate: send"),
+        ("a\udfffb", "contains a lone surrogate: send"),
     ],
 )
 @pytest.mark.parametrize("field", ["first_name", "last_name"])
 def test_faulty_field_is_named(field: str, value: object, fault: str) -> None:
-    """The problem points to the field that is wrong, and to no other."""
+    """The problem points to the invalid field and to no other."""
     problem = refused(json.dumps({"first_name": "Ada", "last_name": "Lovelace", field: value}).encode())
     assert problem.status == 422
     assert problem.errors.keys() == {f"#/{field}"}
@@ -76,5 +76,5 @@ def test_faulty_field_is_named(field: str, value: object, fault: str) -> None:
 
 
 def test_all_faulty_fields_are_named_at_once() -> None:
-    """Nobody has to send again to learn of the second fault."""
+    """One response lists the errors of all fields."""
     assert refused(b"{}").errors.keys() == {"#/first_name", "#/last_name"}

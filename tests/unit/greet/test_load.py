@@ -1,4 +1,4 @@
-"""The load generator, on a gateway of its own."""
+"""The load generator against a gateway in the same process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.greet.servers import free_port
 
 
 class Pods(ScriptedGreeter):
-    """Greets by two pods in turn; fails as it is told to."""
+    """Greets as two pods, one after the other; or raises ``failure``."""
 
     async def greet(self, request: GreetingRequest, timeout: float) -> GreetingResponse:
         await super().greet(request, timeout)
@@ -32,7 +32,7 @@ def settings(port: int, **more: Any) -> LoadSettings:
 
 
 async def test_calls_are_counted_by_pod() -> None:
-    """The summary has each pod's share, its first answer, and how long calls took."""
+    """The summary has the number of calls and the first answer of each pod, and the latencies."""
     lines: list[dict[str, Any]] = []
     async with gateway(Pods()) as client:
         tally = await run(settings(client.port, calls=10), lines.append)
@@ -44,7 +44,7 @@ async def test_calls_are_counted_by_pod() -> None:
 
 
 async def test_failures_are_counted_by_what_was_said() -> None:
-    """An answer that is no greeting, one that names no pod, and none at all are failures, each under its words."""
+    """An error response, an answer without a pod name, and a refused connection are counted as different errors."""
     async with gateway(Pods(NoBackendError("none there"))) as client:
         refused = await run(settings(client.port, calls=3), print)
     unreachable = await run(settings(client.port, calls=1), print)
@@ -54,12 +54,12 @@ async def test_failures_are_counted_by_what_was_said() -> None:
     assert problem.startswith("503 ")
     assert "none there" in problem
     assert count == 3
-    assert nameless.errors == {"an answer that names no pod": 1}
+    assert nameless.errors == {"answer without a pod name": 1}
     assert next(iter(unreachable.errors)).startswith("ClientConnectorError: ")
 
 
 async def test_gateway_is_waited_for() -> None:
-    """A load begins when its gateway takes connections, or when it has waited for as long as it may."""
+    """The load starts when the gateway accepts connections, or when the maximum wait is over."""
     port = free_port()
     url = f"http://{LOOPBACK}:{port}/greet"
     await reached(url, 0.3)
@@ -71,7 +71,7 @@ async def test_gateway_is_waited_for() -> None:
 
 
 async def test_name_that_is_not_known_yet_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gateway's calls are counted, not those of DNS: a call waits for its name, and it is looked up once."""
+    """Failed DNS lookups are retried within a call and not counted as errors; the address is then cached."""
     asked: list[str] = []
 
     async def lookup(self: aiohttp.ThreadedResolver, host: str, port: int, family: int) -> list[dict[str, Any]]:
@@ -89,7 +89,7 @@ async def test_name_that_is_not_known_yet_is_asked_for_again(monkeypatch: pytest
 
 
 async def test_rate_is_kept_while_answers_wait() -> None:
-    """Calls begin by the clock, however long those before them take, and each interval has a line."""
+    """Calls start at the fixed rate even if earlier calls still wait, and each interval prints a line."""
     greeter = Pods()
     greeter.held = asyncio.Event()
     lines: list[dict[str, Any]] = []
@@ -104,7 +104,7 @@ async def test_rate_is_kept_while_answers_wait() -> None:
 
 
 async def test_load_that_is_asked_to_end_sums_up() -> None:
-    """SIGTERM ends a load that has no end of its own: calls under way finish, and the summary has them."""
+    """SIGTERM ends an unlimited load: calls in flight finish, and the summary includes them."""
     greeter = Pods()
     lines: list[dict[str, Any]] = []
     async with gateway(greeter) as client, asyncio.TaskGroup() as group:

@@ -1,4 +1,4 @@
-"""The modes that watch no pool, over real servers."""
+"""The modes sticky, dns and lookaside, over real servers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def shares(greeter: Greeter, calls: int) -> Counter[str]:
 
 
 async def test_sticky_calls_one_host() -> None:
-    """All calls go to the one host, and it is ready from the start."""
+    """All calls go to one host, and the greeter is ready from the start."""
     port = free_port()
     settings = GatewaySettings(server_host=HOSTS[1], server_port=port)
     async with greet_servers(*HOSTS, port=port), modes.sticky(settings) as greeter:
@@ -35,7 +35,7 @@ async def test_sticky_calls_one_host() -> None:
 
 
 async def test_nobody_there_is_unavailable() -> None:
-    """A call to where nobody listens fails by its status, at once."""
+    """If no server listens, a call fails with UNAVAILABLE."""
     async with modes.sticky(GatewaySettings(server_host=HOSTS[0], server_port=free_port())) as greeter:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await greeter.greet(REQUEST, 5)
@@ -43,7 +43,7 @@ async def test_nobody_there_is_unavailable() -> None:
 
 
 async def test_dns_calls_what_the_name_resolves_to() -> None:
-    """The Service's name is looked up, and what it stands for is called."""
+    """The name of the Service is resolved, and its address is called."""
     port = free_port()
     settings = GatewaySettings(service="localhost", server_port=port)
     async with greet_servers(HOSTS[0], port=port), modes.dns(settings) as greeter:
@@ -52,17 +52,17 @@ async def test_dns_calls_what_the_name_resolves_to() -> None:
 
 
 class Lookaside(LookasideServicer):
-    """Names the hosts in turn, and notes what it was asked; on the first ``frozen`` connections nobody answers."""
+    """Returns the hosts in round robin and records requests; the first ``frozen`` connections get no response."""
 
     def __init__(self) -> None:
         self.asked: list[Request] = []
         self.connections: list[str] = []
         self.frozen = 0
         self.delays: list[float] = []
-        """Seconds for which the next calls wait."""
+        """Delays of the next calls, in seconds."""
 
     def freeze(self, more: int = 0) -> None:
-        """Answer on no connection that was made so far, nor on so many ``more``."""
+        """Stop responding on all connections so far, and on the next ``more`` connections."""
         self.frozen = len(set(self.connections)) + more
 
     async def Resolve(  # noqa: N802
@@ -82,7 +82,7 @@ class Lookaside(LookasideServicer):
 
 @asynccontextmanager
 async def looking(service: str, server_port: int) -> AsyncIterator[tuple[Lookaside, Greeter]]:
-    """A greeter that asks a lookaside for ``service``."""
+    """Yield a lookaside, and a greeter that asks it for ``service``."""
     servicer = Lookaside()
     server = grpc.aio.server()
     add_LookasideServicer_to_server(servicer, server)
@@ -99,7 +99,7 @@ async def looking(service: str, server_port: int) -> AsyncIterator[tuple[Lookasi
 
 
 async def test_lookaside_is_asked_for_each_call() -> None:
-    """Each call goes to the address that was named for it, on the greet servers' port."""
+    """Each call goes to the address that the lookaside returned for it, on the port of the greet servers."""
     async with greet_servers(*HOSTS) as port, looking("who", port) as (servicer, greeter):
         assert greeter.unready() is None
         assert await shares(greeter, 9) == dict.fromkeys(HOSTS, 3)
@@ -107,7 +107,7 @@ async def test_lookaside_is_asked_for_each_call() -> None:
 
 
 async def test_refusal_of_the_lookaside_is_told_from_the_greet_servers() -> None:
-    """Where the lookaside has no address, the caller learns what it said, and who it was."""
+    """An error of the lookaside is a LookupFailed with its message; an error of a greet server is not."""
     async with looking("nobody", 1) as (_, greeter):
         with pytest.raises(LookupFailed, match="no ready endpoint") as caught:
             await greeter.greet(REQUEST, 5)
@@ -118,7 +118,7 @@ async def test_refusal_of_the_lookaside_is_told_from_the_greet_servers() -> None
 
 
 async def test_lookup_counts_towards_the_deadline() -> None:
-    """A lookaside that does not answer in time ends the call in time."""
+    """The deadline of a call includes the lookup."""
     async with looking("slow", 1) as (_, greeter):
         with pytest.raises(LookupFailed) as caught:
             await greeter.greet(REQUEST, 0.05)
@@ -127,8 +127,9 @@ async def test_lookup_counts_towards_the_deadline() -> None:
 
 @pytest.mark.parametrize("more", [0, 1, 2])
 async def test_silent_lookaside_is_left_for_another_connection(monkeypatch: pytest.MonkeyPatch, more: int) -> None:
-    """Where nobody answers, a new connection is made, which may lead to another, or to the same ``more`` times; all who
-    wait ask again there.
+    """If the lookaside does not respond, the greeter opens a new connection, and repeats all waiting lookups on it.
+
+    The next ``more`` connections reach a stalled replica again.
     """
     monkeypatch.setattr(lookaside, "_MIN_STALL_TIMEOUT", 0.1)
     async with greet_servers(*HOSTS) as port, looking("who", port) as (servicer, greeter):
@@ -140,7 +141,7 @@ async def test_silent_lookaside_is_left_for_another_connection(monkeypatch: pyte
 
 
 async def test_slow_lookaside_is_waited_for() -> None:
-    """One that lets a call wait, and answers others meanwhile, is kept."""
+    """A lookaside that delays one call but answers others keeps its connection."""
     async with greet_servers(*HOSTS) as port, looking("who", port) as (servicer, greeter):
         servicer.delays = [1.3]
         waiting = asyncio.create_task(greeter.greet(REQUEST, 2))
@@ -153,7 +154,7 @@ async def test_slow_lookaside_is_waited_for() -> None:
 
 
 async def test_address_that_comes_back_is_called_at_once() -> None:
-    """One that could not be reached is forgotten: named again, it is connected to without a pause."""
+    """A failed connection is dropped, so the next call to its address connects without backoff."""
     port = free_port()
     async with looking("who", port) as (_, greeter):
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""The gateway on a pool: from the status that the operator writes to the call, over real connections."""
+"""Mode pool, from the status that the operator writes to the calls, over real connections."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def published(hosts: Iterable[str], port: int, version: int = 41, **spec: Any) -> dict[str, Any]:
-    """The pool greetserver as the API server has it once the operator has written its status."""
+    """The pool greetserver in the API server, with the status that the operator writes."""
     document = pools.document(**spec)
     document["metadata"]["resourceVersion"] = str(version)
     endpoints = EndpointSet.of(Endpoint(host, port, pod_uid=f"uid-{host}", pod_name=host) for host in hosts)
@@ -49,7 +49,7 @@ def published(hosts: Iterable[str], port: int, version: int = 41, **spec: Any) -
 
 @pytest.fixture(params=[Instrumentation.NONE, Instrumentation.OPENTELEMETRY, Instrumentation.SENTRY])
 def traced(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The test runs with the interceptors of tracing agents as well."""
+    """Run the test without and with the interceptors of tracing agents."""
     with instrumented(request.param):
         yield
 
@@ -63,13 +63,13 @@ async def server() -> AsyncIterator[ScriptedServer]:
 
 @pytest.fixture(autouse=True)
 def cluster(server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is in the cluster that is found."""
+    """Make the scripted server the default cluster of the Kubernetes client."""
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", server.kubeconfig(tmp_path, {"token": "secret"}))
 
 
 @asynccontextmanager
 async def ready(registry: CollectorRegistry | None = None) -> AsyncIterator[Greeter]:
-    """A greeter that is ready, whose figures are in ``registry``."""
+    """Yield a greeter that is ready; its metrics are in ``registry``."""
     settings = GatewaySettings(service="greetserver", namespace="default", grace_seconds=0.1)
     metrics = GatewayMetrics(registry or CollectorRegistry())
     async with modes.pool(settings, metrics) as greeter:
@@ -78,7 +78,7 @@ async def ready(registry: CollectorRegistry | None = None) -> AsyncIterator[Gree
 
 
 def called(registry: CollectorRegistry) -> dict[str, float]:
-    """How many calls ended with each status."""
+    """Number of calls by status code."""
     samples = (sample for metric in registry.collect() for sample in metric.samples)
     return {s.labels["code"]: s.value for s in samples if s.name == "greet_gateway_backend_calls_total"}
 
@@ -88,7 +88,7 @@ async def shares(greeter: Greeter, calls: int) -> Counter[str]:
 
 
 async def test_shares_are_exact_from_the_first_call(server: ScriptedServer) -> None:
-    """A gateway that says that it is ready has all backends connected: each gets its share to the call."""
+    """A ready gateway is connected to all backends, so each gets exactly its share of the calls."""
     registry = CollectorRegistry()
     async with greet_servers(*HOSTS) as port:
         server.script(page(published(HOSTS, port), version=41))
@@ -98,7 +98,7 @@ async def test_shares_are_exact_from_the_first_call(server: ScriptedServer) -> N
 
 
 async def test_status_is_followed(server: ScriptedServer) -> None:
-    """A pod that the status lists is used, and one that it lists no more is not; no call fails."""
+    """Pods added to the status get calls, removed ones get none, and no call fails."""
     async with greet_servers(*HOSTS) as port:
         watch = Watch()
         server.script(page(published(HOSTS[:2], port), version=41), watch)
@@ -117,7 +117,7 @@ def view_age(registry: CollectorRegistry) -> float:
 
 
 async def test_age_of_the_view_is_shown(server: ScriptedServer) -> None:
-    """Without end until the pool was read, and from then on how long nothing was heard of it."""
+    """The metric of the view's age is infinite until the pool has been read, then the time since the last update."""
     registry, settings = CollectorRegistry(), GatewaySettings(service="greetserver", namespace="default")
     server.script(hold := Watch(b" "))
     async with modes.pool(settings, GatewayMetrics(registry)):
@@ -129,7 +129,7 @@ async def test_age_of_the_view_is_shown(server: ScriptedServer) -> None:
 
 
 async def test_unready_until_the_pool_was_read(server: ScriptedServer) -> None:
-    """Until the API server has answered, readiness says what is in the way."""
+    """Until the API server has responded, the gateway is unready and says why."""
     server.script(*[answer({}, 503)] * 2)
     settings = GatewaySettings(service="greetserver", namespace="default")
     async with modes.pool(settings, GatewayMetrics(CollectorRegistry())) as greeter:
@@ -140,7 +140,7 @@ async def test_unready_until_the_pool_was_read(server: ScriptedServer) -> None:
 
 
 async def test_started_before_its_pool(server: ScriptedServer) -> None:
-    """Refused, for the right to read comes with the pool, it is ready and says what is missing; then it greets."""
+    """Without its pool, a gateway lacks permission to read it: it is ready, its error says so, and later it greets."""
     async with greet_servers(HOSTS[0]) as port:
         server.script(refuse(403, "Forbidden"), page(version=1), watch := Watch())
         async with ready() as greeter:
@@ -159,7 +159,7 @@ async def greets(greeter: Greeter) -> bool:
 
 
 async def test_stays_ready_without_backends(server: ScriptedServer) -> None:
-    """A gateway whose pool runs empty goes on answering, and says why there is no greeting."""
+    """When its pool becomes empty, the gateway stays ready, and its error says that the pool has no endpoint."""
     async with greet_servers(HOSTS[0]) as port:
         watch = Watch()
         server.script(page(published(HOSTS[:1], port), version=41), watch)
@@ -177,7 +177,7 @@ async def test_stays_ready_without_backends(server: ScriptedServer) -> None:
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
 async def test_backend_that_leaves_is_hidden_by_another(server: ScriptedServer, code: grpc.StatusCode) -> None:
-    """A backend that says UNAVAILABLE, or stops while a call reaches it, costs no greeting if there is another."""
+    """A call that fails with UNAVAILABLE, or that a stopping server cancels, is retried on another backend."""
     registry = CollectorRegistry()
     refusing = Refusing(code)
     async with greet_servers(*HOSTS[:2]) as port, serving(refusing, HOSTS[2], port):
@@ -191,7 +191,7 @@ async def test_backend_that_leaves_is_hidden_by_another(server: ScriptedServer, 
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("backends", [1, 2])
 async def test_unavailable_is_tried_three_times(server: ScriptedServer, backends: int) -> None:
-    """Where all are UNAVAILABLE, a call does not multiply."""
+    """If all backends are UNAVAILABLE, a call is attempted three times in total."""
     port = free_port()
     one, two = (Refusing(grpc.StatusCode.UNAVAILABLE) for _ in range(2))
     async with serving(one, HOSTS[0], port), serving(two, HOSTS[1], port):
@@ -203,7 +203,7 @@ async def test_unavailable_is_tried_three_times(server: ScriptedServer, backends
 
 @pytest.mark.usefixtures("traced")
 async def test_other_failures_are_not_tried_again(server: ScriptedServer) -> None:
-    """What the server meant as an answer is the answer."""
+    """A call that fails with another status is not retried."""
     refusing = Refusing(grpc.StatusCode.INTERNAL)
     port = free_port()
     async with serving(refusing, HOSTS[0], port):
@@ -221,7 +221,7 @@ async def code_of_a_call(greeter: Greeter) -> grpc.StatusCode:
 
 @pytest.mark.usefixtures("traced")
 async def test_call_that_outlives_its_backend_is_an_error_not_a_cancellation(server: ScriptedServer) -> None:
-    """A call that is cut after the grace fails as one that may be tried again, and its task lives on."""
+    """If its backend is removed, a call fails after the grace period with NoBackendError, not CancelledError."""
     registry = CollectorRegistry()
     hanging = Hanging()
     port = free_port()
@@ -232,14 +232,14 @@ async def test_call_that_outlives_its_backend_is_an_error_not_a_cancellation(ser
             call = asyncio.create_task(greeter.greet(REQUEST, 5))
             await hanging.called.wait()
             watch.send(line("MODIFIED", published([], port, 42)))
-            with pytest.raises(NoBackendError, match="left before it answered"):
+            with pytest.raises(NoBackendError, match="before it answered"):
                 await call
     assert called(registry) == {"UNAVAILABLE": 1}
 
 
 @pytest.mark.usefixtures("traced")
 async def test_silent_backends_cost_no_greeting(server: ScriptedServer) -> None:
-    """Backends that freeze, as with their node, cost the calls that they have some time, and none its answer."""
+    """If backends freeze, their calls take longer but are all answered."""
     async with greet_servers(HOSTS[2]) as port, frozen_later(HOSTS[:2], port, HOSTS[2]) as freeze:
         server.script(page(published(HOSTS, port), version=41))
         async with ready() as greeter:
@@ -247,12 +247,12 @@ async def test_silent_backends_cost_no_greeting(server: ScriptedServer) -> None:
             freeze.set()
             async with asyncio.timeout(10):
                 await asyncio.gather(*(greeter.greet(REQUEST, 4) for _ in range(9)))
-            async with asyncio.timeout(0.9):  # a call that waits for a silent backend takes a second
+            async with asyncio.timeout(0.9):  # a call to a stalled backend would take a second
                 await shares(greeter, 30)
 
 
 async def test_slow_backend_is_waited_for(server: ScriptedServer) -> None:
-    """A backend that answers others while a call waits is not silent: the call is sent once."""
+    """A slow backend that answers other calls is not stalled, so its call is not hedged."""
     registry = CollectorRegistry()
     slow, port = Slow(first=1.5), free_port()
     async with serving(slow, HOSTS[0], port), greet_servers(HOSTS[1], port=port):
@@ -269,7 +269,7 @@ async def test_slow_backend_is_waited_for(server: ScriptedServer) -> None:
 
 @asynccontextmanager
 async def frozen_later(hosts: Iterable[str], port: int, target: str) -> AsyncIterator[asyncio.Event]:
-    """Ways to the server at ``target`` that take connections for ever, and carry nothing once the event is set."""
+    """Run TCP proxies on ``hosts`` to the server at ``target``; once the event is set, they forward no data."""
     freeze = asyncio.Event()
     connections: set[asyncio.Task[None] | None] = set()
 
@@ -299,7 +299,7 @@ async def frozen_later(hosts: Iterable[str], port: int, target: str) -> AsyncIte
 
 
 class Slow(GreetServiceServicer):
-    """Takes ``first`` seconds for its first call, and none for the others."""
+    """Delays its first call by ``first`` seconds."""
 
     def __init__(self, first: float) -> None:
         self._seconds = iter([first])
@@ -310,7 +310,7 @@ class Slow(GreetServiceServicer):
 
 
 class Hanging(Refusing):
-    """Never answers."""
+    """Accepts calls and never answers."""
 
     def __init__(self) -> None:
         super().__init__(grpc.StatusCode.OK)

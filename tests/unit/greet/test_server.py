@@ -44,20 +44,20 @@ async def health(channel: grpc.aio.Channel, service: str = "") -> int:
 
 
 async def test_greets_and_signs() -> None:
-    """The result is what existing clients parse, to the character."""
+    """The greeting is exactly the text that existing clients parse."""
     async with serving(settings()) as port, channel_to(port) as channel:
         assert await greet(channel) == GREETING
 
 
 @pytest.mark.parametrize("service", ["", "greet.GreetService"])
 async def test_health_says_serving(service: str) -> None:
-    """The whole server and the service are SERVING, as kubelet and clients ask."""
+    """Health is SERVING for the server (the kubelet asks for it) and for the service (clients do)."""
     async with serving(settings()) as port, channel_to(port) as channel:
         assert await health(channel, service) == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_reflection_lists_the_service() -> None:
-    """grpcurl works without a proto file."""
+    """Server reflection lists the service, so grpcurl needs no proto file."""
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     async with serving(settings()) as port, channel_to(port) as channel:
         answers = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([request]))
@@ -66,7 +66,7 @@ async def test_reflection_lists_the_service() -> None:
 
 
 async def test_draining_server_says_so_and_takes_calls() -> None:
-    """Between the request to stop and the end, health is NOT_SERVING and calls are answered."""
+    """While the server drains, its health is NOT_SERVING and it answers calls; afterwards it is UNAVAILABLE."""
     async with asyncio.TaskGroup() as group:
         server = serving(settings(drain=0.3))
         port = await server.__aenter__()
@@ -83,7 +83,7 @@ async def test_draining_server_says_so_and_takes_calls() -> None:
 
 
 async def test_calls_under_way_finish_at_the_end() -> None:
-    """A call that takes longer than the drain is answered within the grace."""
+    """A call that is still in flight after the drain is answered within the grace period."""
     async with asyncio.TaskGroup() as group:
         async with serving(settings(delay=0.2)) as port:
             channel = await group.create_task(connected(port))
@@ -100,7 +100,7 @@ async def connected(port: int) -> grpc.aio.Channel:
 
 
 async def test_taken_port_is_a_settings_error() -> None:
-    """A port that another program holds is told by its variable."""
+    """The error for a port in use names the variable of the port."""
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"GRPC_PORT {port} is in use: set a free port"):

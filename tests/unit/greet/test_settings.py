@@ -1,4 +1,4 @@
-"""Settings of server and gateway."""
+"""Settings of the server and the gateway."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from greet.settings import GatewaySettings, Mode, ServerSettings
 
 
 def test_server_reads_the_environment() -> None:
-    """Each variable lands where it belongs."""
+    """Each environment variable sets its own field."""
     env = {
         "GRPC_PORT": "1",
         "POD_NAME": "pod",
@@ -22,7 +22,7 @@ def test_server_reads_the_environment() -> None:
 
 
 def test_gateway_reads_the_environment() -> None:
-    """Each variable lands where it belongs."""
+    """Each environment variable sets its own field."""
     env = {
         "GATEWAY_MODE": "lookaside",
         "GATEWAY_PORT": "1",
@@ -43,7 +43,7 @@ def test_gateway_reads_the_environment() -> None:
 
 @pytest.mark.parametrize("env", [{}, {"GATEWAY_PORT": "", "GRPC_SVC": "", "GATEWAY_MODE": ""}])
 def test_unset_and_empty_mean_the_default(env: Mapping[str, str]) -> None:
-    """What manifests leave empty is as if it were not there."""
+    """An empty variable means the default, as an unset one does."""
     assert GatewaySettings.from_env({**env, "POD_NAMESPACE": "ns"}) == GatewaySettings(namespace="ns")
     assert ServerSettings.from_env({"POD_NAME": "pod"}) == ServerSettings("pod")
 
@@ -69,13 +69,13 @@ def test_unset_and_empty_mean_the_default(env: Mapping[str, str]) -> None:
     ],
 )
 def test_unusable_setting_is_named(env: Mapping[str, str], message: str) -> None:
-    """The error names the variable, its value and what is expected."""
+    """The error names the variable, its value and the expected values."""
     with pytest.raises(SettingsError) as caught:
         GatewaySettings.from_env({"POD_NAMESPACE": "ns", **env})
     assert str(caught.value).startswith(message)
 
 
 def test_sticky_and_dns_need_no_namespace() -> None:
-    """Only a pool has to be looked for in a namespace."""
+    """Only the modes that use a pool require a namespace."""
     for mode in (Mode.STICKY, Mode.DNS):
         assert GatewaySettings.from_env({"GATEWAY_MODE": mode}).namespace == ""

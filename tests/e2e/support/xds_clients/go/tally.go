@@ -43,7 +43,7 @@ func (t *tally) count(call int, result string, err error) {
 		found := status.Convert(err)
 		t.errors[found.Code().String()+": "+found.Message()]++
 	case name == nil:
-		t.errors["an answer that names no pod"]++
+		t.errors["answer without a pod name"]++
 	default:
 		t.pods[name[1]]++
 		t.latencies = append(t.latencies, took)
