@@ -1,4 +1,4 @@
-"""What every test leaves as it was, and what some ask for."""
+"""Global test setup, and fixtures that several packages share."""
 
 import logging
 import os
@@ -9,24 +9,24 @@ import pytest
 
 from tests.fakes.clock import WallClock
 
-# grpcio tells each GOAWAY on standard error, in the middle of pytest's dots; servers are stopped here all the time.
+# Otherwise grpcio prints every GOAWAY to standard error, between pytest's dots; tests stop servers all the time.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-# A run says the same of the same code, and HYPOTHESIS_PROFILE=search looks for what it does not come upon.
-# How long an example takes says more of the machine than of the code.
+# By default, runs are deterministic. HYPOTHESIS_PROFILE=search tries more examples, at random.
+# There is no deadline for an example, since its duration depends mostly on how busy the machine is.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("search", max_examples=2_000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two to a core: most of these tests wait, for a timer or for a server, half of their time."""
+    """Start two workers per core, since most tests wait for a timer or a server half of the time."""
     return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(autouse=True)
 def restored_logging() -> Iterator[None]:
-    """The log of a program that a test ran would go on writing to what is captured for that test alone."""
+    """Restore the root logger, since a program under test may add handlers that write to captured output."""
     root = logging.getLogger()
     before = root.handlers[:], root.level
     yield

@@ -1,4 +1,4 @@
-"""What the documents show, for the tests that run it: sections, code blocks, commands, tables and links."""
+"""Parser of Markdown documents for tests: sections, code blocks, commands, tables, links and anchors."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a reader is told to type, and what is shown as its answer (empty where nothing is)."""
+    """A command of a console block, and the output shown below it (may be empty)."""
 
     line: str
     answer: str
 
 
 def section(path: Path, heading: str) -> str:
-    """What stands below a heading, down to the next one of its level or above."""
+    """Return the text below ``heading``, up to the next heading of the same or a higher level."""
     text = path.read_text(encoding="utf-8")
-    outside = _FENCE.sub(lambda block: " " * len(block[0]), text)  # a comment in a script is no heading
+    outside = _FENCE.sub(lambda block: " " * len(block[0]), text)  # a comment in a script is not a heading
     headings = [(match, len(match[1])) for match in _HEADING.finditer(outside)]
     found, level = next((match, level) for match, level in headings if match[2] == heading)
     later = (match.start() for match, deep in headings if match.start() > found.start() and deep <= level)
@@ -39,23 +39,23 @@ def section(path: Path, heading: str) -> str:
 
 
 def block(text: str, language: str) -> str:
-    """The one code block of that language."""
+    """Return the body of the only code block in ``language``."""
     (found,) = (body for kind, body in _FENCE.findall(text) if kind == language)
     return str(found)
 
 
 def commands(text: str) -> list[Command]:
-    """The commands of all console blocks, each with the answer below it."""
+    """Return the commands of all console blocks, each with the output below it."""
     sessions = "".join(body for kind, body in _FENCE.findall(text) if kind == "console")
     typed = (part.partition("\n") for part in re.split(r"^\$ ", sessions, flags=re.MULTILINE)[1:])
     return [Command(line.partition(" #")[0].rstrip(), answer) for line, _, answer in typed]
 
 
 def table(text: str, *head: str) -> list[dict[str, str]]:
-    """The rows of the table with these columns, each by its columns' names; code spans without their ticks."""
+    """Return the rows of the table with the columns ``head``, as dicts; :func:`plain` is applied to each cell."""
     lines = iter(text.splitlines())
     next(line for line in lines if _cells(line) == list(head))
-    next(lines)  # the rule below the head
+    next(lines)  # the line between head and rows
     rows = takewhile(lambda line: line.startswith("|"), lines)
     return [dict(zip(head, map(plain, _cells(row)), strict=True)) for row in rows]
 
@@ -65,16 +65,16 @@ def _cells(line: str) -> list[str]:
 
 
 def plain(cell: str) -> str:
-    """What a cell that is nothing but code says; other cells as they are."""
+    """Remove the backticks of a cell that is one code span; return other cells unchanged."""
     return cell[1:-1] if re.fullmatch(r"`[^`]*`", cell) else cell
 
 
 def links(text: str) -> list[str]:
-    """All targets of links."""
+    """Return the targets of all links outside code blocks."""
     return _LINK.findall(_FENCE.sub("", text))
 
 
 def anchors(path: Path) -> set[str]:
-    """The anchors of a document's headings, as GitHub makes them."""
+    """Return the anchors that GitHub generates for a document's headings."""
     headings = _HEADING.findall(_FENCE.sub("", path.read_text(encoding="utf-8")))
     return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for _, text in headings}

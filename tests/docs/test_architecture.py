@@ -1,4 +1,4 @@
-"""The three paths of docs/architecture.md, run and compared with the code."""
+"""The three code paths in docs/architecture.md, compared with the functions that actually run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def server() -> ApiServer:
 
 
 async def test_path_of_an_endpoint_slice_event(server: ApiServer, tmp_path: Path) -> None:
-    """The listed functions run in this order between the event and the status."""
+    """The listed functions run in this order between an EndpointSlice event and the status write."""
     async with server.connected(tmp_path) as api, operated(api):
         await until(lambda: applied(server))
         with traced() as calls:
@@ -54,7 +54,7 @@ async def test_path_of_an_endpoint_slice_event(server: ApiServer, tmp_path: Path
 
 
 async def test_path_of_a_status_event(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The listed functions run in this order between the event and the call on grpc.aio."""
+    """The listed functions run in this order between a status event and a call on grpc.aio."""
     async with server.serving(tmp_path) as kubeconfig, backend() as port:
         monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
         server.put({**pool(), "status": status_of()})
@@ -69,7 +69,7 @@ async def test_path_of_a_status_event(server: ApiServer, tmp_path: Path, monkeyp
 
 
 async def test_path_of_an_ads_request() -> None:
-    """The listed functions run in this order between the request and the response."""
+    """The listed functions run in this order between an ADS request and its response."""
     ads = AdsServer()
     ads.topic.publish(snapshot_cache("10.0.0.1"))
     async with ads.channel() as channel:
@@ -82,14 +82,14 @@ async def test_path_of_an_ads_request() -> None:
 
 
 def test_wrong_order_is_found() -> None:
-    """The comparison names the first function that does not run after the one before it."""
+    """next_missing returns the first listed function that does not run after its predecessor."""
     assert next_missing(["a", "b"], ["a", "x", "b"]) is None
     assert next_missing(["b", "a"], ["a", "x", "b"]) == "a"
     assert next_missing(["a", "c"], ["a", "x", "b"]) == "c"
 
 
 def steps(heading: str) -> list[str]:
-    """The functions of a path, as ``module.function`` below the package."""
+    """Return the functions in a numbered list of docs/architecture.md, as ``module.function``."""
     found = _STEP.findall(section(ARCHITECTURE, heading))
     assert len(found) > 5
     return found
@@ -97,7 +97,7 @@ def steps(heading: str) -> list[str]:
 
 @contextmanager
 def traced() -> Iterator[list[str]]:
-    """Record the functions of backendpool that this thread enters."""
+    """Record the functions of backendpool that this thread calls."""
     calls: list[str] = []
 
     def profile(frame: FrameType, event: str, _: object) -> None:
@@ -113,14 +113,14 @@ def traced() -> Iterator[list[str]]:
 
 
 def next_missing(path: list[str], calls: list[str]) -> str | None:
-    """Return the first step of ``path`` that is not called after the step before it."""
+    """Return the first step of ``path`` that ``calls`` lacks after the previous step, or None."""
     rest = iter(calls)
     return next((step for step in path if step not in rest), None)
 
 
 @asynccontextmanager
 async def backend() -> AsyncIterator[int]:
-    """A gRPC server without methods, by its port."""
+    """Run a gRPC server without methods, and yield its port."""
     running = grpc.aio.server()
     port = running.add_insecure_port("127.0.0.1:0")
     await running.start()

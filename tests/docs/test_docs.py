@@ -1,4 +1,4 @@
-"""What the documents say, as far as it can be held against the code without a cluster."""
+"""Statements of the documents that can be checked against the code without a cluster."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
-    """Each link to a file or a heading of this repository finds it."""
+    """The target of each link within the repository exists, and so does its heading."""
     for link in (link for link in links(document.read_text()) if "://" not in link):
         name, _, anchor = link.partition("#")
         target = (document.parent / name).resolve() if name else document
@@ -55,14 +55,14 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_make_targets_exist(document: Path) -> None:
-    """Each `make` that a document names is a target."""
+    """Each `make` target that a document names exists and has a help text."""
     makefile = (REPOSITORY / "Makefile").read_text()
     for target in re.findall(r"(?:`|\$ )(?:\w+=\S+ )?make ([a-z0-9-]+)", document.read_text()):
         assert re.search(rf"^{target}:.*##", makefile, re.MULTILINE), target
 
 
 def test_selections_of_one_test_find_it() -> None:
-    """The examples of how to run one test name a test that is there."""
+    """The examples in CONTRIBUTING.md of how to run one test name existing tests."""
     examples = re.findall(r"T='(\S+) -k (\w+)'", CONTRIBUTING.read_text())
     assert len(examples) == 2
     for file, word in examples:
@@ -70,14 +70,14 @@ def test_selections_of_one_test_find_it() -> None:
 
 
 def test_python_version_is_the_least_that_works() -> None:
-    """The README asks for the version that the package does."""
+    """The README and pyproject.toml require the same version of Python."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     (version,) = re.findall(r"Python (3\.\d+)", README.read_text())
     assert project["requires-python"] == f">={version}"
 
 
 def test_every_package_is_in_the_table() -> None:
-    """The table of the layout names what is there, and all that is there."""
+    """The table of packages names every package, and only existing ones."""
     cells = [row["package"] for row in table(ARCHITECTURE.read_text(), "package", "what is in it")]
     named = list(chain.from_iterable(re.findall(r"[\w./-]+", cell) for cell in cells))
     package = REPOSITORY / "operator" / "backendpool"
@@ -88,7 +88,7 @@ def test_every_package_is_in_the_table() -> None:
 
 
 def test_stages_are_the_gateways_modes() -> None:
-    """One stage for each mode, whose manifests run the gateway in it; watch is as pool, and has none."""
+    """Each mode except watch has a stage, and the manifests of the stage set that mode."""
     modes = [mode for mode in Mode if mode is not Mode.WATCH]
     stages = table(section(README, "The stages"), "stage", "`--mode`", "what happens", "sees new pods")
     folders = [re.findall(r"\((manifests/greet/\S+)\)", row["stage"])[0] for row in stages]
@@ -102,7 +102,7 @@ def test_stages_are_the_gateways_modes() -> None:
 
 @pytest.mark.parametrize(("heading", "folder"), [("Install", "operator"), ("The stages", "greet")])
 def test_images_that_are_to_be_built_are_those_of_the_manifests(heading: str, folder: str) -> None:
-    """The build's target is in the Dockerfile, and what it is tagged as is what the manifests are told to run."""
+    """The README builds an existing target of the Dockerfile, and the manifests run the tag that it pushes."""
     install = section(README, heading)
     build, push = (command.line.split() for command in commands(install)[:2])
     (target,), (tag,) = ([build[build.index(flag) + 1]] for flag in ("--target", "--tag"))
@@ -114,7 +114,7 @@ def test_images_that_are_to_be_built_are_those_of_the_manifests(heading: str, fo
 
 
 def test_pool_has_ten_lines_and_reads_as_it_says() -> None:
-    """The README's pool is short, and a spec that the operator understands."""
+    """The README's pool has at most ten lines, and its spec is valid."""
     text = block(section(README, "A pool"), "yaml")
     spec = parse_spec(yaml.safe_load(text)["spec"])
     assert len(text.splitlines()) <= 10
@@ -128,8 +128,8 @@ sys.modules.update(dict.fromkeys(("kopf", "prometheus_client", "grpc_health", "g
 
 
 async def test_python_example_runs(tmp_path: Path) -> None:
-    """The README's program, as it stands, greets by way of each backend, with no more installed than it says."""
-    # The first call waits for the import of the Kubernetes client, which takes long on a busy machine.
+    """The README's Python program calls each backend, with only the extras that the README installs."""
+    # The first call waits until the Kubernetes client is imported, which is slow on a busy machine.
     program = WITHOUT_OTHER_EXTRAS + block(section(README, "Use it"), "python").replace("timeout=5", "timeout=100")
     server = ScriptedServer()
     async with greet_servers(*HOSTS) as port, server.serving():
@@ -155,6 +155,6 @@ async def test_python_example_runs(tmp_path: Path) -> None:
 
 
 def test_commands_are_of_programs_that_the_reader_has() -> None:
-    """What is to be typed is kubectl, docker or make, so that the tests can run or check each of them."""
+    """Console blocks contain only kubectl, docker and make, which other tests run or check."""
     typed = [command.line for document in (README, OPERATIONS) for command in commands(document.read_text())]
     assert {line.split()[0] for line in typed} == {"kubectl", "docker", "make"}

@@ -1,4 +1,4 @@
-"""The glossary against the code."""
+"""docs/glossary.md compared with the code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GLOSSARY = REPOSITORY / "docs" / "glossary.md"
 
 
 def problems(glossary: str) -> list[str]:
-    """Return what is wrong with a glossary."""
+    """Return the errors in the text of a glossary."""
     rows = table(glossary, "term", "meaning", "module")
     terms = [row["term"].casefold() for row in rows]
     found = [f"{term} is defined twice" for term, times in Counter(terms).items() if times > 1]
@@ -22,7 +22,7 @@ def problems(glossary: str) -> list[str]:
     for row in rows:
         module = row["module"]
         if not any((root / module).is_file() for root in (REPOSITORY / "operator" / "backendpool", REPOSITORY)):
-            found.append(f"{row['term']}: there is no module {module}")
+            found.append(f"{row['term']}: module {module} does not exist")
         if not 1 <= len(re.findall(r"[.](?= [A-Z]|$)", row["meaning"])) <= 2:
             found.append(f"{row['term']}: expected one or two sentences")
     defined = set(terms)
@@ -31,7 +31,7 @@ def problems(glossary: str) -> list[str]:
 
 
 def test_glossary_is_sorted_unambiguous_and_current() -> None:
-    """Terms are sorted and defined once, in a sentence or two, each with a module that exists."""
+    """Terms are sorted and defined once, in one or two sentences, each with an existing module."""
     assert problems(GLOSSARY.read_text(encoding="utf-8")) == []
 
 
@@ -40,17 +40,17 @@ def test_glossary_is_sorted_unambiguous_and_current() -> None:
     [
         (["| a | One. | `errors.py` |", "| A | Two. | `errors.py` |"], "a is defined twice"),
         (["| b | One. | `errors.py` |", "| a | Two. | `errors.py` |"], "a comes after b"),
-        (["| a | One. | `missing.py` |"], "a: there is no module missing.py"),
+        (["| a | One. | `missing.py` |"], "a: module missing.py does not exist"),
         (["| a | No sentence | `errors.py` |"], "a: expected one or two sentences"),
         (["| a | See *b*. | `errors.py` |"], "b is not defined"),
     ],
 )
 def test_each_problem_is_found(rows: list[str], problem: str) -> None:
-    """The check can fail."""
+    """The check reports each kind of error."""
     assert problems("\n".join(["| term | meaning | module |", "|---|---|---|", *rows])) == [problem]
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
 def test_glossary_is_linked(document: str) -> None:
-    """Newcomers find it from both entry documents."""
+    """README.md and CONTRIBUTING.md link to the glossary."""
     assert "(docs/glossary.md)" in (REPOSITORY / document).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""All log calls of the programs against the rules for logs, and their fields against docs/operations.md."""
+"""Rules for log calls, and the logged fields compared with docs/operations.md."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOGGERS = {"log", "_log", "outage_log"}
 METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 SENTENCE = re.compile(r"[A-Z][^%{}\n]*[^%{}\n.]")
 OUTAGE_LOG = "operator/backendpool/runtime/backoff.py"
-"""Logs the sentences that its users pass to OutageLog, where they are checked."""
+"""OutageLog logs sentences that its callers pass; the test checks those where OutageLog is constructed."""
 
 
 def name_of(node: ast.expr) -> str:
@@ -48,19 +48,19 @@ def is_log_call(call: ast.Call) -> bool:
 
 
 def arguments(call: ast.Call) -> list[ast.expr]:
-    """The positional arguments, without the level."""
+    """Return the positional arguments without the level."""
     return call.args[1:] if name_of(call.func) == "log" else call.args
 
 
 def sentences(call: ast.Call) -> list[ast.expr]:
-    """The arguments of a call that must be a sentence."""
+    """Return the arguments of a call that must be literal sentences."""
     if name_of(call.func) == "OutageLog":
         return call.args[1:3]
     return arguments(call) if is_log_call(call) else []
 
 
 def fields_of(node: ast.expr) -> set[str]:
-    """The fields of an ``extra``: a dict display, or a call of ``_log_fields``."""
+    """Return the fields in the value of ``extra``: a dict literal or a call of ``_log_fields``."""
     match node:
         case ast.Call(func=function) if name_of(function) == "_log_fields":
             return set()  # fields_in adds them where the function is defined
@@ -69,11 +69,11 @@ def fields_of(node: ast.expr) -> set[str]:
             for key, value in zip(keys, values, strict=True):
                 found |= fields_of(value) if key is None else {ast.literal_eval(key)}
             return found
-    raise AssertionError(f"the fields of {ast.unparse(node)} are not known")
+    raise AssertionError(f"cannot read the fields of {ast.unparse(node)}: use a dict literal or _log_fields()")
 
 
 def fields_in(tree: ast.AST) -> set[str]:
-    """All fields that a module logs."""
+    """Return all fields that a module logs."""
     found: set[str] = set()
     for node in ast.walk(tree):
         match node:
@@ -95,7 +95,7 @@ def fields_in(tree: ast.AST) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_log_calls_are_literal_sentences(path: Path) -> None:
-    """Each sentence can be found by grep, and data is in fields alone."""
+    """Each log message is one literal sentence, so grep finds it; variable data is in fields."""
     if path == REPOSITORY / OUTAGE_LOG:
         return
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -109,7 +109,7 @@ def test_log_calls_are_literal_sentences(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_loggers_are_named_alike(path: Path) -> None:
-    """Otherwise the other tests would miss their calls."""
+    """All loggers have one of the names by which the other tests recognize log calls."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:
             case ast.Assign(targets=targets, value=ast.Call(func=function)):
@@ -118,18 +118,18 @@ def test_loggers_are_named_alike(path: Path) -> None:
 
 
 def test_fields_are_documented() -> None:
-    """Each field has its line in the table, and each line is of a field that is logged."""
+    """The table of fields in docs/operations.md lists exactly the fields that are logged."""
     documented = [row["field"] for row in table(section(OPERATIONS, "Logs"), "field", "meaning")]
     logged = set[str]().union(*(fields_in(ast.parse(path.read_text(encoding="utf-8"))) for path in FILES))
     assert documented == sorted(logged)
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", field) for field in documented)
-    # A LogRecord refuses its own attributes as fields, and JSON has members of its own.
+    # LogRecord raises an error for fields named as its attributes; the others are members of the JSON format.
     attributes = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
     assert not {*attributes, "time", "level", "logger", "exception"}.intersection(documented)
 
 
 def test_examples_are_what_the_formats_show(capsys: pytest.CaptureFixture[str]) -> None:
-    """The two examples are the same record, as text and as JSON."""
+    """The two examples in docs/operations.md show the same record, as text and as JSON."""
     text, line = (block(section(OPERATIONS, "Logs"), language) for language in ("text", "json"))
     example = json.loads(line)
     standard = {name: example.pop(name) for name in ("time", "level", "logger", "message")}

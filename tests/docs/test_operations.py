@@ -1,4 +1,4 @@
-"""docs/operations.md against the programs: their metrics, reasons, events and settings."""
+"""docs/operations.md compared with the programs: metrics, alerts, conditions, events, settings and versions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.fakes.pools import document
 from tests.unit.k8s.scripted import ScriptedServer
 
 Families = dict[str, tuple[str, frozenset[str]]]
-"""Type and labels of each metric, by the name that a query uses."""
+"""Type and labels of each metric, by its name in queries."""
 
 PROGRAMS = ("Operator", "Lookaside", "Gateway")
 EVENT = re.compile(r'PoolEvent\("(\w+)",(.*)\)$', re.MULTILINE)
@@ -53,7 +53,7 @@ def documented(program: str) -> Families:
 
 
 def families(*registries: CollectorRegistry) -> Families:
-    """What the registries show, but for the figures of the process; labels as far as there are samples."""
+    """Return the metrics in ``registries`` except those of the process. Labels come from the samples that exist."""
     found: Families = {}
     for metric in (metric for registry in registries for metric in registry.collect()):
         if not metric.name.startswith(("process_", "python_")):
@@ -64,7 +64,7 @@ def families(*registries: CollectorRegistry) -> Families:
 
 
 async def test_operators_metrics_are_documented(tmp_path: Path) -> None:
-    """Each has its line, with type and labels, and no line is of one that is not there."""
+    """The table lists exactly the metrics of the operator, with type and labels."""
     counted = CollectorRegistry()
     metrics = OperatorMetrics(counted)
     metrics.ended(1, "done")
@@ -80,7 +80,7 @@ async def test_operators_metrics_are_documented(tmp_path: Path) -> None:
 
 
 def test_lookasides_metrics_are_documented() -> None:
-    """So it is with the lookaside's, once its endpoints are known."""
+    """The table lists exactly the metrics of a lookaside that has synced, with type and labels."""
     registry = CollectorRegistry()
     view = SimpleNamespace(age=lambda: 1.0, endpoints=lambda: EndpointSet.of([Endpoint("127.0.0.1", 1)]))
     metrics = LookasideMetrics(registry, cast("EndpointInformer", view), {"ads": []})
@@ -95,7 +95,7 @@ def test_lookasides_metrics_are_documented() -> None:
 
 
 async def test_gateways_metrics_are_documented() -> None:
-    """So it is with the gateway's, which shows those of the client library."""
+    """The table lists exactly the metrics of the gateway, including those of the client library."""
     registry = CollectorRegistry()
     balancer = Balancer("default/greetserver")
     balancer.update(PoolView(EndpointSet.of([Endpoint("192.0.2.1", 50051)])))
@@ -109,7 +109,7 @@ async def test_gateways_metrics_are_documented() -> None:
 
 
 def templates() -> dict[str, dict[str, Any]]:
-    """The pods of each program."""
+    """Return the pod template of each program."""
     pool = parse_pool(document())
     assert isinstance(pool.spec, PoolSpec)
     files = {"Operator": "manifests/operator/base/deployment.yaml", "Gateway": "manifests/greet/base/gateway.yaml"}
@@ -127,7 +127,7 @@ def templates() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_pods_say_where_their_metrics_are(program: str) -> None:
-    """To the Prometheus that scrapes what is annotated, with a port that the pod has."""
+    """Pods have annotations for Prometheus to scrape a port that the container declares."""
     template = templates()[program]
     annotations = template["metadata"]["annotations"]
     (container,) = template["spec"]["containers"]
@@ -136,7 +136,7 @@ def test_pods_say_where_their_metrics_are(program: str) -> None:
 
 
 def test_alerts_ask_for_metrics_that_are_there() -> None:
-    """Names and labels in the expressions are those of the tables; histograms by their series."""
+    """Alert expressions use only metrics and labels of the tables; histograms by their series."""
     known: dict[str, frozenset[str]] = {}
     for name, (kind, labels) in (item for program in PROGRAMS for item in documented(program).items()):
         for series in (f"{name}{part}" for part in ("_bucket", "_count", "_sum")) if kind == "histogram" else (name,):
@@ -152,7 +152,7 @@ def test_alerts_ask_for_metrics_that_are_there() -> None:
 
 
 def test_conditions_and_reasons_are_those_of_the_code() -> None:
-    """Each has its line, and is said to be a warning where its event is one."""
+    """The tables list exactly the conditions and reasons of the code, with the type of each reason's event."""
     conditions = table(section(OPERATIONS, "Conditions"), "condition", "when it is True")
     assert [row["condition"] for row in conditions] == list(ConditionType)
     reasons = table(section(OPERATIONS, "Reasons"), "reason", "event", "meaning")
@@ -161,13 +161,13 @@ def test_conditions_and_reasons_are_those_of_the_code() -> None:
 
 
 def test_reasons_that_need_somebody_say_what_to_do() -> None:
-    """Each of these has a section of its own."""
+    """Each reason with a warning event, except AllDraining, has its own section under "What to do"."""
     needing = set(re.findall(r"^### (\w+)$", section(OPERATIONS, "What to do"), re.MULTILINE))
     assert needing == {str(reason) for reason in Reason if reason.is_warning} - {Reason.ALL_DRAINING}
 
 
 def test_further_events_are_those_of_the_code() -> None:
-    """Those that tell of children, with their type."""
+    """The table of other events lists exactly the events about children, with their types."""
     source = (REPOSITORY / "operator/backendpool/controller/child_applier.py").read_text()
     posted = {name: "Warning" if "warning=True" in rest else "Normal" for name, rest in EVENT.findall(source)}
     rows = table(section(OPERATIONS, "Reasons"), "event", "type", "meaning")
@@ -180,7 +180,7 @@ def settings_of(program: str) -> list[dict[str, str]]:
 
 
 def flags_of(program: str, capsys: pytest.CaptureFixture[str]) -> Iterator[tuple[str, str, str]]:
-    """Flag, variable and default, as ``--help`` tells them."""
+    """Yield flag, variable and default from the output of ``--help``."""
     name, command = program.split()
     main = backendpool.cli.main if name == "backendpool" else greet.cli.main
     with pytest.raises(SystemExit):
@@ -199,7 +199,7 @@ def flags_of(program: str, capsys: pytest.CaptureFixture[str]) -> Iterator[tuple
 def test_settings_are_those_of_the_commands(
     program: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each flag is documented with its variable and its default, in the order of ``--help``."""
+    """Each flag is documented with its variable and default, in the order of ``--help``."""
     monkeypatch.setenv("COLUMNS", "500")
     rows = settings_of(program)
     assert [(row["flag"], row.get("variable", ""), row["default"]) for row in rows] == list(flags_of(program, capsys))
@@ -227,14 +227,14 @@ def test_defaults_are_what_a_program_takes_when_nothing_is_set(
 
 
 def pinned(requirements: str, package: str) -> str:
-    """The version of ``package`` in a requirements file, or in a go.mod."""
+    """Return the version of ``package`` in a requirements file or a go.mod."""
     text = (REPOSITORY / requirements).read_text()
     (version,) = re.findall(rf"^\s*{re.escape(package)}(?:==| v)(\S+)", text, re.MULTILINE)
     return str(version)
 
 
 def test_supported_versions_are_those_of_the_packages_and_the_tests() -> None:
-    """The lowest versions are those of pyproject.toml; the tested ones are those that the tests run."""
+    """Supported versions are those in pyproject.toml; tested versions are those that the tests use."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     pythons = [name.rpartition(" ")[2] for name in project["classifiers"] if "Python :: 3." in name]
     lowest = dict(re.split(">=", dependency) for dependency in project["dependencies"])

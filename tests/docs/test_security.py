@@ -1,4 +1,4 @@
-"""docs/security.md and the manifests that it speaks of, as far as they can be held against the code."""
+"""docs/security.md compared with the tests that it names, and checks of the manifests that it describes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read(path: str) -> dict[str, Any]:
 
 
 def test_every_attempt_has_a_test() -> None:
-    """Each line of the threat model names a test that is there, and so does the rest of the page."""
+    """Each row of the threat model, and the rest of the page, names existing tests."""
     rows = table(section(SECURITY, "What an author could try"), "attempt", "what stops it", "test")
     source = "".join(path.read_text() for path in (REPOSITORY / "tests").rglob("test_*.py"))
     there = set(re.findall(r"^(?:async )?def (test_\w+)", source, re.MULTILINE))
@@ -29,7 +29,7 @@ def test_every_attempt_has_a_test() -> None:
 
 
 def test_listed_namespaces_are_those_with_rights() -> None:
-    """In the overlay as it is shipped, each namespace that is watched has its folder, and each folder its namespace."""
+    """In the namespaced overlay, the operator watches exactly the namespaces in which it gets permissions."""
     overlay = read("namespaced/kustomization.yaml")
     folders = [name for name in overlay["resources"] if not name.startswith("..")]
     (container,) = yaml.safe_load(overlay["patches"][0]["patch"])["spec"]["template"]["spec"]["containers"]
@@ -40,6 +40,6 @@ def test_listed_namespaces_are_those_with_rights() -> None:
 
 @pytest.mark.parametrize("overlay", ["kustomization.yaml", "namespaced/kustomization.yaml"])
 def test_both_overlays_bring_the_resource_and_its_guard(overlay: str) -> None:
-    """No installation is without the admission policy."""
+    """Both overlays install the CRD and the admission policy."""
     assert {entry.removeprefix("../") for entry in read(overlay)["resources"]} >= {"api", "base"}
     assert "admission.yaml" in read("api/kustomization.yaml")["resources"]

@@ -1,4 +1,4 @@
-"""docs/xds.md against the code."""
+"""docs/xds.md compared with the code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEAD = ("of the pool's spec", "C++, Python", "Go", "Java", "Node", "Envoy")
 
 
 def test_pod_mounts_what_the_operator_lays_ready() -> None:
-    """The ConfigMap and the file in it are a pool's children."""
+    """The example pod mounts a ConfigMap that is a child of the pool, and reads a file that it contains."""
     fragment = yaml.safe_load("spec:\n" + block(XDS.read_text().partition("\n## ")[0], "yaml"))["spec"]
     (variable,) = fragment["containers"][0]["env"]
     (mount,) = fragment["containers"][0]["volumeMounts"]
@@ -28,7 +28,7 @@ def test_pod_mounts_what_the_operator_lays_ready() -> None:
 
 
 def test_every_policy_has_its_row() -> None:
-    """And each other field that is about calls."""
+    """The table of client support has a row for each policy, and its other rows name fields of the spec."""
     rows = [row[HEAD[0]] for row in table(section(XDS, "What reaches which client"), *HEAD)]
     assert rows[: len(Policy)] == list(Policy)
     fields = crd_schema()["spec"]["properties"]
@@ -38,14 +38,14 @@ def test_every_policy_has_its_row() -> None:
 
 
 def test_bootstrap_by_a_variable_is_the_operators() -> None:
-    """The example for zones is what `backendpool bootstrap --zone` prints."""
+    """The example for zones equals the output of `backendpool bootstrap --zone`."""
     (_, variable) = yaml.safe_load("spec:\n" + block(section(XDS, "Zones"), "yaml"))["spec"]["env"]
     assert variable["name"] == "GRPC_XDS_BOOTSTRAP_CONFIG"
     assert json.loads(variable["value"].replace("$(ZONE)", "a")) == bootstrap(pool(), "a")
 
 
 def test_certificate_is_for_the_lookasides_name() -> None:
-    """Clients check it against the host that their bootstrap names."""
+    """The example certificate is for the host in the bootstrap, which clients verify."""
     certificate = yaml.safe_load(block(section(XDS, "TLS"), "yaml"))["spec"]
     one: Pool = pool()
     assert certificate["dnsNames"] == [lookaside_target(one).partition(":")[0]]
