@@ -19,7 +19,7 @@ from tools.cluster.kubectl import Kubectl
 
 @contextmanager
 def exclusively(what: str = __file__) -> Iterator[None]:
-    """Hold a lock that the processes of a run share; ``what`` is the file to lock."""
+    """Hold a lock on the file ``what``, which excludes the other processes of this run."""
     with Path(what).open(encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -27,7 +27,7 @@ def exclusively(what: str = __file__) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """Hold the cluster for the whole run; the first process sets it up for the others."""
+    """Keep the cluster in use for the whole run. The main process sets it up for all workers."""
     if hasattr(session.config, "workerinput") or session.config.getoption("collectonly"):
         return (yield)
     try:
@@ -44,19 +44,19 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Save logs and events of a failed test before its teardown."""
+    """Save logs and events of a failed test before its teardown deletes them."""
     report = yield
     if report.failed and report.when != "teardown":
         with exclusively():
-            report.sections.append(("Kept of the cluster", failures.keep(item)))
+            report.sections.append(("Saved from the cluster", failures.keep(item)))
     return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print where the logs are."""
+    """Print the folder of the saved logs if a test failed."""
     if terminalreporter.stats.keys() & {"failed", "error"}:
         place = failures.FOLDER.relative_to(deploy.REPOSITORY)
-        terminalreporter.write_line(f"logs of what failed, and of the cluster: {place}/", red=True)
+        terminalreporter.write_line(f"logs of failed tests and of the cluster: {place}/", red=True)
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +72,7 @@ def kubectl(cluster: Cluster) -> Kubectl:
 
 @pytest.fixture(scope="session")
 def kubectl_with_operator(cluster: Cluster, kubectl: Kubectl) -> Kubectl:
-    """The operator, running in the cluster from the built image and manifests/operator."""
+    """A kubectl for a cluster in which the operator runs, from the built image and manifests/operator."""
     with exclusively():
         deploy.operator(cluster)
     return kubectl
@@ -80,14 +80,14 @@ def kubectl_with_operator(cluster: Cluster, kubectl: Kubectl) -> Kubectl:
 
 @pytest.fixture(scope="session")
 def go_client(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The image of an xDS client in Go."""
+    """The name of the image of the xDS client in Go."""
     with exclusively(xds_clients.__file__):
         return xds_clients.go(cluster, tmp_path_factory.mktemp("go"))
 
 
 @pytest.fixture
 def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace for the test, under the restricted Pod Security Standard, deleted at its end."""
+    """A namespace for one test, under the restricted Pod Security Standard."""
     words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
     with temporary_namespace(kubectl, words[:40].strip("-")) as name:
         yield name
@@ -99,11 +99,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     for item in session.items:
         grouped = item.get_closest_marker("xdist_group") is not None
-        assert not grouped or "@" in item.nodeid, f"pytest-xdist does not keep the group of {item.nodeid} together"
+        assert not grouped or "@" in item.nodeid, f"pytest-xdist ignores the group of {item.nodeid}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all tests of this folder as ``cluster``, and start long ones first, so that none runs alone at the end."""
+    """Mark all tests of this folder as ``cluster``, and run long tests first, so that none is left alone at the end."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:

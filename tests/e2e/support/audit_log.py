@@ -1,4 +1,4 @@
-"""The API server's audit log, read on the control plane node: which operator wrote what, and when."""
+"""Writes of the operators, from the API server's audit log on the control plane node."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tools.cluster.deploy import OPERATOR_NAMESPACE
 
 OPERATOR = f"system:serviceaccount:{OPERATOR_NAMESPACE}:backendpool-operator"
 LOGS = "/var/log/kubernetes/audit*.log"
-"""The one that is written, and those that it was when it had grown too long."""
+"""The current log and the rotated ones."""
 _INSTANCE = re.compile(r"backendpool/\S+ operator \(([^)]+)\)")
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One write by an operator: when the API server got it and answered, by which instance, and what of.
+    """A write request of an operator. ``instance`` is the operator process that sent it.
 
-    Times are seconds since the epoch, by the clock that all nodes share.
+    ``received`` and ``answered`` are Unix times of the API server, by the clock that all nodes share.
     """
 
     received: float
@@ -37,20 +37,20 @@ class Write:
 
 
 def operator_writes(cluster: Cluster, since: float = 0.0) -> list[Write]:
-    """All writes of the operators that share a Lease, but those to it, in the order of their arrival."""
+    """Return all writes of the operators except those to the Lease, in the order in which they arrived."""
     return [write for write in _all(cluster, since) if write.resource != "leases"]
 
 
 def lease_writes(cluster: Cluster, since: float = 0.0) -> list[Write]:
-    """Those to the Lease that were done, likewise."""
+    """Return all successful writes to the Lease, in the order in which they arrived."""
     return [write for write in _all(cluster, since) if write.resource == "leases" and write.code < 300]
 
 
 def _all(cluster: Cluster, since: float) -> list[Write]:
     if not cluster.can_inject_faults:
-        pytest.skip("reads the API server's audit log on its node, which is done on a cluster of our own only")
+        pytest.skip("needs a kind cluster: reads the API server's audit log on its node")
     control_plane = next(node.name for node in cluster.nodes if not node.is_worker)
-    # Whoever wrote nothing is not found, which grep calls a failure.
+    # If there are no writes, grep finds nothing and exits with 1.
     find = f'grep --no-filename --fixed-strings \'"userAgent":"backendpool/\' {LOGS} || true'
     text = cluster.docker("exec", control_plane, "sh", "-c", find)
     return sorted((w for w in _writes(text) if w.received >= since), key=lambda write: write.received)

@@ -12,15 +12,15 @@ from tools.cluster import deploy
 from tools.cluster.kubectl import Kubectl, KubectlError
 
 FOLDER = deploy.REPOSITORY / "artifacts" / "e2e-logs"
-"""One folder for each test that failed in the last run, and `cluster/` for the nodes."""
+"""Has a folder for each failed test of the last run, and `cluster/` for the logs of the nodes."""
 
 
 def keep(item: pytest.Item) -> str:
-    """Write down what is in the namespaces that a test's fixtures are of, and in the operator's; says where."""
+    """Save logs and events of the operator's namespace and of those that the test's fixtures name; return a report."""
     fixtures = getattr(item, "funcargs", {})
     kubectl = next((value for value in fixtures.values() if isinstance(value, Kubectl)), None)
     if kubectl is None:
-        return "nothing was kept: the test did not come as far as the cluster"
+        return "nothing saved: the test failed before it used the cluster"
     folder = FOLDER / re.sub(r"[^\w.-]+", "-", item.nodeid.rpartition("/")[2]).strip("-")
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -28,11 +28,11 @@ def keep(item: pytest.Item) -> str:
         names = [deploy.OPERATOR_NAMESPACE, *concerned(there, repr(fixtures))]
         kubectl("cluster-info", "dump", f"--namespaces={','.join(names)}", f"--output-directory={folder}", timeout=180)
     except (KubectlError, subprocess.TimeoutExpired) as error:
-        return f"not everything could be kept: {error}"
+        return f"cannot save all logs: {error}"
     return f"logs and events of {', '.join(names)} are in {folder.relative_to(deploy.REPOSITORY)}/"
 
 
 def concerned(namespaces: list[str], fixtures: str) -> list[str]:
-    """Those of ours among ``namespaces`` (as kubectl prints names) that the text of a test's fixtures names."""
+    """Return the test namespaces among ``namespaces`` (in kubectl's output format) that ``fixtures`` names."""
     names = [name.removeprefix("namespace/") for name in namespaces]
     return [name for name in names if name.startswith(("e2e-", "greet-")) and f"'{name}'" in fixtures]

@@ -21,7 +21,7 @@ def gateway(
     config_maps: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-    """A Deployment and a Service ``name``, with ``env`` over the base's, and with what is mounted by path."""
+    """Return a Deployment and a Service ``name``. ``env`` overrides variables; mounts are given by path."""
     base = deploy.REPOSITORY / "manifests" / "greet" / "base" / "gateway.yaml"
     service, deployment = (o for o in yaml.safe_load_all(base.read_text()) if o["kind"] in ("Service", "Deployment"))
     for obj in (service, deployment):

@@ -12,11 +12,11 @@ Right = tuple[str, str, str, str]
 """API group, resource, name (empty for all) and verb."""
 
 READ = {"get", "list", "watch"}
-"""The verbs of whoever follows something."""
+"""The verbs that an informer needs."""
 
 
 def rights(kubectl: Kubectl, user: str, namespace: str) -> set[Right]:
-    """All that a user may do in a namespace, but for what every user may: what `kubectl auth can-i --list` shows."""
+    """Return a user's permissions in a namespace (`kubectl auth can-i --list`), without those of every user."""
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectRulesReview",
@@ -33,7 +33,7 @@ def rights(kubectl: Kubectl, user: str, namespace: str) -> set[Right]:
 
 
 def flat(rules: list[dict[str, Any]]) -> set[Right]:
-    """Each right that these rules of a Role give."""
+    """Return each permission in the rules of a Role."""
     return {
         right
         for rule in rules

@@ -20,17 +20,17 @@ _AHEAD = "/run/clock"
 
 
 def config(namespace: str) -> dict[str, Any]:
-    """The library, from this machine's distribution; skips where it cannot be had."""
+    """Return a ConfigMap with the library from this machine's distribution; skip the test if it is unavailable."""
     try:
         packages.ensure(("faketime",), settings.from_environment(os.environ, Path.home()), Console(), "")
     except ClusterError as error:
-        pytest.skip(f"sets clocks by a library of Debian's and Ubuntu's: {error}")
+        pytest.skip(f"needs libfaketime from Debian or Ubuntu: {error}")
     (library,) = Path("/usr/lib").glob(f"*/faketime/{_LIBRARY}")
     return config_map(namespace, "clock", {}, {_LIBRARY: library.read_bytes()})
 
 
 def settable(container: str) -> Pod:
-    """What a pod's spec needs for this container's clock to be set."""
+    """Return the fields of a pod's spec that make the clock of ``container`` settable."""
     env = {
         "LD_PRELOAD": f"{_FOLDER}/{_LIBRARY}",
         "FAKETIME_TIMESTAMP_FILE": f"{_AHEAD}/seconds",
@@ -53,9 +53,9 @@ def settable(container: str) -> Pod:
 
 
 def put_ahead(kubectl: Kubectl, namespace: str, pod: str, seconds: int) -> None:
-    """Set a pod's clock to so many seconds after the right time."""
+    """Set a pod's clock forward by ``seconds`` from the correct time."""
     there = ("exec", pod, f"--namespace={namespace}", "--", "sh", "-c")
-    # Renamed, so that it is never read half written.
+    # Rename the file, so that it is never read while it is incomplete.
     kubectl(*there, f"echo +{seconds} > {_AHEAD}/new && mv {_AHEAD}/new {_AHEAD}/seconds")
 
     def is_set() -> bool:
@@ -63,4 +63,4 @@ def put_ahead(kubectl: Kubectl, namespace: str, pod: str, seconds: int) -> None:
         assert abs(ahead - seconds) < 5, f"the clock of {pod} is {ahead:.0f} s ahead"
         return True
 
-    eventually("the clock is set", is_set)
+    eventually(f"the clock of {pod} to be {seconds} s ahead", is_set)

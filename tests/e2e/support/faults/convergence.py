@@ -1,7 +1,7 @@
-"""The check at the end of every fault test: all views of a pool converge to its pods, and no call was lost.
+"""The check at the end of every fault test: all views of a pool converge to its ready pods, and no call has failed.
 
-The views are the status, the list of each lookaside, and the pods that answer calls through two gateways, one in pool
-mode and one in lookaside mode. Each gateway is under load all the time, which shows failed calls.
+The views are the status, the endpoints of each lookaside, and the pods that answer calls through two gateways, one in
+pool mode and one in lookaside mode. Both gateways are under continuous load, which detects failed calls.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from tools.demo import pools, traffic
 from tools.demo.traffic import Load
 
 _RATE = 40
-"""Calls a second by the pool; by the lookaside it is half of that."""
+"""Calls per second in pool mode. In lookaside mode, the rate is half of it."""
 
 _LOOKUP = "the call to the lookaside"
-"""How the gateway begins to tell of a Resolve that failed."""
+"""Start of the gateway's error for a failed Resolve."""
 
 _UNHEARD = 3.0
-"""Seconds in which each pod that is listed is called many times over."""
+"""Maximum seconds without a call to a listed pod, which gets several calls per second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A moment to count from: its unix time, addresses of the ready pods by name, Resolves refused by lookaside."""
+    """The start of a fault: Unix time, addresses of ready pods by name, and failed Resolves by lookaside."""
 
     time: float
     pods: dict[str, str]
@@ -38,7 +38,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class MonitoredPool:
-    """A pool in ``namespace`` with its ``lookasides``; ``load`` comes by the pool, ``asking`` by the lookaside."""
+    """A pool under load: ``load`` through the gateway in pool mode, ``asking`` through that in lookaside mode."""
 
     kubectl: Kubectl
     namespace: str
@@ -47,13 +47,13 @@ class MonitoredPool:
     asking: Load
 
     def mark(self) -> Mark:
-        """The present."""
+        """Return the current state, before a fault."""
         pods = pools.ready_pods_by_name(self.kubectl, self.namespace)
         refused = {name: lookaside.refused for name, lookaside in self.lookasides.read().items()}
         return Mark(time.time(), pods, refused)
 
     def converges(self, within: float, lost: str = "") -> None:
-        """Wait until all is as it is, ``within`` seconds; what is on a node that is ``lost`` is not asked."""
+        """Wait ``within`` seconds until all views agree with the pods; ignore lookasides on the ``lost`` node."""
         begun = time.monotonic()
         last = ""
 
@@ -67,13 +67,13 @@ class MonitoredPool:
                     print(f"  {time.monotonic() - begun:5.1f} s: {last}")
                 raise
 
-        eventually("status, lookasides and gateways are what the pods are", agreed, timeout=within, every=0.5)
-        print(f"right after {time.monotonic() - begun:.1f} s")
+        eventually("status, lookasides and gateways that agree with the pods", agreed, timeout=within, every=0.5)
+        print(f"converged after {time.monotonic() - begun:.1f} s")
 
     def recovers(self, mark: Mark, within: float) -> None:
-        """All is as it is ``within`` seconds from now, and since the mark nobody was refused who had a backend.
+        """Check convergence, and that no call has failed since the mark.
 
-        By the lookaside nobody tries a call again: where a pod went, calls to it may have failed, and no others.
+        In lookaside mode, the gateway does not retry calls, so its calls may fail if a pod has gone.
         """
         self.converges(within)
         assert not (errors := self.load.errors(mark.time)), errors
@@ -85,50 +85,50 @@ class MonitoredPool:
             self._answered_all_the_time(pod, mark.time)
 
     def lookasides_answered(self, mark: Mark, lost: str = "", after: float = 0.0) -> None:
-        """Each lookaside has given an address to all who asked it since the mark, and gives those of the pods now.
+        """Check that each lookaside has answered all Resolves since the mark, and now returns exactly the ready pods.
 
-        From ``after`` so many seconds on, nobody had to wait for an answer in vain.
+        From ``after`` seconds after the mark, no Resolve may have failed at the gateway either.
         """
         failed = sum(interval.errors.total() for interval in self.asking.intervals(mark.time))
-        print(f"by the lookaside {failed} calls failed in {time.time() - mark.time:.0f} s")
+        print(f"{failed} calls in lookaside mode failed within {time.time() - mark.time:.0f} s")
         assert not (errors := self.asking.errors(mark.time + after, of=_LOOKUP)), errors
         found = self.lookasides.read(lost)
         refused = {name: found[name].refused - before for name, before in mark.refused.items() if name in found}
-        assert not any(refused.values()), f"Resolves were refused: {refused}"
+        assert not any(refused.values()), f"failed Resolves by lookaside: {refused}"
         addresses = pools.ready_pods(self.kubectl, self.namespace)
         for host, given in self.lookasides.resolved(lookaside.address for lookaside in found.values()).items():
-            assert given == addresses, f"the lookaside at {host} gives {given}, and ready are {addresses}"
+            assert given == addresses, f"the lookaside at {host} returns {given}, but the ready pods are {addresses}"
 
     def _answered_all_the_time(self, pod: str, since: float) -> None:
-        """A pod that was there all the time has answered calls by the lookaside all the time."""
+        """Check that a pod that never went has been called all the time in lookaside mode."""
         intervals = self.asking.intervals(since)
         times = [since, *(i.time for i in intervals if pod in i.pods), intervals[-1].time]
         silence = max(after - before for before, after in pairwise(times))
-        assert silence < _UNHEARD, f"{pod} was not called for {silence:.1f} s by the lookaside"
+        assert silence < _UNHEARD, f"{pod} got no call in lookaside mode for {silence:.1f} s"
 
     def _agreed(self, lost: str) -> bool:
         pods = pools.ready_pods_by_name(self.kubectl, self.namespace)
         wanted = self.kubectl.json("get", "deployment/greetserver", f"--namespace={self.namespace}")["spec"]["replicas"]
         assert lost or len(pods) == wanted, f"{len(pods)} of {wanted} pods are ready"
-        # Told apart: what the cluster itself is late with, and what the operator is.
-        assert self._sliced() == set(pods.values()), "the EndpointSlices are not what the pods are"
+        # Check the EndpointSlices first, to distinguish delays of Kubernetes from delays of the operator.
+        assert self._sliced() == set(pods.values()), "the EndpointSlices do not match the pods"
         status = pools.read(self.kubectl, self.namespace)["status"]
-        assert pools.ready_addresses({"status": status}) == set(pods.values()), "the status is not what the pods are"
+        assert pools.ready_addresses({"status": status}) == set(pods.values()), "the status does not match the pods"
         for name, lookaside in self.lookasides.read(lost).items():
-            assert lookaside.ready == len(pods), f"{name} has {lookaside.ready} ready endpoints of {len(pods)}"
-            assert lookaside.revision == status["revision"], f"the list of {name} is not the status's"
+            assert lookaside.ready == len(pods), f"{name} has {lookaside.ready} of {len(pods)} ready endpoints"
+            assert lookaside.revision == status["revision"], f"{name} and the status have different revisions"
         for way, load in {"pool": self.load, "lookaside": self.asking}.items():
             intervals = load.intervals(time.time() - 10)
-            assert intervals, "no call was made for ten seconds"
+            assert intervals, f"no call in {way} mode for ten seconds"
             latest = intervals[-1]
-            assert set(latest.pods) == set(pods), f"by the {way}, of {sorted(pods)} answered {latest.pods}"
-            assert not latest.errors, f"calls by the {way} fail: {latest.errors}"
-            # For a pod that went, or they would not: they may fail yet, when something else is looked at.
-            assert not latest.waiting, f"{latest.waiting} calls by the {way} wait"
+            assert set(latest.pods) == set(pods), f"in {way} mode, only {latest.pods} of {sorted(pods)} answered"
+            assert not latest.errors, f"calls in {way} mode fail: {latest.errors}"
+            # Such calls wait for a pod that has gone. They may still fail, after the check of errors.
+            assert not latest.waiting, f"{latest.waiting} calls in {way} mode wait for an answer"
         return True
 
     def _sliced(self) -> set[str]:
-        """The addresses that the cluster lists as ready."""
+        """Return the ready addresses in the EndpointSlices."""
         which = (f"--namespace={self.namespace}", "--selector=kubernetes.io/service-name=greetserver")
         slices = self.kubectl.json("get", "endpointslices", *which)["items"]
         endpoints = [endpoint for found in slices for endpoint in found.get("endpoints") or ()]
@@ -137,7 +137,7 @@ class MonitoredPool:
 
 @contextmanager
 def monitoring(kubectl: Kubectl, namespace: str, lookasides: str) -> Iterator[MonitoredPool]:
-    """Calls by both gateways for as long as the body lasts; ``lookasides`` selects those of the pool."""
+    """Put load on both gateways within the context; ``lookasides`` is the label selector of the lookaside pods."""
     asked = "http://asking-gateway:9091/greet"
     with (
         traffic.load(kubectl, namespace, rate=_RATE, interval=0.5) as load,

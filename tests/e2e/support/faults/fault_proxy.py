@@ -18,17 +18,17 @@ from tools.fault_proxy.rules import Rule
 
 @dataclass(frozen=True, slots=True)
 class FaultProxy:
-    """The proxy that runs in ``namespace``."""
+    """The fault proxy in ``namespace``."""
 
     kubectl: Kubectl
     namespace: str
 
     @contextmanager
     def breaking(self, *rules: Rule, cut: bool = True) -> Iterator[Callable[[], bool]]:
-        """The rules are in force during the body; ``cut``: what is open at its start is reset.
+        """Apply the rules within the context; with ``cut``, reset the open connections first.
 
-        Fails unless each process has met each rule that is for it: a fault that did not take place proves nothing.
-        What is yielded tells whether that is so.
+        At the end, wait until each process has met each rule that applies to it, since a fault that did not happen
+        proves nothing. Yield a function that checks this earlier.
         """
         processes = self._processes()
 
@@ -38,7 +38,7 @@ class FaultProxy:
                 for rule, used in zip(rules, self._used(), strict=True)
                 for process in _missing(rule, processes, used)
             ]
-            assert not missing, "\n".join(["not met:", *missing])
+            assert not missing, "\n".join(["rules that were not applied:", *missing])
             return True
 
         self._script(rules)
@@ -46,12 +46,12 @@ class FaultProxy:
             self._post("cut")
         try:
             yield all_met
-            eventually("every process has met every rule", all_met, timeout=60)
+            eventually("every rule applied to every process", all_met, timeout=60)
         finally:
             self._script(())
 
     def _processes(self) -> list[str]:
-        """All that see the API server by the proxy, each as its User-Agent has it: program and pod."""
+        """Return the start of the User-Agent, program and pod, of each process that uses the proxy."""
         here, there = f"--namespace={self.namespace}", f"--namespace={deploy.OPERATOR_NAMESPACE}"
         pods = {
             "operator": (there, "--selector=app.kubernetes.io/component=operator"),
@@ -79,7 +79,7 @@ class FaultProxy:
 
 
 def _missing(rule: Rule, processes: Sequence[str], agents: Iterable[str]) -> list[str]:
-    """The processes that have not met a rule for them; of those that write it is one, the leader."""
+    """Return the processes that have not met a rule. Only one process writes, so a rule for writes needs only one."""
     concerned = [process for process in processes if re.search(rule.agent, process)]
     missing = [process for process in concerned if not any(process in agent for agent in agents)]
     return missing if not rule.method or len(missing) == len(concerned) else []
@@ -87,13 +87,11 @@ def _missing(rule: Rule, processes: Sequence[str], agents: Iterable[str]) -> lis
 
 @contextmanager
 def all_through_proxy(kubectl: Kubectl, namespace: str) -> Iterator[FaultProxy]:
-    """The proxy, and all that sees the API server by it: a pool's gateway and lookaside, and the deployed operator.
+    """Deploy the proxy, and a gateway and a lookaside that use it, and let the deployed operator use it.
 
-    A second gateway asks that lookaside.
-
-    The operator talks to the API server itself again at the end.
+    A second gateway, in lookaside mode, calls that lookaside. At the end, the operator connects directly again.
     """
-    # All at once: whoever is up before the proxy tries on.
+    # The order does not matter: programs that start before the proxy retry.
     kubectl.apply(
         *workloads.proxy(namespace),
         pools.backends(namespace),

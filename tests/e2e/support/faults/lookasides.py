@@ -29,12 +29,12 @@ for host in hosts:
         answers[host] = sorted({resolve(request, timeout=30).address for _ in range(100)})
 print(json.dumps(answers))
 """
-"""Others ask at the same time, so that a turn is longer than the list."""
+"""Sends 100 Resolves, since other clients share the rotation and a few would miss some addresses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lookaside:
-    """A replica as its metrics have it: Resolves ``answered`` with an address, and ``refused``."""
+    """State of a replica, from its metrics: Resolves ``answered`` with an address, and failed ones in ``refused``."""
 
     address: str
     node: str
@@ -46,20 +46,20 @@ class Lookaside:
 
 @dataclass(frozen=True, slots=True)
 class Lookasides:
-    """Those of ``namespace`` that have these labels (a selector)."""
+    """The lookaside pods of ``namespace`` that match the label ``selector``."""
 
     kubectl: Kubectl
     namespace: str
     selector: str
 
     def read(self, lost: str = "") -> dict[str, Lookaside]:
-        """Each by the name of its pod, but those on a node that is ``lost``; fails unless all know their pool."""
+        """Return each replica by pod name, except those on the ``lost`` node; fail if one has not synced."""
         pods = [pod for pod in self._pods() if not lost or pod["spec"]["nodeName"] != lost]
-        assert pods, "there is no lookaside"
+        assert pods, "no lookaside pods"
         return {pod["metadata"]["name"]: self._read(pod) for pod in pods}
 
     def resolved(self, hosts: Iterable[str]) -> dict[str, set[str]]:
-        """The addresses that each gives, asked from a pod beside them."""
+        """Return the addresses that each lookaside returns to Resolves from the gateway's pod."""
         command = ("exec", "deployment/asking-gateway", f"--namespace={self.namespace}", "--", "python", "-c", _ASK)
         answers = json.loads(self.kubectl(*command, self.namespace, *hosts).stdout)
         return {host: set(addresses) for host, addresses in answers.items()}
@@ -74,8 +74,8 @@ class Lookasides:
         url = f"/api/v1/namespaces/{self.namespace}/pods/{name}:9090/proxy/metrics"
         text = self.kubectl("get", f"--raw={url}").stdout
         ready, revision = _READY.search(text), _REVISION.search(text)
-        assert ready, f"{name} knows nothing: {text[:200]}"
-        assert revision, f"{name} names no revision: {text[:200]}"
+        assert ready, f"no ready endpoints in the metrics of {name}: {text[:200]}"
+        assert revision, f"no revision in the metrics of {name}: {text[:200]}"
         resolves = Counter({code: int(count) for code, count in _RESOLVES.findall(text)})
         answered = resolves["OK"]
         where = (pod["status"]["podIP"], pod["spec"]["nodeName"])

@@ -21,7 +21,7 @@ _OPERATORS = (f"--namespace={deploy.OPERATOR_NAMESPACE}", "--selector=app.kubern
 
 @contextmanager
 def spread_pool(cluster: Cluster, kubectl: Kubectl) -> Iterator[MonitoredPool]:
-    """A pool of four servers, half of them on the node that is lost; gateways and load are on the other worker."""
+    """Run a pool of four servers, half of them on the :func:`victim`; gateways and load run on the other worker."""
     with ExitStack() as stack:
         namespace = stack.enter_context(temporary_namespace(kubectl, "faults-cluster"))
         with nodes.cordoned(kubectl, victim(cluster)):
@@ -36,18 +36,18 @@ def spread_pool(cluster: Cluster, kubectl: Kubectl) -> Iterator[MonitoredPool]:
 
 
 def victim(cluster: Cluster) -> str:
-    """The node that is lost."""
+    """Return the node that tests take down."""
     return nodes.workers(cluster)[-1]
 
 
 def servers(monitored: MonitoredPool) -> list[dict[str, Any]]:
-    """The pods of the pool that are there for good."""
+    """Return the pods of the pool that do not terminate."""
     selector = ",".join(f"{key}={value}" for key, value in pools.LABELS.items())
     return _staying(monitored.kubectl, f"--namespace={monitored.namespace}", f"--selector={selector}")
 
 
 def operators(kubectl: Kubectl) -> list[dict[str, Any]]:
-    """Likewise those of the operator."""
+    """Return the pods of the operator that do not terminate."""
     return _staying(kubectl, *_OPERATORS)
 
 
@@ -56,7 +56,7 @@ def _staying(kubectl: Kubectl, *which: str) -> list[dict[str, Any]]:
 
 
 def _spread_backends(namespace: str) -> dict[str, Any]:
-    """As many on one worker as on the other."""
+    """Return a Deployment of servers, spread evenly over both workers."""
     backends = pools.backends(namespace, SERVERS)
     backends["spec"]["template"]["spec"]["topologySpreadConstraints"] = [
         {
@@ -64,7 +64,7 @@ def _spread_backends(namespace: str) -> dict[str, Any]:
             "maxSkew": 1,
             "whenUnsatisfiable": "DoNotSchedule",
             "labelSelector": {"matchLabels": pools.LABELS},
-            # A tainted node is one less to spread over: else nothing could be put right while it is lost.
+            # Ignore tainted nodes: otherwise no replacement pod could be scheduled while a node is lost.
             "nodeTaintsPolicy": "Honor",
         }
     ]

@@ -18,7 +18,7 @@ add chain inet cut-off out { type filter hook postrouting priority 350; }
 add rule inet cut-off in iifname eth0 drop
 add rule inet cut-off out oifname eth0 drop
 """
-"""Drops without a word, as a cable that was pulled does."""
+"""Drops all packets of a node without a response, as if its cable were unplugged."""
 
 _LOST = """
 add table inet black-hole
@@ -40,7 +40,7 @@ def workers(cluster: Cluster) -> list[str]:
 
 @contextmanager
 def frozen(cluster: Cluster, node: str) -> Iterator[None]:
-    """All processes of a node stopped; its kernel still takes connections, and nobody answers."""
+    """Pause all processes of a node; its kernel still accepts connections, but no process responds."""
     cluster.docker("pause", node)
     try:
         yield
@@ -50,7 +50,7 @@ def frozen(cluster: Cluster, node: str) -> Iterator[None]:
 
 @contextmanager
 def cut_off(cluster: Cluster, node: str) -> Iterator[None]:
-    """A node that nothing comes from and nothing gets to."""
+    """Drop all packets from and to a node."""
     cluster.docker("exec", node, "sh", "-c", f"nft -f - <<'END'{_BLACK_HOLE}END")
     try:
         yield
@@ -60,7 +60,7 @@ def cut_off(cluster: Cluster, node: str) -> Iterator[None]:
 
 @contextmanager
 def black_hole(cluster: Cluster, node: str, address: str) -> Iterator[None]:
-    """An address on a node that nothing gets to and nothing comes from."""
+    """Drop all packets from and to an address on a node."""
     family = "ip6" if ":" in address else "ip"
     rules = _LOST.format(family=family, address=address)
     cluster.docker("exec", node, "sh", "-c", f"nft -f - <<'END'{rules}END")
@@ -72,7 +72,7 @@ def black_hole(cluster: Cluster, node: str, address: str) -> Iterator[None]:
 
 @contextmanager
 def cordoned(kubectl: Kubectl, node: str) -> Iterator[None]:
-    """A node that no new pod is put on."""
+    """Mark a node as unschedulable within the context."""
     kubectl("cordon", node)
     try:
         yield
@@ -81,29 +81,29 @@ def cordoned(kubectl: Kubectl, node: str) -> Iterator[None]:
 
 
 def wait_healthy(cluster: Cluster, kubectl: Kubectl) -> None:
-    """Wait until the cluster works as before: nodes ready, controllers at work, each reaching the API server."""
+    """Wait until nodes are ready, controllers renew their Leases, and workers reach the API server."""
 
     def well() -> bool:
         problems = cluster.problems() or _idle(kubectl)
         assert not problems, problems
         return True
 
-    eventually("the cluster is well again", well, timeout=400, every=0.5)
+    eventually("a healthy cluster", well, timeout=400, every=0.5)
     address = kubectl.json("get", "service", "kubernetes")["spec"]["clusterIP"]
     for node in workers(cluster):
         assert _reaches(cluster, node, address), f"{node} does not reach the API server"
 
 
 def _idle(kubectl: Kubectl) -> list[str]:
-    """The controllers that nobody runs: who leads renews a Lease every two seconds."""
+    """Return the controllers that do not run: their leader renews its Lease every two seconds."""
     leases = kubectl.json("get", "leases", "--namespace=kube-system")["items"]
     renewed = {lease["metadata"]["name"]: datetime.fromisoformat(lease["spec"]["renewTime"]) for lease in leases}
     oldest = datetime.now(UTC) - timedelta(seconds=5)
-    return [f"{name} does nothing" for name in _CONTROLLERS if renewed[name] < oldest]
+    return [f"{name} does not renew its Lease" for name in _CONTROLLERS if renewed[name] < oldest]
 
 
 def _reaches(cluster: Cluster, node: str, address: str) -> bool:
-    """Retry for 2 min: the API server takes its address out of the Service while it hangs, and puts it in again."""
+    """Whether a node reaches the API server within 2 min. A hung API server is out of its Service until it recovers."""
     url = f"https://[{address}]/readyz" if ":" in address else f"https://{address}/readyz"
     patience = "--connect-timeout 2 --retry 120 --retry-all-errors --retry-delay 1 --retry-max-time 120"
     script = f"curl --insecure --silent --output /dev/null {patience} {url} && echo reached || true"

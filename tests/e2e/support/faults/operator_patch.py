@@ -16,13 +16,13 @@ _MANAGER = "faults"
 
 @contextmanager
 def patched_operator(kubectl: Kubectl, pod: Pod, config: dict[str, Any]) -> Iterator[None]:
-    """Its pods have what ``pod`` says, and ``config`` (a ConfigMap), and are rolled out; as before at the end."""
+    """Add ``pod`` to the spec of the operator's pods within the context, and create the ConfigMap ``config``."""
     kubectl.apply(config)
     try:
         _apply(kubectl, pod)
         yield
     finally:
-        # Whoever applied fields and applies them no more, gives them up: only ours go.
+        # Server-side apply removes the fields that this manager applied before, and no others.
         _apply(kubectl, {})
         kubectl("delete", "configmap", config["metadata"]["name"], f"--namespace={deploy.OPERATOR_NAMESPACE}")
 

@@ -1,6 +1,6 @@
 """Process faults: stop, hang and kill programs of the control plane and of pods.
 
-Context managers undo their fault on exit. Pods are given as they were read before, since the API server may be down.
+Context managers undo their fault on exit. Callers pass pods as objects read earlier, since the API server may be down.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ for container in $(ctr --namespace=k8s.io containers list --quiet 'labels."io.ku
     ctr --namespace=k8s.io task kill --signal=SIGKILL $container || true
 done
 """
-"""Containers that ended before have no task any more."""
+"""Terminated containers have no task, so their kill fails."""
 
 _EAT = """
 for cgroup in $(find /sys/fs/cgroup -type d -name '*{container}*'); do
@@ -29,12 +29,12 @@ for cgroup in $(find /sys/fs/cgroup -type d -name '*{container}*'); do
 done
 exit 0
 """
-"""A process that needs that much memory, on the account of a container; it may be ended with it."""
+"""Allocates memory in the cgroup of a container; the kernel may kill this process, too."""
 
 
 @contextmanager
 def hung(cluster: Cluster, program: str) -> Iterator[None]:
-    """A program of the control plane stopped where it is: its connections stay open, and nothing is answered."""
+    """Pause a program of the control plane: its connections stay open, but it does not respond."""
     node, process = control_plane(cluster), _process(cluster, program)
     cluster.docker("exec", node, "kill", "-STOP", process)
     try:
@@ -45,42 +45,42 @@ def hung(cluster: Cluster, program: str) -> Iterator[None]:
 
 @contextmanager
 def stopped(cluster: Cluster, program: str) -> Iterator[None]:
-    """A program of the control plane ended, and started again at the end."""
+    """Stop a program of the control plane, and start it again at the end."""
     node, manifest = control_plane(cluster), f"{program}.yaml"
     cluster.docker("exec", node, "mv", f"{_MANIFESTS}/{manifest}", f"/root/{manifest}")
     try:
-        eventually(f"{program} is gone", lambda: not _process(cluster, program), every=0.5)
+        eventually(f"the end of {program}", lambda: not _process(cluster, program), every=0.5)
         yield
     finally:
         cluster.docker("exec", node, "mv", f"/root/{manifest}", f"{_MANIFESTS}/{manifest}")
-        eventually(f"{program} is back", lambda: _process(cluster, program), timeout=300, every=0.5)
+        eventually(f"the restart of {program}", lambda: _process(cluster, program), timeout=300, every=0.5)
 
 
 def kill(cluster: Cluster, program: str) -> None:
-    """SIGKILL to a program of the control plane; kubelet starts it again."""
+    """Send SIGKILL to a program of the control plane; the kubelet restarts it."""
     cluster.docker("exec", control_plane(cluster), "kill", "-KILL", _process(cluster, program))
 
 
 def kill_pod(cluster: Cluster, pod: dict[str, Any]) -> None:
-    """SIGKILL to all of a pod, what holds its network too; kubelet starts it anew, with another address.
+    """Send SIGKILL to all containers of a pod, including its sandbox; the kubelet restarts it with another address.
 
-    It needs no API server for that, and nobody hears of the new address while there is none.
+    The kubelet needs no API server for that. While the API server is down, no component learns the new address.
     """
     script = _KILL.format(uid=pod["metadata"]["uid"])
     cluster.docker("exec", pod["spec"]["nodeName"], "sh", "-c", script)
 
 
 def exhaust_memory(cluster: Cluster, pod: dict[str, Any], megabytes: int) -> None:
-    """Have the kernel kill the pod's first container, by need of more memory than its limit of ``megabytes``.
+    """Exceed the memory limit of the pod's first container (``megabytes``), so that the kernel kills its process.
 
-    Of two processes the kernel takes the one that kubelet has marked, and spares ours.
+    The kernel prefers the container's process to ours, since the kubelet gave it a higher oom_score_adj.
     """
     script = _EAT.format(container=_container(pod), megabytes=megabytes - 8)
     cluster.docker("exec", pod["spec"]["nodeName"], "sh", "-c", script)
 
 
 def was_out_of_memory(cluster: Cluster, pod: dict[str, Any]) -> bool:
-    """Whether the kernel says that it killed a process of the pod's first container for want of memory."""
+    """Whether the kernel's log has an OOM kill in the pod's first container."""
     log = cluster.docker("exec", pod["spec"]["nodeName"], "dmesg")
     return any("oom-kill:" in line and _container(pod) in line for line in log.splitlines())
 
@@ -90,5 +90,5 @@ def _container(pod: dict[str, Any]) -> str:
 
 
 def _process(cluster: Cluster, program: str) -> str:
-    """Its id on the control plane, empty where it does not run."""
+    """Return the process ID of a program of the control plane; empty if it does not run."""
     return cluster.docker("exec", control_plane(cluster), "sh", "-c", f"pgrep --exact {program[:15]} || true").strip()

@@ -1,6 +1,6 @@
 """Workloads of the fault tests: the fault proxy, a lookaside and gateways.
 
-Lookaside and gateway take a ``pod``: fields to add to their pod's spec, such as those of :func:`through_proxy`.
+The parameter ``pod`` of lookaside and gateway adds fields to the pod's spec, such as those of :func:`through_proxy`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Pod = Mapping[str, Any]
 """A part of a pod's spec."""
 
 CONTROL = 8002
-"""The port by which the proxy is scripted."""
+"""The port on which the proxy accepts rules."""
 
 _PROXY = Path(fault_proxy.__file__).parent
 _SOURCES = ("__init__.py", "rules.py", "proxy.py")
@@ -28,10 +28,10 @@ _KUBECONFIG = "/etc/fault-proxy"
 
 
 def through_proxy(container: str) -> dict[str, Any]:
-    """What a pod's spec needs for this container to see the API server by the proxy.
+    """Return the fields of a pod's spec that connect ``container`` to the API server through the proxy.
 
-    It is told by KUBECONFIG, whose server is the proxy and whose token is that of the pod's own service account; it is
-    mounted where no client looks for it unasked.
+    KUBECONFIG names a kubeconfig whose server is the proxy, with the token of the pod's own service account. The token
+    is not mounted at the default path, so no client can use it to bypass the proxy.
     """
     return {
         "automountServiceAccountToken": False,
@@ -68,7 +68,7 @@ def kubeconfig(namespace: str, proxy_namespace: str) -> dict[str, Any]:
 
 
 def config_map(namespace: str, name: str, text: Mapping[str, str], binary: Mapping[str, bytes] = {}) -> dict[str, Any]:
-    """Files of text, and others."""
+    """Return a ConfigMap of ``text`` and ``binary`` files."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -103,13 +103,13 @@ def proxy(namespace: str) -> list[dict[str, Any]]:
 
 
 def gateway(namespace: str, pod: Pod | None = None) -> list[dict[str, Any]]:
-    """A gateway in pool mode."""
+    """Return a gateway in pool mode."""
     pod = {"serviceAccountName": "greet-gateway", **(pod or {})}
     return [_account(namespace, "greet-gateway"), *_gateway(namespace, "greet-gateway", {"GATEWAY_MODE": "pool"}, pod)]
 
 
 def lookaside_gateway(namespace: str, lookaside: str) -> list[dict[str, Any]]:
-    """A gateway that asks the lookaside of that Service, and nobody else."""
+    """Return a gateway in lookaside mode that calls the Service ``lookaside``."""
     env = {"GATEWAY_MODE": "lookaside", "LB_SVC_NAME": lookaside}
     return _gateway(namespace, "asking-gateway", env, {"automountServiceAccountToken": False})
 
@@ -126,7 +126,7 @@ def _gateway(namespace: str, name: str, env: dict[str, str], pod: Pod) -> list[d
 
 
 def lookaside(namespace: str, pod: Pod) -> list[dict[str, Any]]:
-    """One of our own, since the operator would put right one of its own that was patched."""
+    """Return a lookaside that the operator does not own, since it would revert a patch of its own."""
     container = {
         "name": "lookaside",
         "image": image("operator"),
@@ -178,7 +178,7 @@ def _deployment(namespace: str, name: str, container: dict[str, Any], pod: Pod) 
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    # Of the pod's containers only the one is meant: its lists are added to ours.
+    # ``pod`` has at most one container, which stands for ours: add its lists.
     for more in pod.get("containers", ()):
         container = container | {k: [*container.get(k, ()), *v] for k, v in more.items() if k != "name"}
     spec = {

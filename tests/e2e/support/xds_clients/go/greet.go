@@ -10,7 +10,7 @@ import (
 
 const method = "/greet.GreetService/Greet"
 
-// bytesCodec passes messages through: two fields are not worth generated code.
+// bytesCodec passes encoded messages through. The messages are so small that generated code is not worth it.
 type bytesCodec struct{}
 
 func (bytesCodec) Name() string                  { return "proto" }
@@ -29,18 +29,18 @@ func greet(ctx context.Context, connection *grpc.ClientConn) (string, error) {
 	return result(response)
 }
 
-// request is GreetingRequest{greeting = 1 {first_name = 1, last_name = 2}}.
+// request encodes GreetingRequest{greeting = 1 {first_name = 1, last_name = 2}}.
 func request(first, last string) []byte {
 	greeting := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), first)
 	greeting = protowire.AppendString(protowire.AppendTag(greeting, 2, protowire.BytesType), last)
 	return protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), greeting)
 }
 
-// result reads GreetingResponse{Result = 1}.
+// result decodes GreetingResponse{Result = 1}.
 func result(response []byte) (string, error) {
 	number, kind, length := protowire.ConsumeTag(response)
 	if length < 0 || number != 1 || kind != protowire.BytesType {
-		return "", errors.New("the answer is no GreetingResponse")
+		return "", errors.New("invalid response: expected a GreetingResponse")
 	}
 	text, length := protowire.ConsumeString(response[length:])
 	if length < 0 {

@@ -1,6 +1,6 @@
-// A gRPC client in Go that calls the greet servers over its own xDS client, and tells what came of it as `greet load`
-// does: one JSON object a line, the figures of each interval, and a summary at the end, which SIGTERM brings about early.
-// Called with the word `stop` it sends that to the client in its container, where there is no shell to do so.
+// A load generator in Go that calls the greet servers over the xDS client of grpc-go. It prints what `greet load` prints:
+// one JSON object per line, the counts of each interval, and a summary at the end. SIGTERM ends it early, with the
+// summary. The argument `stop` sends SIGTERM to the client in the same container, which has no shell.
 package main
 
 import (
@@ -34,11 +34,11 @@ func main() {
 }
 
 func call() {
-	target := flag.String("target", "xds:///greetserver", "what to call")
-	rate := flag.Float64("rate", 100, "calls a second")
-	calls := flag.Int("calls", math.MaxInt, "how many calls")
-	timeout := flag.Duration("timeout", 10*time.Second, "each call's")
-	interval := flag.Duration("interval", time.Second, "between two lines")
+	target := flag.String("target", "xds:///greetserver", "target to call")
+	rate := flag.Float64("rate", 100, "calls per second")
+	calls := flag.Int("calls", math.MaxInt, "number of calls")
+	timeout := flag.Duration("timeout", 10*time.Second, "timeout of each call")
+	interval := flag.Duration("interval", time.Second, "time between two lines")
 	flag.Parse()
 
 	connection, err := grpc.NewClient(*target, grpc.WithTransportCredentials(insecure.NewCredentials()))

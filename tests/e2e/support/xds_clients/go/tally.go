@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// tally is what came of the calls so far.
+// tally holds the results of the calls so far.
 type tally struct {
 	mutex     sync.Mutex
 	pods      map[string]int
@@ -24,14 +24,14 @@ func newTally() *tally {
 	}
 }
 
-// begin notes when a call, known by its number, was begun.
+// begin records the start time of a call, which is identified by its number.
 func (t *tally) begin(call int, now time.Time) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	t.underWay[call] = now
 }
 
-// count files a call that is over under the pod that answered it, or under what went wrong.
+// count records the result of a finished call: the pod that answered it, or the error.
 func (t *tally) count(call int, result string, err error) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -53,7 +53,7 @@ func (t *tally) count(call int, result string, err error) {
 	}
 }
 
-// report shows the figures of each interval, until the function that it returns is called; none after that returns.
+// report prints the counts of each interval until stop is called. It prints nothing after stop has returned.
 func (t *tally) report(interval time.Duration) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -81,7 +81,7 @@ func (t *tally) report(interval time.Duration) (stop func()) {
 	}
 }
 
-// summary is all of it, with unix times of first answers and latencies in milliseconds.
+// summary returns all counts, Unix times of first answers, and latencies in milliseconds.
 func (t *tally) summary() map[string]any {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -96,7 +96,7 @@ func (t *tally) summary() map[string]any {
 	}
 }
 
-// waiting is how many calls have been under way for so long.
+// waiting returns the number of calls that have been in flight for at least long.
 func (t *tally) waiting(long time.Duration) int {
 	found := 0
 	for _, begun := range t.underWay {
@@ -115,7 +115,7 @@ func (t *tally) percentile(share int) any {
 	return float64(t.latencies[place].Microseconds()) / 1000
 }
 
-// since gives what was added to before, which becomes equal to now.
+// since returns the increase from before to now, and updates before to now.
 func since(now, before map[string]int) map[string]int {
 	added := map[string]int{}
 	for name, count := range now {
