@@ -23,19 +23,19 @@ HOUR = 3600
 SERVERS = 3
 
 LEASE = 15.0
-"""Seconds for which it holds: an hour more or less would have it end, or never end."""
+"""Duration of the Lease in seconds. With wall clocks, an hour more or less would end it at once, or never."""
 
 LONGEST_AGE = 90.0
-"""Seconds between two signs of life of a watch that is well."""
+"""Maximum seconds between two events, including bookmarks, of a healthy watch."""
 
 pytestmark = [pytest.mark.alone, pytest.mark.faults]
 
 
 @pytest.fixture(scope="module")
 def monitored(cluster: Cluster, kubectl_with_operator: Kubectl) -> Iterator[MonitoredPool]:
-    """A pool under load; the clocks of operators, lookaside and gateway can be set."""
+    """A pool under load, with settable clocks for operators, lookaside and gateway."""
     if cluster.engine is None:
-        pytest.skip("puts a library of this machine into pods, which is done on a cluster of our own only")
+        pytest.skip("needs a kind cluster: copies a library of this machine into pods")
     with temporary_namespace(kubectl_with_operator, "faults-clock") as namespace:
         kubectl_with_operator.apply(
             clock.config(namespace),
@@ -58,7 +58,7 @@ def monitored(cluster: Cluster, kubectl_with_operator: Kubectl) -> Iterator[Moni
 
 
 def test_clock_of_the_leader_is_set(monitored: MonitoredPool) -> None:
-    """It leads on, and follows the pods; only what it writes for people to read has the time that it was told."""
+    """With a wrong clock, the leader keeps leading and following pods; only written timestamps are wrong."""
     leader = _leader(monitored)
     for ahead in _set_forth_and_back(monitored, deploy.OPERATOR_NAMESPACE, leader):
         renewed = datetime.fromisoformat(_lease(monitored)["renewTime"]).timestamp()
@@ -67,7 +67,7 @@ def test_clock_of_the_leader_is_set(monitored: MonitoredPool) -> None:
 
 
 def test_clock_of_the_standby_is_set(monitored: MonitoredPool) -> None:
-    """It stands by, though by its clock the Lease ended long ago."""
+    """The standby does not take the Lease, although by its clock the Lease expired long ago."""
     leader = _leader(monitored)
     (standby,) = {pod["metadata"]["name"] for pod in operators(monitored.kubectl)} - {leader}
     for _ in _set_forth_and_back(monitored, deploy.OPERATOR_NAMESPACE, standby):
@@ -76,7 +76,7 @@ def test_clock_of_the_standby_is_set(monitored: MonitoredPool) -> None:
 
 @pytest.mark.parametrize("app", ["lookaside", "greet-gateway"])
 def test_clock_of_a_pools_client_is_set(monitored: MonitoredPool, app: str) -> None:
-    """Lookaside and gateway follow the pods, and no call fails."""
+    """With a wrong clock, lookaside and gateway follow the pods, and no call fails."""
     selected = (f"--namespace={monitored.namespace}", f"--selector=app={app}")
     (pod,) = monitored.kubectl.json("get", "pods", *selected)["items"]
     for _ in _set_forth_and_back(monitored, monitored.namespace, pod["metadata"]["name"]):
@@ -84,9 +84,9 @@ def test_clock_of_a_pools_client_is_set(monitored: MonitoredPool, app: str) -> N
 
 
 def _set_forth_and_back(monitored: MonitoredPool, namespace: str, pod: str) -> Iterator[int]:
-    """Set a pod's clock; yields by how much, each time when pods have come and gone and all know of it.
+    """Set a pod's clock forward and back; each time, scale the pool, wait for convergence and yield the offset.
 
-    What may not change by it has not, and all has ended well.
+    Also check that neither leadership nor conditions change, and that no call fails.
     """
     mark, before = monitored.mark(), _unmoved(monitored)
     for ahead, servers in ((HOUR, SERVERS + 1), (0, SERVERS)):
@@ -103,7 +103,7 @@ def _set_forth_and_back(monitored: MonitoredPool, namespace: str, pod: str) -> I
 
 
 def _unmoved(monitored: MonitoredPool) -> dict[str, Any]:
-    """Who leads, and since when; which operators run; when the pool's conditions came about."""
+    """State that a wrong clock must not change: the Lease, the operators, and the times of the pool's conditions."""
     conditions = pools.read(monitored.kubectl, monitored.namespace)["status"]["conditions"]
     lease = _lease(monitored)
     return {
@@ -116,7 +116,7 @@ def _unmoved(monitored: MonitoredPool) -> dict[str, Any]:
 
 
 def _ages(kubectl: Kubectl, namespace: str, pod: str) -> list[float]:
-    """Of all that the pod watches, by its metrics."""
+    """Return the ages of all views of a pod, from its metrics."""
     port = 9091 if "gateway" in pod else 9090
     text = kubectl("get", f"--raw=/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics").stdout
     return [float(age) for age in re.findall(r"^backendpool_view_age_seconds\S* (\S+)$", text, re.MULTILINE)]

@@ -1,7 +1,7 @@
-"""Components of the control plane stopped and killed, and objects deleted, under load.
+"""Faults of the control plane under load: components are stopped and killed, and objects are deleted.
 
-Each test ends with the check of all faults: status, lookasides and gateways are what the pods are
-(support/faults/convergence.py), and, unless its first sentence says otherwise, no call by the pool failed.
+Each test ends with the check in support/faults/convergence.py: status, lookasides and gateways agree with the pods. No
+call in pool mode may fail, unless the test's docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ OPERATOR = "deployment/backendpool-operator"
 def shared_pool(cluster: Cluster, kubectl_with_operator: Kubectl) -> Iterator[MonitoredPool]:
     """A pool under load."""
     if not cluster.can_inject_faults:
-        pytest.skip("stops processes on nodes, which is done on a cluster of our own only")
+        pytest.skip("needs a kind cluster: stops processes on nodes")
     with spread_pool(cluster, kubectl_with_operator) as monitored:
         yield monitored
 
 
 @pytest.fixture
 def monitored(cluster: Cluster, shared_pool: MonitoredPool) -> Iterator[MonitoredPool]:
-    """The same, as it was for each test; the cluster is well again at the end of each."""
+    """The shared pool, reset before each test; after each test, the cluster is healthy again."""
     pools.scale(shared_pool.kubectl, shared_pool.namespace, SERVERS)
     shared_pool.converges(within=60)
     yield shared_pool
@@ -45,9 +45,9 @@ def monitored(cluster: Cluster, shared_pool: MonitoredPool) -> Iterator[Monitore
 
 @pytest.mark.parametrize("seconds", [8, pytest.param(30, marks=pytest.mark.faults)])
 def test_api_server_hangs_while_pods_die(cluster: Cluster, monitored: MonitoredPool, seconds: float) -> None:
-    """Half of the servers die and come up elsewhere while the API server takes requests and answers none.
+    """Half of the servers die and restart with new addresses while the API server accepts requests without answering.
 
-    In 8 s no watch notices; in 30 s requests have timed out, and the operator has lost its Lease.
+    Within 8 s, no watch notices. After 30 s, requests have timed out, and the operator has lost its Lease.
     """
     mark, dying = monitored.mark(), servers(monitored)[:2]
     with processes.hung(cluster, "kube-apiserver"):
@@ -58,11 +58,11 @@ def test_api_server_hangs_while_pods_die(cluster: Cluster, monitored: MonitoredP
 
 @pytest.mark.faults
 def test_api_server_stopped_while_pods_die(cluster: Cluster, monitored: MonitoredPool) -> None:
-    """The same for two minutes in which there is no API server at all."""
+    """Half of the servers die and restart while the API server is stopped for two minutes."""
     mark, dying = monitored.mark(), servers(monitored)[:2]
     with processes.stopped(cluster, "kube-apiserver"):
         _kill_slowly(cluster, dying, 120)
-    eventually("the API server answers", lambda: not cluster.problems(), timeout=300)
+    eventually("a healthy cluster", lambda: not cluster.problems(), timeout=300)
     monitored.recovers(mark, within=90)
     _have_moved(monitored, dying)
 
@@ -75,18 +75,18 @@ def _kill_slowly(cluster: Cluster, pods: list[dict[str, Any]], seconds: float) -
 
 
 def _have_moved(monitored: MonitoredPool, pods: list[dict[str, Any]]) -> None:
-    """They are the same pods at other addresses: those that were listed meanwhile led nowhere."""
+    """Check that the pods have new addresses, so the addresses listed during the fault were dead."""
     now = pools.ready_pods_by_name(monitored.kubectl, monitored.namespace)
     for pod in pods:
         assert now[pod["metadata"]["name"]] != pod["status"]["podIP"]
 
 
 def test_etcd_restarts(cluster: Cluster, monitored: MonitoredPool) -> None:
-    """etcd is killed while the pool is scaled: up, for by the lookaside a call to a pod that goes may fail."""
+    """etcd is killed while the pool is scaled up. (Scaling down could fail calls in lookaside mode.)"""
     mark = monitored.mark()
     pools.scale(monitored.kubectl, monitored.namespace, SERVERS + 1)
     processes.kill(cluster, "etcd")
-    eventually("the API server answers", lambda: not cluster.problems())
+    eventually("a healthy cluster", lambda: not cluster.problems())
     pools.scale(monitored.kubectl, monitored.namespace, SERVERS + 2)
     monitored.kubectl.rollout(monitored.namespace, "deployment/greetserver")
     monitored.recovers(mark, within=60)
@@ -94,7 +94,7 @@ def test_etcd_restarts(cluster: Cluster, monitored: MonitoredPool) -> None:
 
 @pytest.mark.faults
 def test_operators_out_of_memory_in_a_burst(cluster: Cluster, monitored: MonitoredPool) -> None:
-    """The kernel kills both operators while pods come and go: the first to be back puts all right."""
+    """The kernel kills both operators while the pool is scaled; after they restart, all views converge."""
     mark, killed = monitored.mark(), operators(monitored.kubectl)
     pools.scale(monitored.kubectl, monitored.namespace, 7)
     for pod in killed:
@@ -108,7 +108,7 @@ def test_operators_out_of_memory_in_a_burst(cluster: Cluster, monitored: Monitor
 
 
 def test_no_operator(cluster: Cluster, monitored: MonitoredPool) -> None:
-    """While there is none, calls go on as they were; the next one follows the pods again."""
+    """Without an operator, calls continue with the last status; a new operator follows the pods again."""
     kubectl, mark = monitored.kubectl, monitored.mark()
     here = f"--namespace={deploy.OPERATOR_NAMESPACE}"
     kubectl("scale", OPERATOR, "--replicas=0", here)
@@ -128,7 +128,7 @@ def _containers(pods: list[dict[str, Any]]) -> list[str]:
 
 @pytest.mark.faults
 def test_controller_manager_away(cluster: Cluster, monitored: MonitoredPool) -> None:
-    """A pod is deleted and another dies while nobody keeps the EndpointSlices, which list both as ready."""
+    """One pod is deleted and another dies while stale EndpointSlices still list both as ready."""
     mark = monitored.mark()
     dying, deleted, *_ = servers(monitored)
     with processes.stopped(cluster, "kube-controller-manager"):
@@ -143,7 +143,7 @@ def test_controller_manager_away(cluster: Cluster, monitored: MonitoredPool) -> 
 
 @pytest.mark.faults
 def test_all_servers_go_and_come(monitored: MonitoredPool) -> None:
-    """5-0-5: calls are refused while there is no server, and at no other time."""
+    """When the pool is scaled from 5 to 0 and back, calls fail only while there is no server."""
     kubectl, namespace, mark = monitored.kubectl, monitored.namespace, monitored.mark()
     pools.scale(kubectl, namespace, 5)
     pools.wait_for_count(kubectl, namespace, 5)
@@ -154,7 +154,7 @@ def test_all_servers_go_and_come(monitored: MonitoredPool) -> None:
     time.sleep(3)
     coming = time.time()
     pools.scale(kubectl, namespace, 5)
-    eventually("a server is listed", lambda: pools.ready_addresses(pools.read(kubectl, namespace)), every=0.1)
+    eventually("a ready endpoint", lambda: pools.ready_addresses(pools.read(kubectl, namespace)), every=0.1)
     there = time.time()
     pools.wait_for_count(kubectl, namespace, 5)
     monitored.converges(within=30)
@@ -165,7 +165,7 @@ def test_all_servers_go_and_come(monitored: MonitoredPool) -> None:
 
 
 def _refuses_all(load: Load, since: float, until: float) -> None:
-    """Each call between two unix times was refused, at once and by its reason."""
+    """Check that each call between two Unix times failed at once with 503."""
     intervals = [i for i in load.intervals(since + 0.5) if i.time <= until]
     assert intervals
     for interval in intervals:
@@ -175,9 +175,9 @@ def _refuses_all(load: Load, since: float, until: float) -> None:
 
 
 def test_crd_is_deleted_and_applied_again(cluster: Cluster, monitored: MonitoredPool) -> None:
-    """All pools go with the CRD, and their lists with them: calls are refused until both are applied again.
+    """Deleting the CRD deletes all pools: calls fail until the CRD and the pool are applied again.
 
-    Nothing else is needed for all to be as before: no operator was started again.
+    The operators recover without a restart.
     """
     kubectl, namespace, mark = monitored.kubectl, monitored.namespace, monitored.mark()
     running = _containers(operators(kubectl))
@@ -191,7 +191,7 @@ def test_crd_is_deleted_and_applied_again(cluster: Cluster, monitored: Monitored
     begun = time.time()
     kubectl.apply(pools.pool(namespace, readers=[{"serviceAccount": "greet-gateway"}]))
     pools.wait_ready(kubectl, namespace)
-    print(f"the pool is ready after {time.time() - begun:.1f} s")
+    print(f"{time.time() - begun:.1f} s until the new pool is ready")
     there = time.time()
     monitored.converges(within=60)
     for load in (monitored.load, monitored.asking):

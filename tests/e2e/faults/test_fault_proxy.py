@@ -1,8 +1,8 @@
-"""Every failure of the connection to the API server, for every component that depends on it, while pods are replaced.
+"""Faults of the connection to the API server, for all components that use it, while pods are replaced.
 
-Operators, lookaside and gateway reach the API server through the fault proxy (support/faults/fault_proxy.py), and each
-of them meets each fault. Each test ends with the same check: status, lookaside and gateways converge to the pods, and
-no call through the pool failed.
+Operators, lookaside and gateway reach the API server through the fault proxy (support/faults/fault_proxy.py). Each
+component gets each fault. Each test ends with the same check: status, lookaside and gateways converge to the pods, and
+no call in pool mode has failed.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from tools.fault_proxy.rules import Action, Point, Rule
 pytestmark = pytest.mark.alone
 
 ALL = 40.0
-"""Seconds for all to be right again: the longest pause between attempts is 30, a request may take 10."""
+"""Seconds until all views converge after a fault: the backoff is at most 30 s, and a request takes at most 10 s."""
 
 SILENCE = 90.0
-"""Seconds of silence after which a watch is given up: the API server lets hear from it once a minute."""
+"""Seconds without an event after which a watch is restarted; the API server sends a bookmark every minute."""
 
 EVENTS = Point.EVENT
 
@@ -37,7 +37,7 @@ _FAILED = "Watch failed, retrying resource=endpointslices"
 _OVER = "Watch recovered resource=endpointslices"
 
 LISTS = "endpointslices|grpcbackendpools"
-"""What tells of a new pod: slices to operator and lookaside, pools to the gateway."""
+"""Paths of the watches that report a new pod: slices to operator and lookaside, pools to the gateway."""
 
 WHILE = {
     "stall": [Rule(Action.STALL)],
@@ -52,7 +52,7 @@ WHILE = {
     "short watches": [Rule(Action.CLOSE, watch=True, seconds=0.3)],
     "slow": [Rule(Action.DELAY, seconds=1), Rule(Action.DELAY, EVENTS, path=LISTS, seconds=1)],
 }
-"""Faults that last while a pod is replaced."""
+"""Faults that last until a pod has been replaced."""
 
 ONCE = {
     "410 within a watch": Rule(Action.REFUSE, EVENTS, path=LISTS, status=410, count=3),
@@ -60,19 +60,19 @@ ONCE = {
     "half a line": Rule(Action.TRUNCATE, EVENTS, path=LISTS, count=3),
     "cut before an event": Rule(Action.CUT, EVENTS, path=LISTS, count=3),
 }
-"""Faults that take the place of the events that tell of the new pod: for each caller some, since a watch that goes on
-from where it was meets its event again."""
+"""Faults that replace the events of a new pod. Each applies several times to each caller, since a watch that resumes
+gets its event again."""
 
 REFUSED = {
     "endpointslices": ("EndpointsAvailable", ("Unknown", "EndpointsStale"), ("True", "EndpointsReady")),
     "services": ("Reconciling", ("True", "WatchRefused"), ("False", "Applied")),
 }
-"""What is said where a kind may not be seen: the condition, its status and reason then, and those after it."""
+"""By resource that the operator may not read: the condition, its status and reason meanwhile, and afterwards."""
 
 
 @pytest.fixture(scope="module")
 def proxy(kubectl_with_operator: Kubectl) -> Iterator[FaultProxy]:
-    """The proxy with all behind it, the operator too; all as it was at the end."""
+    """The fault proxy, which operator, lookaside and gateway use until the fixture restores them."""
     with (
         temporary_namespace(kubectl_with_operator, "faults-proxy") as namespace,
         all_through_proxy(kubectl_with_operator, namespace) as proxy,
@@ -82,14 +82,14 @@ def proxy(kubectl_with_operator: Kubectl) -> Iterator[FaultProxy]:
 
 @pytest.fixture(scope="module")
 def monitored(proxy: FaultProxy, kubectl_with_operator: Kubectl) -> Iterator[MonitoredPool]:
-    """The pool behind the proxy, with calls on it all the time."""
+    """The pool whose components use the proxy, under continuous load."""
     with monitoring(kubectl_with_operator, proxy.namespace, "app=lookaside") as monitored:
         monitored.converges(within=60)
         yield monitored
 
 
 def test_some_that_last_in_turn(proxy: FaultProxy, monitored: MonitoredPool) -> None:
-    """A pod is replaced while requests meet one fault after another: `make faults` has all, each by itself."""
+    """A pod is replaced while requests get several faults in sequence. `make faults` tests each fault separately."""
     mark = monitored.mark()
     rules = [rule for fault in ("cut", "500", "403", "410") for rule in WHILE[fault]]
     with proxy.breaking(*(replace(rule, count=1) for rule in rules)):
@@ -98,18 +98,18 @@ def test_some_that_last_in_turn(proxy: FaultProxy, monitored: MonitoredPool) -> 
 
 
 def test_all_in_events_places(proxy: FaultProxy, monitored: MonitoredPool) -> None:
-    """The events that tell of new pods are lost in one way after another, and all know of them all the same."""
+    """All views converge although the events of new pods are lost, once in each way."""
     mark = monitored.mark()
     with proxy.breaking(*(replace(rule, count=1) for rule in ONCE.values()), cut=False) as all_met:
         replace_one(monitored)
-        eventually("an event was lost in each way", lambda: _tell_something(monitored) and all_met(), every=0)
+        eventually("a lost event of each kind", lambda: _tell_something(monitored) and all_met(), every=0)
     monitored.recovers(mark, within=ALL)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("fault", WHILE)
 def test_fault_that_lasts(proxy: FaultProxy, monitored: MonitoredPool, fault: str) -> None:
-    """A pod is replaced while nothing gets through; after that all is right again, and no call failed."""
+    """A pod is replaced during a fault; after the fault, all views converge, and no call has failed."""
     mark = monitored.mark()
     with proxy.breaking(*WHILE[fault]):
         replace_one(monitored)
@@ -119,7 +119,7 @@ def test_fault_that_lasts(proxy: FaultProxy, monitored: MonitoredPool, fault: st
 @pytest.mark.faults
 @pytest.mark.parametrize("fault", ONCE)
 def test_fault_in_an_events_place(proxy: FaultProxy, monitored: MonitoredPool, fault: str) -> None:
-    """The events that tell of a new pod are lost, to each of the programs, and all know of it all the same."""
+    """All views converge although each program loses the events of a new pod."""
     mark = monitored.mark()
     with proxy.breaking(ONCE[fault], cut=False):
         replace_one(monitored)
@@ -128,9 +128,9 @@ def test_fault_in_an_events_place(proxy: FaultProxy, monitored: MonitoredPool, f
 
 @pytest.mark.faults
 def test_watches_fall_silent(proxy: FaultProxy, monitored: MonitoredPool) -> None:
-    """Watches that stay open and carry nothing any more, not even bookmarks, are given up for dead and made anew."""
+    """Watches that stay open without any event, not even bookmarks, time out and are restarted."""
     mark = monitored.mark()
-    # Not at once: the gateway's falls silent when the operators have something to write.
+    # One after the other: the gateway gets its event only after the operator has written the status.
     for agent in ("lookaside|client", "operator"):
         with proxy.breaking(Rule(Action.STALL, EVENTS, path=LISTS, agent=agent), cut=False):
             replace_one(monitored)
@@ -140,26 +140,26 @@ def test_watches_fall_silent(proxy: FaultProxy, monitored: MonitoredPool) -> Non
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", REFUSED)
 def test_refusal_that_lasts_is_told_by_the_pool(proxy: FaultProxy, monitored: MonitoredPool, kind: str) -> None:
-    """What the operator may not see is told by condition and by event until it may see it again."""
+    """While the operator lacks permission to read a resource, a condition and an event say so."""
     condition, refused, allowed = REFUSED[kind]
     mark = monitored.mark()
     with proxy.breaking(Rule(Action.REFUSE, status=403, path=f"{kind}$", agent="operator")):
-        eventually("the condition", lambda: _says(monitored, condition, refused))
+        eventually("the condition of the fault", lambda: _says(monitored, condition, refused))
         told = pools.condition(pools.read(monitored.kubectl, monitored.namespace), condition)["message"]
         assert "403" in told
         replace_one(monitored)
-    eventually("the condition is over", lambda: _says(monitored, condition, allowed), timeout=ALL)
-    eventually("events of both", lambda: _told(monitored, mark.time) >= {refused[1], allowed[1]})
+    eventually("the condition without the fault", lambda: _says(monitored, condition, allowed), timeout=ALL)
+    eventually("an event of each reason", lambda: _told(monitored, mark.time) >= {refused[1], allowed[1]})
     monitored.recovers(mark, within=ALL)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("status", [401, 403])
 def test_refusal_is_seen_and_said_once(proxy: FaultProxy, monitored: MonitoredPool, status: int) -> None:
-    """A refusal in mid-life is counted, said in one line for each kind, and ends nothing; no call fails."""
+    """A persistent 401 or 403 is counted and logged once per resource; no program exits, and no call fails."""
     restarts = operator_restarts(monitored.kubectl)
     _tell_something(monitored)
-    eventually("what was refused before is over", lambda: _watches_slices(monitored), timeout=ALL)
+    eventually("no earlier watch failure", lambda: _watches_slices(monitored), timeout=ALL)
     mark = monitored.mark()
     with proxy.breaking(Rule(Action.REFUSE, status=status)):
         time.sleep(6)
@@ -167,7 +167,7 @@ def test_refusal_is_seen_and_said_once(proxy: FaultProxy, monitored: MonitoredPo
     error = {401: "Unauthorized", 403: "Forbidden"}[status]
     lines = [line for log in operator_logs(monitored.kubectl, mark.time) for line in log]
     said = [line for line in lines if _FAILED in line and f'error="{status} {error}' in line]
-    assert 1 <= len(said) <= 2, "once for each of the two operators\n" + "\n".join(said)
+    assert 1 <= len(said) <= 2, "expected one line from each of the two operators\n" + "\n".join(said)
     assert any(
         count(text, f'error="{error}",resource="endpointslices"') for text in operator_metrics(monitored.kubectl)
     )
@@ -175,7 +175,7 @@ def test_refusal_is_seen_and_said_once(proxy: FaultProxy, monitored: MonitoredPo
 
 
 def _tell_something(monitored: MonitoredPool) -> bool:
-    """Have an event on the pool and on its slices."""
+    """Cause an event of the pool and of its slices."""
     label = f"--overwrite=true faults={time.monotonic()}".split()
     for kind in ("gbp", "endpointslices"):
         monitored.kubectl("label", kind, "--all", *label, f"--namespace={monitored.namespace}")
@@ -183,7 +183,7 @@ def _tell_something(monitored: MonitoredPool) -> bool:
 
 
 def _watches_slices(monitored: MonitoredPool) -> bool:
-    """Whether no operator has an outage at hand, in which a refusal of before would not be told once more."""
+    """Whether all watches of slices have recovered. Otherwise, a new failure would not be logged again."""
     for log in operator_logs(monitored.kubectl):
         told = [line for line in log if _FAILED in line or _OVER in line]
         assert not told or _OVER in told[-1], told[-1]
@@ -191,21 +191,21 @@ def _watches_slices(monitored: MonitoredPool) -> bool:
 
 
 def _says(monitored: MonitoredPool, kind: str, wanted: tuple[str, str]) -> bool:
-    """Whether a condition has this status and this reason."""
+    """Check that a condition has the status and the reason in ``wanted``."""
     condition = pools.condition(pools.read(monitored.kubectl, monitored.namespace), kind)
     assert (condition["status"], condition["reason"]) == wanted, condition
     return True
 
 
 def _told(monitored: MonitoredPool, since: float) -> set[str]:
-    """The reasons of the events since a unix time."""
+    """Return the reasons of the events since a Unix time."""
     here = (f"--namespace={monitored.namespace}", "--field-selector=regarding.kind=GrpcBackendPool")
     events = monitored.kubectl.json("get", "events.v1.events.k8s.io", *here)["items"]
     return {e["reason"] for e in events if datetime.fromisoformat(e["eventTime"]).timestamp() > since}
 
 
 def replace_one(monitored: MonitoredPool) -> bool:
-    """Delete a pod, and wait until another is ready in its place; true, to go on from."""
+    """Delete a pod and wait until its replacement is ready; return True."""
     before = pools.ready_pods_by_name(monitored.kubectl, monitored.namespace)
     gone = min(before)
     monitored.kubectl("delete", "pod", gone, f"--namespace={monitored.namespace}", "--wait=false")
@@ -214,17 +214,17 @@ def replace_one(monitored: MonitoredPool) -> bool:
         now = pools.ready_pods_by_name(monitored.kubectl, monitored.namespace)
         return gone not in now and len(now) == len(before)
 
-    return eventually("another pod is ready", replaced)
+    return eventually("a ready replacement pod", replaced)
 
 
 def operator_restarts(kubectl: Kubectl) -> dict[str, int]:
-    """By the names of the pods."""
+    """Return the restarts of each operator pod by its name."""
     pods = operators(kubectl)
     return {pod["metadata"]["name"]: pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods}
 
 
 def operator_logs(kubectl: Kubectl, since: float = 0.0) -> list[list[str]]:
-    """What each operator has logged since a unix time; all that it has, by default."""
+    """Return the log lines of each operator since a Unix time; all lines by default."""
     which = (f"--namespace={deploy.OPERATOR_NAMESPACE}", f"--since={int(time.time() - since) + 1}s")
     return [kubectl("logs", name, *which).stdout.splitlines() for name in operator_restarts(kubectl)]
 
@@ -235,6 +235,6 @@ def operator_metrics(kubectl: Kubectl) -> list[str]:
 
 
 def count(text: str, labels: str) -> float:
-    """The value of the watch failures with these labels, 0 where there are none."""
+    """Return the number of watch failures with these labels; 0 if there are none."""
     lines = [line for line in text.splitlines() if line.startswith(f"backendpool_watch_failures_total{{{labels}}}")]
     return float(lines[0].rpartition(" ")[2]) if lines else 0.0

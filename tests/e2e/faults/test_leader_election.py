@@ -20,12 +20,12 @@ pytestmark = pytest.mark.alone
 HERE = f"--namespace={deploy.OPERATOR_NAMESPACE}"
 LEASE_SECONDS = 15
 SLACK = 2.0
-"""Seconds that the test cluster may take for what follows at once: it shares two cores."""
+"""Seconds that are allowed for an immediate reaction, since the test cluster has only two cores."""
 
 
 @pytest.fixture(scope="module")
 def begun() -> float:
-    """When the tests of this module began."""
+    """The Unix time before the first test of this module."""
     return time.time()
 
 
@@ -41,27 +41,27 @@ def shared_namespace(kubectl_with_operator: Kubectl, begun: float) -> Iterator[s
 
 @pytest.fixture
 def pool_with_backends(kubectl_with_operator: Kubectl, shared_namespace: str) -> Iterator[str]:
-    """That namespace; both operators are up at the beginning and at the end."""
+    """The shared namespace; both operators are available before and after each test."""
     kubectl_with_operator.rollout(deploy.OPERATOR_NAMESPACE, "deployment/backendpool-operator")
     yield shared_namespace
     kubectl_with_operator.rollout(deploy.OPERATOR_NAMESPACE, "deployment/backendpool-operator")
 
 
 def one_more(kubectl: Kubectl, namespace: str) -> None:
-    """Have another backend, and see that the status lists it: there is a leader at work."""
+    """Add a backend and wait until the status lists it, which shows that a leader works."""
     count = len(pools.ready_pods(kubectl, namespace)) + 1
     pools.scale(kubectl, namespace, count)
     pools.wait_for_count(kubectl, namespace, count)
 
 
 def leader(kubectl: Kubectl) -> str:
-    """The pod that holds the Lease, empty where it was given back."""
+    """Return the pod that holds the Lease; empty if it was released."""
     spec = kubectl.json("get", "lease", "backendpool-operator", HERE)["spec"]
     return str(spec.get("holderIdentity") or "").partition("_")[0]
 
 
 def standby(kubectl: Kubectl) -> str:
-    """The pod that does not hold it."""
+    """Return the operator pod that does not hold the Lease."""
     selector = "--selector=app.kubernetes.io/component=operator"
     items = kubectl.json("get", "pods", HERE, selector)["items"]
     (other,) = {item["metadata"]["name"] for item in items} - {leader(kubectl)}
@@ -73,13 +73,13 @@ def successor(kubectl: Kubectl, old: str, timeout: float) -> str:
         found = leader(kubectl)
         return found if found != old else ""
 
-    return eventually(f"another leader than {old}", another, timeout, 0.1)
+    return eventually(f"a leader other than {old}", another, timeout, 0.1)
 
 
 def test_leader_asked_to_stop_hands_over(
     cluster: Cluster, kubectl_with_operator: Kubectl, pool_with_backends: str
 ) -> None:
-    """SIGTERM gives the Lease back, and the standby leads within a second of the signal."""
+    """On SIGTERM, the leader releases the Lease, and the standby leads within one second."""
     old, other = leader(kubectl_with_operator), standby(kubectl_with_operator)
     signalled = signal(cluster, kubectl_with_operator, "TERM")
     assert successor(kubectl_with_operator, old, timeout=60) == other
@@ -92,7 +92,7 @@ def test_leader_asked_to_stop_hands_over(
 def test_dead_leader_is_succeeded_within_the_lease(
     cluster: Cluster, kubectl_with_operator: Kubectl, pool_with_backends: str
 ) -> None:
-    """kill -9: the standby takes over when the Lease ends, by what it knows and without a list, and nothing is lost."""
+    """After kill -9, the standby leads when the Lease expires; it needs no new list, and the status is unchanged."""
     old, other, before = (
         leader(kubectl_with_operator),
         standby(kubectl_with_operator),
@@ -113,7 +113,7 @@ def test_dead_leader_is_succeeded_within_the_lease(
 def test_paused_leader_never_writes_again(
     cluster: Cluster, kubectl_with_operator: Kubectl, pool_with_backends: str
 ) -> None:
-    """SIGSTOP past the Lease, then SIGCONT: it ends without a write, and the other has written meanwhile."""
+    """A leader paused until its Lease expires exits after SIGCONT without a write; meanwhile, the standby has led."""
     old, other = leader(kubectl_with_operator), standby(kubectl_with_operator)
     node, process = _process(cluster, kubectl_with_operator)
     _signal(cluster, node, process, "STOP")
@@ -130,13 +130,13 @@ def test_paused_leader_never_writes_again(
 
 @pytest.mark.usefixtures("pool_with_backends")
 def test_there_were_never_two_writers(cluster: Cluster, begun: float) -> None:
-    """Whatever it wrote in the time of these tests, a writer was done before another began, and never began again."""
+    """During these tests, each leader finished its writes before the next one wrote, and never wrote again."""
     writes = audit_log.operator_writes(cluster, begun)
     assert {"grpcbackendpools", "services", "events"} <= {write.resource for write in writes}
     done: dict[str, float] = {}
     for write in writes:
         unfinished = [who for who, at in done.items() if who != write.instance and at > write.received]
-        assert not unfinished, f"{write} was sent while {unfinished} wrote"
+        assert not unfinished, f"{write} overlaps writes of {unfinished}"
         done[write.instance] = max(write.answered, done.get(write.instance, 0.0))
     turns = [after.instance for before, after in pairwise(writes) if before.instance != after.instance]
     assert len(turns) == len(set(turns)), f"a former leader wrote again: {turns}"
@@ -144,17 +144,17 @@ def test_there_were_never_two_writers(cluster: Cluster, begun: float) -> None:
 
 @pytest.mark.usefixtures("pool_with_backends")
 def test_drains_take_one_operator_at_a_time(kubectl_with_operator: Kubectl) -> None:
-    """The budget knows both operators, and lets one of them go."""
+    """The PodDisruptionBudget covers both operators and allows the eviction of one."""
 
     def allowed() -> tuple[int, int]:
         status = kubectl_with_operator.json("get", "poddisruptionbudget", "backendpool-operator", HERE)["status"]
         return status["expectedPods"], status["disruptionsAllowed"]
 
-    eventually("one of two may go", lambda: allowed() == (2, 1))
+    eventually("one allowed disruption of two pods", lambda: allowed() == (2, 1))
 
 
 def lists(kubectl: Kubectl, pod: str) -> Mapping[str, str]:
-    """How many complete lists an operator has taken, by kind."""
+    """Return the number of complete lists that an operator has read, by resource."""
     url = f"/api/v1/namespaces/{deploy.OPERATOR_NAMESPACE}/pods/{pod}:9090/proxy/metrics"
     found = dict(re.findall(r"^backendpool_lists_total(\S+) (\S+)$", kubectl("get", f"--raw={url}").stdout, re.M))
     assert found
@@ -162,24 +162,24 @@ def lists(kubectl: Kubectl, pod: str) -> Mapping[str, str]:
 
 
 def signal(cluster: Cluster, kubectl: Kubectl, name: str) -> float:
-    """Send the leader a signal; returns when."""
+    """Send a signal to the leader; return the Unix time."""
     return _signal(cluster, *_process(cluster, kubectl), name)
 
 
 def _signal(cluster: Cluster, node: str, process: str, name: str) -> float:
-    """By the clock of the node, right before: what docker takes to get there does not count."""
+    """Send a signal; return the node's time just before it, which excludes the delay of docker."""
     return float(cluster.docker("exec", node, "sh", "-c", f"date +%s.%N && kill -{name} {process}"))
 
 
 def _first_by(cluster: Cluster, pod: str, since: float) -> audit_log.Write:
-    """The write by which a pod's operator took the Lease."""
+    """Return the first write to the Lease by a pod since a Unix time."""
     return next(write for write in audit_log.lease_writes(cluster, since) if write.instance.startswith(f"{pod}_"))
 
 
 def _process(cluster: Cluster, kubectl: Kubectl) -> tuple[str, str]:
-    """The node of the leader, and its process there."""
+    """Return the node of the leader and its process ID there."""
     if not cluster.can_inject_faults:
-        pytest.skip("signals a process on a node, which is done on a cluster of our own only")
+        pytest.skip("needs a kind cluster: signals a process on a node")
     pod = kubectl.json("get", "pod", leader(kubectl), HERE)
     node, uid = pod["spec"]["nodeName"], pod["metadata"]["uid"]
     for process in cluster.docker("exec", node, "pgrep", "--full", "backendpool operator").split():

@@ -18,7 +18,7 @@ LOOKASIDES = "app.kubernetes.io/component=lookaside"
 
 
 def test_thirty_pools_start_at_once(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """Every replica of thirty lookasides becomes available, and none is restarted on the way."""
+    """When thirty pools are created at once, all lookaside replicas become available without a restart."""
     begun = time.monotonic()
     kubectl_with_operator.apply(*(pools.pool(namespace, f"pool-{number:02d}") for number in range(POOLS)))
 
@@ -27,16 +27,16 @@ def test_thirty_pools_start_at_once(kubectl_with_operator: Kubectl, namespace: s
             "get", "deployments", f"--namespace={namespace}", "--selector=app.kubernetes.io/component=lookaside"
         )
         available = [deployment["status"].get("availableReplicas", 0) for deployment in found["items"]]
-        assert sum(available) == POOLS * REPLICAS, f"{sum(available)} of {POOLS * REPLICAS} are available"
+        assert sum(available) == POOLS * REPLICAS, f"{sum(available)} of {POOLS * REPLICAS} lookasides are available"
         return True
 
-    eventually("all lookasides are available", all_available, timeout=900, every=2)
+    eventually("all lookasides available", all_available, timeout=900, every=2)
     print(f"{POOLS * REPLICAS} lookaside pods are available after {time.monotonic() - begun:.0f} s")
     assert _restarts(kubectl_with_operator.reader.pods(namespace, pools.LOOKASIDES)) == {}
 
 
 def _restarts(found: list[dict[str, Any]]) -> dict[str, int]:
-    """How often the containers of each pod were restarted, without those that never were."""
+    """Return the restarts of each pod by its name, without pods that have none."""
     counts = {
         pod["metadata"]["name"]: sum(one["restartCount"] for one in pod["status"].get("containerStatuses", ()))
         for pod in found

@@ -1,6 +1,6 @@
-"""A worker lost under load, with half of the servers, a lookaside and an operator on it.
+"""Loss of a worker node under load, with half of the servers, a lookaside and an operator on it.
 
-The cluster takes 50 s to notice: until then half of the list is dead, and it is for the clients to know.
+Kubernetes takes 50 s to notice. Until then, half of the listed endpoints are dead, and clients must avoid them.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from tools.cluster.kubectl import Kubectl, eventually
 from tools.demo import pools
 
 LOST = 70.0
-"""Seconds until the cluster takes a node for lost (its controller's grace period is 50), and all have heard."""
+"""Seconds until Kubernetes marks a node as lost (its grace period is 50 s) and the status has changed."""
 
 ANOTHER = 20.0
-"""Seconds until who asked the lookaside of the lost node asks another, which the Service chooses by chance."""
+"""Seconds until a client of the lost lookaside reconnects to another; the Service chooses a replica at random."""
 
 pytestmark = [pytest.mark.alone, pytest.mark.faults]
 
 
 @pytest.fixture
 def monitored(cluster: Cluster, kubectl_with_operator: Kubectl) -> Iterator[MonitoredPool]:
-    """A pool under load, with all in place; the cluster is well again at the end."""
+    """A pool under load that has converged; after each test, the cluster is healthy again."""
     if not cluster.can_inject_faults:
-        pytest.skip("stops nodes, which is done on a cluster of our own only")
+        pytest.skip("needs a kind cluster: stops nodes")
     with spread_pool(cluster, kubectl_with_operator) as monitored:
         monitored.converges(within=60)
         _ask_on(monitored, victim(cluster))
@@ -43,12 +43,12 @@ def monitored(cluster: Cluster, kubectl_with_operator: Kubectl) -> Iterator[Moni
 def test_node_is_lost(
     cluster: Cluster, monitored: MonitoredPool, lost: Callable[[Cluster, str], AbstractContextManager[None]]
 ) -> None:
-    """No call by the pool fails; status, lookaside and gateways are right once the cluster has noticed."""
+    """When a node is lost, no call in pool mode fails, and all views converge once Kubernetes has noticed."""
     node, mark = victim(cluster), monitored.mark()
     assert len({pod["spec"]["nodeName"] for pod in operators(monitored.kubectl)}) == 2
     assert sum(pod["spec"]["nodeName"] == node for pod in servers(monitored)) == 2
     with lost(cluster, node):
-        eventually("nothing of it is listed", lambda: not _listed_on(monitored, node), timeout=LOST, every=1)
+        eventually("no ready endpoint on the lost node", lambda: not _listed_on(monitored, node), timeout=LOST, every=1)
         monitored.converges(within=30, lost=node)
         assert not (errors := monitored.load.errors(mark.time)), errors
         monitored.lookasides_answered(mark, lost=node, after=ANOTHER)
@@ -59,7 +59,7 @@ def test_node_is_lost(
 
 
 def _ask_on(monitored: MonitoredPool, node: str) -> None:
-    """Have the gateway ask the lookaside of that node: which one it connects to is else for the Service to choose."""
+    """Restart the gateway in lookaside mode until the Service connects it to the lookaside on ``node``."""
     kubectl, gateway = monitored.kubectl, "deployment/asking-gateway"
 
     def asks() -> bool:
@@ -70,11 +70,11 @@ def _ask_on(monitored: MonitoredPool, node: str) -> None:
             return True
         kubectl("rollout", "restart", gateway, f"--namespace={monitored.namespace}")
         kubectl.rollout(monitored.namespace, gateway)
-        time.sleep(6)  # so long the one before goes on
+        time.sleep(6)  # the previous gateway pod still sends calls during its drain
         return False
 
     with nodes.cordoned(kubectl, node):
-        eventually("the lookaside of the node is asked", asks, timeout=300)
+        eventually("Resolves only at the lookaside on the node", asks, timeout=300)
 
 
 def _listed_on(monitored: MonitoredPool, node: str) -> list[str]:
