@@ -1,4 +1,4 @@
-"""The project's images, from either of Docker's builders."""
+"""Builds of the project's images with both of Docker's builders."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tools.cluster.console import Console
 @pytest.mark.long
 @pytest.mark.parametrize("builder", ["BuildKit", "classic"])
 def test_each_builder_makes_the_images(cluster: Cluster, tmp_path: Path, builder: str) -> None:
-    """From one Dockerfile; and nothing of how this host reaches package indexes is in them."""
+    """Each builder makes working images, without this host's configuration of package indexes."""
     if cluster.engine is None:
-        pytest.skip("the images of a cluster of yours are not built here")
+        pytest.skip("needs a kind cluster: builds images")
     if builder == "BuildKit" and not cluster.engine.buildkit:
-        pytest.skip("this Docker has no BuildKit")
+        pytest.skip("needs BuildKit, which this Docker lacks")
     engine, console = replace(cluster.engine, buildkit=builder == "BuildKit"), Console()
     with console.step("images") as step:
         recipe = images.recipe(engine, settings.from_environment(os.environ, Path.home()), console, step)

@@ -1,4 +1,4 @@
-"""The manifests: Pod Security Standard and network policies."""
+"""Pod Security Standard and network policies of the manifests."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def rendered(kubectl: Kubectl, folder: Path) -> list[dict[str, Any]]:
 
 
 def pod_of(deployment: Mapping[str, Any], namespace: str) -> dict[str, Any]:
-    """A pod as the Deployment makes them, but for its service account, which need not be there."""
+    """Return a pod of the Deployment, without its service account, which may not exist in ``namespace``."""
     spec = {k: v for k, v in deployment["spec"]["template"]["spec"].items() if not k.startswith("serviceAccount")}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod", "namespace": namespace}, "spec": spec}
 
 
 def admitted(kubectl: Kubectl, pod: dict[str, Any]) -> str:
-    """Why the API server refuses the pod; empty where it does not."""
+    """Return why the API server rejects the pod; empty if it accepts it."""
     return kubectl("create", "--dry-run=server", "--filename=-", input=json.dumps(pod), check=False).stderr
 
 
 @pytest.mark.parametrize("folder", INSTALLABLE)
 def test_pods_meet_the_restricted_standard(kubectl_with_operator: Kubectl, namespace: str, folder: str) -> None:
-    """Each pod of the manifests is let in where the restricted Pod Security Standard is enforced, as it is at home."""
+    """All pods of the manifests meet the restricted Pod Security Standard, which their namespaces enforce."""
     objects = rendered(kubectl_with_operator, MANIFESTS / folder)
     (home,) = (obj["metadata"] for obj in objects if obj["kind"] == "Namespace")
     assert home["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -46,7 +46,7 @@ def test_pods_meet_the_restricted_standard(kubectl_with_operator: Kubectl, names
 
 
 def test_lookaside_meets_the_restricted_standard(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """It runs where the standard is enforced; a pod that asks for a little more is refused there."""
+    """A lookaside runs under the restricted standard, and one that allows privilege escalation is rejected."""
     kubectl_with_operator.apply(pools.pool(namespace))
     kubectl_with_operator(
         "wait", "--for=create", "deployment/greetserver-lookaside", f"--namespace={namespace}", "--timeout=180s"
@@ -60,14 +60,14 @@ def test_lookaside_meets_the_restricted_standard(kubectl_with_operator: Kubectl,
 
 
 def test_network_policy_selects_the_operators(kubectl_with_operator: Kubectl) -> None:
-    """The policy is there, and its pods are the operator's, with the port that it opens."""
+    """The operator's network policy selects exactly its pods, and opens exactly their ports."""
     _check_policy(
         kubectl_with_operator, deploy.OPERATOR_NAMESPACE, "backendpool-operator", "deployment/backendpool-operator"
     )
 
 
 def test_network_policy_selects_the_lookasides(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """One policy finds the lookasides of all pools, whatever port they serve on, and no backend."""
+    """One network policy selects the lookasides of all pools, on any port, and no backend."""
     kubectl_with_operator("apply", f"--namespace={namespace}", f"--kustomize={MANIFESTS / 'lookaside'}")
     two = ("greetserver", "other")
     kubectl_with_operator.apply(
@@ -83,7 +83,7 @@ def test_network_policy_selects_the_lookasides(kubectl_with_operator: Kubectl, n
 
 
 def _check_policy(kubectl: Kubectl, namespace: str, name: str, *deployments: str) -> None:
-    """It selects the pods of these Deployments and no other, and each has all ports that it names."""
+    """Check that a policy selects only the pods of the Deployments, and opens the ports that each pod declares."""
     here = f"--namespace={namespace}"
     policy = kubectl.json("get", "networkpolicy", name, here)["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]

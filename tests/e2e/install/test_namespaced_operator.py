@@ -21,13 +21,13 @@ from tools.demo import pools
 
 OPERATOR = "deployment/backendpool-operator"
 
-# The operator for all namespaces is away meanwhile.
+# The operator for all namespaces is scaled to zero meanwhile.
 pytestmark = pytest.mark.alone
 
 
 @dataclass(frozen=True, slots=True)
 class Confined:
-    """An operator in a namespace of its own, that serves two namespaces and not another."""
+    """An operator in its own namespace that serves two namespaces, but not ``other``."""
 
     operator_namespace: str
     served: tuple[str, str]
@@ -40,7 +40,7 @@ class Confined:
 
 @pytest.fixture(scope="module")
 def confined(kubectl_with_operator: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Confined]:
-    """The operator from manifests/operator/namespaced, while the one for all namespaces is scaled to nothing."""
+    """The operator from manifests/operator/namespaced; the one for all namespaces is scaled to zero meanwhile."""
     system = f"--namespace={deploy.OPERATOR_NAMESPACE}"
     replicas = kubectl_with_operator.json("get", OPERATOR, system)["spec"]["replicas"]
     _stop(kubectl_with_operator, deploy.OPERATOR_NAMESPACE)
@@ -57,21 +57,21 @@ def confined(kubectl_with_operator: Kubectl, tmp_path_factory: pytest.TempPathFa
             kubectl_with_operator, "delete", "namespace", operator_namespace, "--wait=false", "--ignore-not-found"
         )
         kubectl_with_operator("apply", "--server-side", "--filename=-", input=text)
-        # Before the other is back: two operators with a Lease each would both serve these pools.
+        # Stop it before the other starts, since two operators with different Leases would both serve these pools.
         stack.callback(_stop, kubectl_with_operator, operator_namespace)
         kubectl_with_operator.rollout(operator_namespace, OPERATOR)
         yield Confined(operator_namespace, (one, two), other)
 
 
 def _stop(kubectl: Kubectl, operator_namespace: str) -> None:
-    """Have no operator run in its namespace."""
+    """Scale the operator to zero and wait until its pods are gone."""
     here = f"--namespace={operator_namespace}"
     kubectl("scale", OPERATOR, "--replicas=0", here)
     kubectl("wait", "--for=delete", "pod", "--selector=app.kubernetes.io/component=operator", here)
 
 
 def _overlay(folder: Path, namespaces: Sequence[str]) -> Path:
-    """The overlay with these namespaces in the place of its example, by the steps that it tells."""
+    """Copy the overlay and replace its example namespace by ``namespaces``, as its comments describe."""
     for name in ("crds", "manifests"):
         shutil.copytree(deploy.REPOSITORY / name, folder / name)
     overlay = folder / "manifests" / "operator" / "namespaced"
@@ -91,7 +91,7 @@ def _replace(file: Path, old: str, new: str) -> None:
 
 
 def test_confined_operator_has_rights_where_it_serves_alone(kubectl_with_operator: Kubectl, confined: Confined) -> None:
-    """Where it serves, those of the shared list; at home, those on its Lease; elsewhere and over all, none."""
+    """The operator has the shared Role in served namespaces, its Lease in its own, and no other permission."""
     role = deploy.REPOSITORY / "manifests" / "operator" / "rights" / "role.yaml"
     granted = flat(next(yaml.safe_load_all(role.read_text(encoding="utf-8")))["rules"])
     assert [rights(kubectl_with_operator, confined.user, namespace) for namespace in confined.served] == [
@@ -108,7 +108,7 @@ def test_confined_operator_has_rights_where_it_serves_alone(kubectl_with_operato
 
 
 def test_confined_operator_lacks_no_right(kubectl_with_operator: Kubectl, confined: Confined) -> None:
-    """In both namespaces a pool comes up, is kept so and told of, within those rights, and nothing was refused."""
+    """In both namespaces, a pool becomes ready, drift is repaired and reported, and no request is forbidden."""
     for namespace in confined.served:
         pool = pools.pool(namespace, readers=[{"serviceAccount": "gateway"}])
         kubectl_with_operator.apply(pools.backends(namespace, 2), pool)
@@ -126,13 +126,13 @@ def _is_kept_as_it_is(kubectl: Kubectl, namespace: str) -> None:
     kubectl("delete", "service", "greetserver", here)
     kubectl("wait", "--for=create", "service/greetserver", here, "--timeout=180s")
     events = "--field-selector=reason=DriftRepaired"
-    eventually("an event", lambda: kubectl.json("get", "events.v1.events.k8s.io", here, events)["items"])
+    eventually("the event DriftRepaired", lambda: kubectl.json("get", "events.v1.events.k8s.io", here, events)["items"])
     kubectl("patch", "gbp", "greetserver", here, "--type=merge", '--patch={"spec":{"lookaside":{"replicas":0}}}')
     kubectl("wait", "--for=delete", "deployment/greetserver-lookaside", here, "--timeout=180s")
 
 
 def test_confined_operator_serves_no_other_namespace(kubectl_with_operator: Kubectl, confined: Confined) -> None:
-    """A pool elsewhere stays as its author wrote it."""
+    """The operator ignores a pool in another namespace."""
     kubectl_with_operator.apply(pools.pool(confined.other))
     _are_served(kubectl_with_operator, confined.served, "later")
     assert "status" not in pools.read(kubectl_with_operator, confined.other)
@@ -140,7 +140,7 @@ def test_confined_operator_serves_no_other_namespace(kubectl_with_operator: Kube
 
 
 def test_confined_operator_is_held_up_by_no_namespace(kubectl_with_operator: Kubectl, confined: Confined) -> None:
-    """With a namespace in its list that it may not read it becomes ready, says so, and serves both others."""
+    """With a listed namespace that it may not read, the operator is ready, logs it, and serves the other two."""
     listed = ",".join((confined.served[0], confined.other, confined.served[1]))
     kubectl_with_operator(
         "set", "env", OPERATOR, f"WATCH_NAMESPACES={listed}", f"--namespace={confined.operator_namespace}"
@@ -153,9 +153,9 @@ def test_confined_operator_is_held_up_by_no_namespace(kubectl_with_operator: Kub
 
 
 def _are_served(kubectl: Kubectl, namespaces: Sequence[str], name: str) -> None:
-    """A pool that is made in each of these has a status soon."""
+    """Create a pool in each namespace, and wait until all have a status."""
     kubectl.apply(*(pools.pool(namespace, name, lookaside={"replicas": 0}) for namespace in namespaces))
-    eventually("all have a status", lambda: all("status" in pools.read(kubectl, where, name) for where in namespaces))
+    eventually("a status everywhere", lambda: all("status" in pools.read(kubectl, where, name) for where in namespaces))
 
 
 def _log(kubectl: Kubectl, confined: Confined) -> str:

@@ -35,7 +35,7 @@ def labelled(kubectl: Kubectl) -> str:
 def test_uninstall_leaves_nothing(cluster: Cluster, kubectl_with_operator: Kubectl, namespace: str) -> None:
     """After the documented commands, no object of the installation and no child of a pool is left."""
     if cluster.engine is None:
-        pytest.skip("a cluster of yours may hold pools that others need")
+        pytest.skip("needs a kind cluster: deletes all pools")
     kubectl = kubectl_with_operator
     kubectl.apply(pools.backends(namespace, 1), pools.pool(namespace, lookaside={"replicas": 1}))
     pools.wait_ready(kubectl, namespace)
@@ -44,7 +44,7 @@ def test_uninstall_leaves_nothing(cluster: Cluster, kubectl_with_operator: Kubec
         run_section(kubectl, "Uninstall")
         assert labelled(kubectl) == ""
         remaining = ("get", OWNED, f"--namespace={namespace}", "--output=name")
-        eventually("no child is left", lambda: "greetserver" not in _without_backends(kubectl(*remaining).stdout))
+        eventually("no children", lambda: "greetserver" not in _without_backends(kubectl(*remaining).stdout))
     finally:
         deploy.operator(cluster)
 

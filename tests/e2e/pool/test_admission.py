@@ -1,7 +1,7 @@
-"""What the API server itself refuses, and the sentence with which it does.
+"""Validation of pools by the API server, and its error messages.
 
-No webhook and no operator takes part: these rules hold from the moment the CRD is applied, so they are
-tested against the schema and the CEL rules where they run.
+The CRD's schema and CEL rules validate without a webhook and without the operator, so the tests run against a real API
+server.
 """
 
 from __future__ import annotations
@@ -184,14 +184,14 @@ GOOD_SPECS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def crd(kubectl: Kubectl) -> None:
-    """The resource definition of this checkout, known to the API server."""
+    """Apply the CRD of this checkout and wait until it is established."""
     kubectl("apply", "--server-side", "--force-conflicts", f"--kustomize={REPOSITORY / 'crds'}")
     kubectl("wait", "--for=condition=Established", "--timeout=180s", "crd/grpcbackendpools.backendpool.io")
 
 
 @pytest.fixture
 def submit(kubectl: Kubectl) -> Submit:
-    """Creates a pool in a dry run on the server: admission as ever, and nothing is stored."""
+    """A function that creates a pool in a server-side dry run, which validates but stores nothing."""
 
     def submit(spec: Mapping[str, Any] | None, name: str = "test-admission") -> CompletedProcess[str]:
         flags = ("--namespace=default", "--dry-run=server", "--validate=strict", "--output=json")
@@ -202,7 +202,7 @@ def submit(kubectl: Kubectl) -> Submit:
 
 @pytest.mark.parametrize(("spec", "sentence"), BAD_SPECS.values(), ids=BAD_SPECS)
 def test_bad_spec_is_refused(submit: Submit, spec: Mapping[str, Any], sentence: str) -> None:
-    """A spec that cannot work is refused with a sentence that says what to do."""
+    """An invalid spec is rejected with a message that says what to do."""
     refused = submit(spec)
     assert refused.returncode != 0
     assert sentence in refused.stderr
@@ -210,39 +210,39 @@ def test_bad_spec_is_refused(submit: Submit, spec: Mapping[str, Any], sentence: 
 
 @pytest.mark.parametrize(("spec", "words"), IN_THE_API_SERVERS_WORDS.values(), ids=IN_THE_API_SERVERS_WORDS)
 def test_bad_type_is_refused_in_the_api_servers_words(submit: Submit, spec: Mapping[str, Any], words: str) -> None:
-    """Rules are asked only where types are right, no item stands twice, and sizes let the rules be afforded."""
+    """Wrong types, duplicate items and excessive sizes get the API server's own messages, before any CEL rule runs."""
     refused = submit(spec)
     assert refused.returncode != 0
     assert words in refused.stderr
 
 
 def test_missing_spec_is_refused(submit: Submit) -> None:
-    """A pool without any spec is told what a spec needs."""
+    """The error for a pool without a spec names the required fields."""
     assert "spec: Required value: say which pods are the backends: give selector and port" in submit(None).stderr
 
 
 @pytest.mark.parametrize(("name", "sentence"), BAD_NAMES.values(), ids=BAD_NAMES)
 def test_bad_name_is_refused(submit: Submit, name: str, sentence: str) -> None:
-    """A name that cannot name the pool's Services is refused before a Service is."""
+    """A pool name that would be invalid as the name of a Service is rejected."""
     assert sentence in submit(GOOD, name).stderr
 
 
 @pytest.mark.parametrize("spec", GOOD_SPECS.values(), ids=GOOD_SPECS)
 def test_good_spec_is_taken(submit: Submit, spec: Mapping[str, Any]) -> None:
-    """What a spec says stands as it was written."""
+    """A valid spec is accepted and stored unchanged."""
     taken = submit(spec)
     assert taken.returncode == 0, taken.stderr
     assert _is_within(spec, json.loads(taken.stdout)["spec"])
 
 
 def test_longest_name_is_taken(submit: Submit) -> None:
-    """Fifty-three characters leave room for the children's names."""
+    """A pool name of 53 characters is accepted; the children's names are longer."""
     taken = submit(GOOD, "p" * 53)
     assert taken.returncode == 0, taken.stderr
 
 
 def test_defaults_are_filled_in(submit: Submit) -> None:
-    """A pool of two lines becomes a whole one, and shows what it is."""
+    """The API server fills in the defaults of all optional fields."""
     assert json.loads(submit(GOOD).stdout)["spec"] == {
         **GOOD,
         "policy": "RoundRobin",
@@ -256,13 +256,13 @@ def test_defaults_are_filled_in(submit: Submit) -> None:
 
 
 def test_resources_can_be_left_to_the_cluster(submit: Submit) -> None:
-    """An empty ``resources`` means none, not the defaults."""
+    """An empty ``resources`` means no requests and no limits, not the defaults."""
     spec = json.loads(submit({**GOOD, "lookaside": {"resources": {}}}).stdout)["spec"]
     assert spec["lookaside"]["resources"] == {}
 
 
 def test_explain_reads_well(kubectl: Kubectl) -> None:
-    """``kubectl explain`` tells each field's meaning, choices and whether it is needed."""
+    """``kubectl explain`` describes every field, with its choices and whether it is required."""
     spec = kubectl("explain", "gbp.spec").stdout
     assert "enum: RoundRobin, Random" in spec
     assert spec.count("Required.") == 2
@@ -274,7 +274,7 @@ def test_explain_reads_well(kubectl: Kubectl) -> None:
 
 
 def _objects(path: str, properties: Mapping[str, Any]) -> Iterator[str]:
-    """The paths of ``kubectl explain`` that show fields of ours."""
+    """Yield the paths of all objects in the schema, as ``kubectl explain`` takes them."""
     for name, schema in properties.items():
         fields = schema.get("items", schema).get("properties")
         if fields:
@@ -283,7 +283,7 @@ def _objects(path: str, properties: Mapping[str, Any]) -> Iterator[str]:
 
 
 def test_pool_is_listed_by_short_name_and_category(kubectl: Kubectl, namespace: str) -> None:
-    """``gbp`` and ``grpc`` find a pool, and its policy stands in a column."""
+    """kubectl lists pools by the short name ``gbp`` and the category ``grpc``, with the policy in a column."""
     pool = _pool("listed", {**GOOD, "policy": "Random", "lookaside": {"replicas": 0}})
     kubectl("create", f"--namespace={namespace}", "--filename=-", input=json.dumps(pool))
     header, line = kubectl("get", "gbp", "-n", namespace).stdout.splitlines()

@@ -29,7 +29,7 @@ def shared_namespace(kubectl: Kubectl) -> Iterator[str]:
 
 @pytest.fixture
 def pool_with_backends(kubectl_with_operator: Kubectl, shared_namespace: str) -> str:
-    """A namespace with three backends and a pool over them, all of them listed, whatever a test before did to it."""
+    """A namespace with a pool over three backends, reset before each test; all backends are listed."""
     kubectl_with_operator.apply(
         pools.backends(shared_namespace), pools.pool(shared_namespace, readers=[{"serviceAccount": "greet-gateway"}])
     )
@@ -40,7 +40,7 @@ def pool_with_backends(kubectl_with_operator: Kubectl, shared_namespace: str) ->
 
 
 def children(kubectl: Kubectl, namespace: str) -> dict[tuple[str, str], str]:
-    """Kind and name of each child, with its resource version (a Deployment's generation: its status moves)."""
+    """Return each child's resource version by kind and name; for a Deployment, its generation."""
     items = kubectl.json("get", CHILDREN, f"--namespace={namespace}", "--selector=backendpool.io/pool")["items"]
     return {
         (i["kind"], i["metadata"]["name"]): str(i["metadata"].get("generation") or i["metadata"]["resourceVersion"])
@@ -50,7 +50,7 @@ def children(kubectl: Kubectl, namespace: str) -> dict[tuple[str, str], str]:
 
 @on_the_shared_pool
 def test_pool_becomes_ready_and_lists_its_pods(kubectl_with_operator: Kubectl, pool_with_backends: str) -> None:
-    """kubectl wait succeeds, and the status lists exactly the pods, with node, zone, name and UID."""
+    """A pool becomes ready, and its status lists exactly the pods, with node, zone, name and UID."""
     status = pools.read(kubectl_with_operator, pool_with_backends)["status"]
     assert (status["ready"], status["draining"], status["truncated"]) == (3, 0, False)
     assert all(e["podName"] and e["podUID"] and e["nodeName"] and e["port"] == pools.PORT for e in status["endpoints"])
@@ -61,7 +61,7 @@ def test_pool_becomes_ready_and_lists_its_pods(kubectl_with_operator: Kubectl, p
 
 @on_the_shared_pool
 def test_tables_and_description_read_well(kubectl_with_operator: Kubectl, pool_with_backends: str) -> None:
-    """kubectl get, get -o wide, and describe show what a user looks for."""
+    """kubectl get, get -o wide and describe show the documented columns, conditions and events."""
     table = kubectl_with_operator("get", "grpcbackendpools", f"--namespace={pool_with_backends}").stdout
     assert columns(table) == ["NAME", "READY", "ENDPOINTS", "DRAINING", "POLICY", "AGE"]
     assert table.splitlines()[1].split()[:5] == ["greetserver", "True", "3", "0", "RoundRobin"]
@@ -74,12 +74,12 @@ def test_tables_and_description_read_well(kubectl_with_operator: Kubectl, pool_w
         assert "EndpointsReady" in text
         return text
 
-    assert "PoolReady" in eventually("events in the description", described)
+    assert "PoolReady" in eventually("all reasons in the description", described)
 
 
 @on_the_shared_pool
 def test_scaling_is_followed(kubectl_with_operator: Kubectl, pool_with_backends: str) -> None:
-    """3-6-3-0-3: after each step the status lists exactly the pods that are there."""
+    """After each scaling step (6, 3, 0, 3), the status lists exactly the ready pods."""
     for count in (6, 3, 0, 3):
         pools.scale(kubectl_with_operator, pool_with_backends, count)
         pools.wait_for_count(kubectl_with_operator, pool_with_backends, count)
@@ -89,20 +89,20 @@ def test_scaling_is_followed(kubectl_with_operator: Kubectl, pool_with_backends:
 
 @on_the_shared_pool
 def test_deleting_a_pool_removes_all_that_it_made(kubectl_with_operator: Kubectl, pool_with_backends: str) -> None:
-    """Children go with the pool, and a pool applied again comes up as before."""
+    """Deleting a pool deletes its children, and a pool applied again becomes ready."""
     assert len(children(kubectl_with_operator, pool_with_backends)) == 10
     kubectl_with_operator("delete", "gbp", "greetserver", f"--namespace={pool_with_backends}")
-    eventually("all children gone", lambda: not children(kubectl_with_operator, pool_with_backends))
+    eventually("no children", lambda: not children(kubectl_with_operator, pool_with_backends))
     kubectl_with_operator.apply(pools.pool(pool_with_backends))
     pools.wait_ready(kubectl_with_operator, pool_with_backends)
     pools.wait_for_count(kubectl_with_operator, pool_with_backends, 3)
     assert len(children(kubectl_with_operator, pool_with_backends)) == 8, (
-        "the same but for the readers, which are not asked for now"
+        "expected two fewer than before: this pool has no readers"
     )
 
 
 def test_pool_goes_with_its_namespace(cluster: Cluster, kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """Nothing is made any more in a namespace that is being deleted; pools elsewhere are served meanwhile."""
+    """The operator creates nothing in a terminating namespace, and serves pools in others meanwhile."""
     with temporary_namespace(kubectl_with_operator, "gone") as gone:
         kubectl_with_operator.apply(
             pools.backends(gone, 1), pools.pool(gone), pools.pool(namespace, lookaside={"replicas": 0})
@@ -119,7 +119,7 @@ def test_pool_goes_with_its_namespace(cluster: Cluster, kubectl_with_operator: K
 
 @on_the_shared_pool
 def test_pool_replaced_at_once_comes_up(kubectl_with_operator: Kubectl, pool_with_backends: str) -> None:
-    """A pool deleted and applied again before its children were collected has all its children in the end."""
+    """A pool applied again before garbage collection of the old children ends up with all its own children."""
     before = pools.read(kubectl_with_operator, pool_with_backends)["metadata"]["uid"]
     kubectl_with_operator("delete", "gbp", "greetserver", f"--namespace={pool_with_backends}")
     kubectl_with_operator.apply(pools.pool(pool_with_backends))
@@ -135,13 +135,13 @@ def test_pool_replaced_at_once_comes_up(kubectl_with_operator: Kubectl, pool_wit
         uid = pools.read(kubectl_with_operator, pool_with_backends)["metadata"]["uid"]
         return uid != before and owners == {uid} and len(children(kubectl_with_operator, pool_with_backends)) == 8
 
-    eventually("children of the new pool alone", settled)
+    eventually("only children of the new pool", settled)
     pools.wait_ready(kubectl_with_operator, pool_with_backends)
     pools.wait_for_count(kubectl_with_operator, pool_with_backends, 3)
 
 
 def test_foreign_service_is_left_alone(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """A Service of the pool's name makes it Stalled with an event; when it goes the pool comes up."""
+    """A foreign Service with the pool's name makes the pool Stalled with an event, until it is deleted."""
     service = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -154,16 +154,16 @@ def test_foreign_service_is_left_alone(kubectl_with_operator: Kubectl, namespace
     def stalled() -> bool:
         return pools.condition(pools.read(kubectl_with_operator, namespace), "Stalled").get("reason") == "Conflict"
 
-    eventually("Stalled with reason Conflict", stalled)
+    eventually("the condition Stalled with reason Conflict", stalled)
     assert "Service greetserver" in pools.condition(pools.read(kubectl_with_operator, namespace), "Stalled")["message"]
     events = "--field-selector=reason=Conflict,regarding.name=greetserver"
     eventually(
-        "a warning event",
+        "an event with reason Conflict",
         lambda: kubectl_with_operator.json("get", "events.v1.events.k8s.io", f"--namespace={namespace}", events)[
             "items"
         ],
     )
-    assert not children(kubectl_with_operator, namespace), "nothing is made half"
+    assert not children(kubectl_with_operator, namespace), "expected no children while the pool is stalled"
     assert kubectl_with_operator.json("get", "service", "greetserver", f"--namespace={namespace}") == before
     kubectl_with_operator("delete", "service", "greetserver", f"--namespace={namespace}")
     pools.wait_ready(kubectl_with_operator, namespace)
@@ -171,11 +171,11 @@ def test_foreign_service_is_left_alone(kubectl_with_operator: Kubectl, namespace
 
 @on_the_shared_pool
 def test_drift_is_repaired(kubectl_with_operator: Kubectl, pool_with_backends: str) -> None:
-    """A child that is edited or deleted is put right, an event says so, and deleting one costs the list no endpoint."""
+    """Edited or deleted children are repaired, with an event, and the status loses no endpoint meanwhile."""
     here = f"--namespace={pool_with_backends}"
     versions = "{.metadata.resourceVersion}={.status.ready}{'\\n'}"
     with first_seen(kubectl_with_operator, versions, "gbp", "greetserver", here) as seen:
-        eventually("the watch is on", lambda: seen)
+        eventually("the first event of the watch", lambda: seen)
         for kind, name in children(kubectl_with_operator, pool_with_backends):
             uid = kubectl_with_operator.json("get", kind, name, here)["metadata"]["uid"]
             kubectl_with_operator("delete", kind, name, here, "--wait=false")
@@ -183,10 +183,10 @@ def test_drift_is_repaired(kubectl_with_operator: Kubectl, pool_with_backends: s
             def is_back(kind: str = kind, name: str = name, uid: str = uid) -> bool:
                 return bool(kubectl_with_operator.json("get", kind, name, here)["metadata"]["uid"] != uid)
 
-            eventually(f"{kind} {name} is made again", is_back)
+            eventually(f"a new {kind} {name}", is_back)
         pools.wait_ready(kubectl_with_operator, pool_with_backends)
         pools.wait_for_count(kubectl_with_operator, pool_with_backends, 3)
-    assert len(seen) > 1, "the status tells of the Service that was away"
+    assert len(seen) > 1, "expected a status update while the Service was deleted"
     assert {version.partition("=")[2] for version in seen} == {"3"}
     patch = '{"spec":{"selector":{"run":"nobody"}}}'
     kubectl_with_operator("patch", "service", "greetserver", here, "--type=merge", f"--patch={patch}")
@@ -195,14 +195,14 @@ def test_drift_is_repaired(kubectl_with_operator: Kubectl, pool_with_backends: s
         selector = kubectl_with_operator.json("get", "service", "greetserver", here)["spec"]["selector"]
         return bool(selector == pools.LABELS)
 
-    eventually("the selector is put right", selector_is_back)
-    # The slices may be empty for a moment, now or in a moment.
+    eventually("the repaired selector", selector_is_back)
+    # The slices may be empty for a moment after the selector changes.
     pools.wait_for_count(kubectl_with_operator, pool_with_backends, 3)
     assert "DriftRepaired" in kubectl_with_operator("describe", "gbp", "greetserver", here).stdout
 
 
 def test_what_is_no_longer_asked_for_is_taken_out(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """A changed spec takes from the children what it has no longer, and leaves what others added to them."""
+    """Fields removed from the spec are removed from the children; fields that others added stay."""
     kubectl_with_operator.apply(pools.pool(namespace, lookaside={"replicas": 1}))
     here, name = f"--namespace={namespace}", "greetserver-lookaside"
     kubectl_with_operator("wait", "--for=create", f"deployment/{name}", here, "--timeout=180s")
@@ -218,7 +218,7 @@ def test_what_is_no_longer_asked_for_is_taken_out(kubectl_with_operator: Kubectl
         ]
         return True
 
-    eventually("children as the new spec has them", follows)
+    eventually("children that match the new spec", follows)
     assert (
         kubectl_with_operator.json("get", "deployment", name, here)["metadata"]["annotations"]["example.com/team"]
         == "a"
@@ -229,9 +229,9 @@ def test_what_is_no_longer_asked_for_is_taken_out(kubectl_with_operator: Kubectl
 def test_restarted_operator_loses_nothing_and_writes_nothing(
     cluster: Cluster, kubectl_with_operator: Kubectl, pool_with_backends: str
 ) -> None:
-    """Both replicas killed with SIGKILL and brought back find all as they left it, and send no write, be it in vain."""
+    """After SIGKILL of both replicas, the restarted operators send no write, since nothing has changed."""
     if not cluster.can_inject_faults:
-        pytest.skip("kills a process on a node, which is done on a cluster of our own only")
+        pytest.skip("needs a kind cluster: kills a process on a node")
 
     def at_rest() -> bool:
         message = pools.condition(pools.read(kubectl_with_operator, pool_with_backends), "LookasideAvailable")[
@@ -239,23 +239,23 @@ def test_restarted_operator_loses_nothing_and_writes_nothing(
         ]
         return bool(message == "2 replicas are available.")
 
-    eventually("the second replica of the lookaside has been told of", at_rest)
+    eventually("two available lookaside replicas in the status", at_rest)
     before, since = pools.read(kubectl_with_operator, pool_with_backends), time.time()
     killed = _kill_operators(cluster, kubectl_with_operator)
-    eventually("the operators are back", lambda: _restarts(kubectl_with_operator) >= killed + 2)
+    eventually("two more container restarts", lambda: _restarts(kubectl_with_operator) >= killed + 2)
     kubectl_with_operator.rollout(deploy.OPERATOR_NAMESPACE, "deployment/backendpool-operator")
-    eventually("one of them leads", lambda: _is_led_anew(cluster, since))
+    eventually("a new leader", lambda: _is_led_anew(cluster, since))
     assert pools.read(kubectl_with_operator, pool_with_backends) == before
     assert not _writes(cluster, pool_with_backends, since)
     pools.scale(kubectl_with_operator, pool_with_backends, 4)
     pools.wait_for_count(kubectl_with_operator, pool_with_backends, 4)
     assert _writes(cluster, pool_with_backends, since), (
-        "the audit log holds no write of an operator: is the cluster of this version?"
+        "no operator write in the audit log: create the cluster again with this version"
     )
 
 
 def _is_led_anew(cluster: Cluster, since: float) -> bool:
-    """Whether a process that began after ``since`` has the Lease, and the time for a first round behind it."""
+    """Whether a process that started after ``since`` holds the Lease and has had time for its first reconciles."""
     writes = audit_log.lease_writes(cluster)
     former = {write.instance for write in writes if write.received < since}
     return sum(write.instance not in former for write in writes) > 1
@@ -276,7 +276,7 @@ def _restarts(kubectl: Kubectl) -> int:
 
 
 def _kill_operators(cluster: Cluster, kubectl: Kubectl) -> int:
-    """SIGKILL to leader and standby, sent on their nodes; returns the restarts so far."""
+    """Send SIGKILL to leader and standby on their nodes; return the number of restarts before."""
     restarts = _restarts(kubectl)
     for node in {pod["spec"]["nodeName"] for pod in _operator_pods(kubectl)}:
         cluster.docker("exec", node, "pkill", "--signal=KILL", "--full", "backendpool operator")

@@ -1,4 +1,4 @@
-"""Malformed objects of one author do not stop the operator for other pools."""
+"""Malformed objects in one namespace do not stop the operator from serving other pools."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INCOMPLETE_ENTRIES = (
 
 @pytest.fixture
 def one_pool(kubectl_with_operator: Kubectl, namespace: str) -> Iterator[str]:
-    """A namespace with a pool; at the end no operator has been restarted, and a pool that is made then is served."""
+    """A namespace with a pool. After the test, no operator has restarted, and a new pool becomes ready."""
     before = _restarts(kubectl_with_operator)
     kubectl_with_operator.apply(pools.backends(namespace, replicas=1), pools.pool(namespace))
     pools.wait_ready(kubectl_with_operator, namespace)
@@ -41,7 +41,7 @@ def one_pool(kubectl_with_operator: Kubectl, namespace: str) -> Iterator[str]:
 def test_amount_that_somebody_else_wrote_is_put_right(
     kubectl_with_operator: Kubectl, one_pool: str, amount: str
 ) -> None:
-    """Whatever number the API server takes for what a lookaside asks for, the pool's own comes back."""
+    """A manual change of a lookaside's CPU request is reverted, even for extreme quantities."""
     requests = {"requests": {"cpu": amount}}
     container = {"name": "lookaside", "resources": requests}
     _patch(
@@ -57,11 +57,11 @@ def test_amount_that_somebody_else_wrote_is_put_right(
         (container,) = found["spec"]["template"]["spec"]["containers"]
         return bool(container["resources"]["requests"]["cpu"] == "20m")
 
-    eventually("the request for CPU is 20m again", repaired)
+    eventually("a CPU request of 20m", repaired)
 
 
 def test_managed_fields_of_any_shape_are_left_alone(kubectl_with_operator: Kubectl, one_pool: str) -> None:
-    """Entries that lack what every entry has keep no child from being repaired."""
+    """A child with incomplete managedFields entries is still repaired."""
     service = "service/greetserver"
     found = kubectl_with_operator.json("get", service, f"--namespace={one_pool}", "--show-managed-fields")
     entries = [*found["metadata"]["managedFields"], *INCOMPLETE_ENTRIES]
@@ -72,14 +72,14 @@ def test_managed_fields_of_any_shape_are_left_alone(kubectl_with_operator: Kubec
         spec = kubectl_with_operator.json("get", service, f"--namespace={one_pool}")["spec"]
         return bool(spec["selector"] == pools.LABELS)
 
-    eventually("the Service selects the pool's pods again", repaired)
+    eventually("the repaired selector of the Service", repaired)
 
 
 @pytest.mark.alone
 def test_managed_fields_of_any_depth_hide_nothing(kubectl_with_operator: Kubectl, one_pool: str) -> None:
-    """Fields nested as deeply as the API server takes them, in a pool, a child and an unrelated object with our label.
+    """The operator starts although a pool, a child and an unrelated object have managedFields nested 5,000 levels deep.
 
-    They are in each list of their kind, so that an operator that starts meets them first.
+    A starting operator reads all of them in its first lists.
     """
     metadata = {"name": "unrelated", "namespace": one_pool, "labels": {"backendpool.io/pool": "nobody"}}
     kubectl_with_operator.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})

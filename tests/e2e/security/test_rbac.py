@@ -1,4 +1,4 @@
-"""RBAC by least privilege: accounts have the permissions that they use, and no others."""
+"""Least privilege: service accounts have exactly the permissions that they use."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ OPERATOR = {
     "rbac.authorization.k8s.io": {"roles": CHILD_VERBS, "rolebindings": CHILD_VERBS},
     "events.k8s.io": {"events": {"create"}},
 }
-"""What it uses in each namespace: verbs by API group and resource."""
+"""Permissions of the operator in each namespace: verbs by API group and resource."""
 
 USED = {(g, r, "", verb) for g, resources in OPERATOR.items() for r, verbs in resources.items() for verb in verbs}
 LEASES = ("coordination.k8s.io", "leases")
 READER = {("backendpool.io", "grpcbackendpools", "greetserver", verb) for verb in READ}
-"""What a reader of the pool greetserver may do."""
+"""Permissions of a reader of the pool greetserver."""
 
 BEYOND = {
-    ("leases.coordination.k8s.io", "get"),  # but for its own one, in its own namespace
+    ("leases.coordination.k8s.io", "get"),  # except its own Lease, in its own namespace
     ("secrets", "get"),
     ("secrets", "list"),
     ("pods/exec", "create"),
@@ -45,7 +45,7 @@ BEYOND = {
 
 
 def may(kubectl: Kubectl, account: str, verb: str, resource: str, namespace: str) -> bool:
-    """kubectl auth can-i, as a service account (``namespace/name``)."""
+    """Run kubectl auth can-i as a service account (``namespace/name``)."""
     kind, _, subresource = resource.partition("/")
     scope = [f"--namespace={namespace}", *([f"--subresource={subresource}"] if subresource else [])]
     answer = kubectl("auth", "can-i", verb, kind, f"--as={_user(account)}", *scope, check=False)
@@ -54,34 +54,34 @@ def may(kubectl: Kubectl, account: str, verb: str, resource: str, namespace: str
 
 
 def of(kubectl: Kubectl, account: str, namespace: str) -> set[Right]:
-    """All that a service account may do in a namespace."""
+    """Return all permissions of a service account in a namespace."""
     return rights(kubectl, _user(account), namespace)
 
 
 def _user(account: str) -> str:
-    """As whom the API server knows a service account."""
+    """Return the user name of a service account."""
     return f"system:serviceaccount:{account.replace('/', ':')}"
 
 
 def test_operator_has_the_verbs_that_it_uses_and_no_other(kubectl_with_operator: Kubectl) -> None:
-    """All that it may do, in a namespace that is none of its own."""
+    """Outside its own namespace, the operator has exactly the permissions that it uses."""
     assert of(kubectl_with_operator, ACCOUNT, "default") == USED
 
 
 def test_operator_may_not_do_what_would_make_it_mighty(kubectl_with_operator: Kubectl) -> None:
-    """What an attacker who got hold of it would ask for first."""
+    """The operator lacks the permissions that an attacker would want, such as reading Secrets."""
     assert may(kubectl_with_operator, ACCOUNT, "list", "services", "default")
     assert [what for what in sorted(BEYOND) if may(kubectl_with_operator, ACCOUNT, what[1], what[0], "default")] == []
 
 
 def test_operator_has_its_own_lease_and_no_other(kubectl_with_operator: Kubectl) -> None:
-    """It may create a Lease in its namespace, and read and renew the one that is called after it."""
+    """In its namespace, the operator may also create Leases, and read and renew only its own."""
     own = {(*LEASES, "backendpool-operator", verb) for verb in READ | {"update"}}
     assert of(kubectl_with_operator, ACCOUNT, deploy.OPERATOR_NAMESPACE) == USED | own | {(*LEASES, "", "create")}
 
 
 def test_operator_cannot_grant_more_than_it_has(kubectl_with_operator: Kubectl) -> None:
-    """It has neither escalate nor bind, so the API server itself keeps its Roles small."""
+    """The operator has neither escalate nor bind, so it can grant only permissions that it has."""
     roles = ("roles.rbac.authorization.k8s.io", "clusterroles.rbac.authorization.k8s.io")
     assert not any(
         may(kubectl_with_operator, ACCOUNT, v, r, "default") for v, r in product(("escalate", "bind"), roles)
@@ -89,7 +89,7 @@ def test_operator_cannot_grant_more_than_it_has(kubectl_with_operator: Kubectl) 
 
 
 def test_no_role_has_a_wildcard(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """Neither the operator's nor those that it makes."""
+    """Neither the operator's own role nor the Roles that it creates contain a wildcard."""
     kubectl_with_operator.apply(pools.pool(namespace, readers=[{"serviceAccount": "reader"}]))
     _wait_for_roles(kubectl_with_operator, namespace)
     made = kubectl_with_operator.json("get", "roles", f"--namespace={namespace}", "--selector=backendpool.io/pool")[
@@ -102,7 +102,7 @@ def test_no_role_has_a_wildcard(kubectl_with_operator: Kubectl, namespace: str) 
 
 
 def test_lookaside_and_readers_have_just_their_pool(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """The lookaside reads EndpointSlices and its pool, a reader this one pool; neither can do anything else."""
+    """The lookaside may read only EndpointSlices and its pool, and a reader only the pool."""
     kubectl_with_operator.apply(pools.pool(namespace, readers=[{"serviceAccount": "reader"}]))
     _wait_for_roles(kubectl_with_operator, namespace)
     lookaside, reader = f"{namespace}/greetserver-lookaside", f"{namespace}/reader"
@@ -119,7 +119,7 @@ def test_lookaside_and_readers_have_just_their_pool(kubectl_with_operator: Kubec
 def test_example_has_the_rights_that_its_stage_needs(
     cluster: Cluster, kubectl_with_operator: Kubectl, stage: str
 ) -> None:
-    """The greet servers have none, the gateway reads its pool where it watches it, and has none elsewhere."""
+    """Only the gateway of the pool stage has a permission, which is to read its pool; greet servers have none."""
     namespace = deploy.stage(cluster, stage)
     assert of(kubectl_with_operator, f"{namespace}/greetserver", namespace) == set()
     if stage == "4-pool":

@@ -1,6 +1,6 @@
-"""Privilege escalation through a pool, tried as its author: the operator grants nothing that the author lacks.
+"""Attempts to escalate privileges through a pool: its author gains no permission that the author lacks.
 
-docs/security.md has the whole list, and names the test of each line.
+docs/security.md lists all attempts, each with its test.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ AUTHOR: Mapping[str, tuple[str, ...]] = {
     "deployments.apps": ("create",),
     "configmaps": ("create",),
 }
-"""All that the author of a pool with a lookaside and readers has to be allowed."""
+"""Permissions that the author of a pool with a lookaside and readers needs."""
 
 LACKING = {
     "services create": "a pool makes a Service, which you may not create in this namespace",
@@ -46,12 +46,12 @@ def acting_as(kubectl: Kubectl, user: str) -> Kubectl:
 
 @pytest.fixture
 def author(namespace: str) -> str:
-    """A user without any right yet."""
+    """A user without permissions."""
     return f"author-{namespace}"
 
 
 def grant(kubectl: Kubectl, namespace: str, user: str, granted: Mapping[str, tuple[str, ...]]) -> None:
-    """A Role of just these rights, bound to the user."""
+    """Grant the user exactly these permissions, by one Role."""
     rules = [
         {"apiGroups": [name.partition(".")[2]], "resources": [name.partition(".")[0]], "verbs": list(verbs)}
         for name, verbs in granted.items()
@@ -71,27 +71,27 @@ def grant(kubectl: Kubectl, namespace: str, user: str, granted: Mapping[str, tup
 
 
 def answer(kubectl: Kubectl, pool: dict[str, Any]) -> str:
-    """What the API server says to a pool, which it does not keep."""
+    """Return the API server's response to a pool in a dry run."""
     done = kubectl("create", "--dry-run=server", "--filename=-", input=json.dumps(pool), check=False)
     return done.stdout + done.stderr
 
 
 def await_answer(kubectl: Kubectl, pool: dict[str, Any], words: str) -> None:
-    """Rights and policies take a moment to be known to the API server."""
+    """Retry until the response contains ``words``, since new permissions take a moment to become effective."""
 
     def said() -> bool:
         text = answer(kubectl, pool)
         assert words in text, text
         return True
 
-    eventually(f"the answer {words!r}", said)
+    eventually(f"the response {words!r}", said)
 
 
 @pytest.mark.parametrize(("role", "verbs"), [("view", READ), ("edit", set(VERBS)), ("admin", set(VERBS))])
 def test_built_in_roles_hold_for_pools(
     kubectl_with_operator: Kubectl, namespace: str, role: str, verbs: set[str]
 ) -> None:
-    """Who may view, edit or administer a namespace may so do with its pools, there alone, and never write a status."""
+    """The roles view, edit and admin include pools of their namespace, but never write access to a status."""
     user = f"{role}-{namespace}"
     kubectl_with_operator(
         "create", "rolebinding", role, f"--clusterrole={role}", f"--user={user}", f"--namespace={namespace}"
@@ -101,7 +101,7 @@ def test_built_in_roles_hold_for_pools(
         return {right for right in rights(kubectl_with_operator, user, where) if right[0] in ("backendpool.io", "*")}
 
     wanted = {("backendpool.io", "grpcbackendpools", "", verb) for verb in verbs}
-    eventually("the rights are known", lambda: allowed(namespace) == wanted)
+    eventually("the permissions of the role", lambda: allowed(namespace) == wanted)
     assert allowed("default") == set()
 
 
@@ -119,7 +119,7 @@ def test_editor_has_a_pool_with_all_that_belongs_to_it(
 def test_pool_lends_its_author_no_right(
     kubectl_with_operator: Kubectl, namespace: str, author: str, lacking: str
 ) -> None:
-    """A pool is refused to whoever may not do by hand what the operator would do for it."""
+    """A pool is rejected if its author lacks any permission for the objects that the operator would create."""
     pool = pools.pool(namespace, readers=[{"serviceAccount": "gateway"}])
     grant(kubectl_with_operator, namespace, author, AUTHOR)
     await_answer(acting_as(kubectl_with_operator, author), pool, "created")
@@ -132,7 +132,7 @@ def test_pool_lends_its_author_no_right(
 
 
 def test_author_needs_only_what_the_pool_asks_for(kubectl_with_operator: Kubectl, namespace: str, author: str) -> None:
-    """Without a lookaside no right on Deployments is needed, and without readers none to read the pool."""
+    """A pool without a lookaside needs no permission for Deployments; one without readers needs none to read pools."""
     least = {name: verbs for name, verbs in AUTHOR.items() if name != "deployments.apps"} | {GBP: ("create",)}
     grant(kubectl_with_operator, namespace, author, least)
     await_answer(acting_as(kubectl_with_operator, author), pools.pool(namespace, lookaside={"replicas": 0}), "created")
@@ -141,19 +141,19 @@ def test_author_needs_only_what_the_pool_asks_for(kubectl_with_operator: Kubectl
 def test_pool_of_others_cannot_be_made_to_ask_for_more(
     kubectl_with_operator: Kubectl, namespace: str, author: str
 ) -> None:
-    """Who may only change pools may change labels, which ask for nothing, and not the spec."""
+    """A user who may only patch pools can change labels, but not the spec."""
     kubectl_with_operator.apply(pools.pool(namespace, lookaside={"replicas": 0}))
     grant(kubectl_with_operator, namespace, author, {GBP: ("get", "patch")})
     here = ("gbp", "greetserver", f"--namespace={namespace}", "--dry-run=server")
     patch = ("patch", *here, "--type=merge", '--patch={"spec":{"readers":[{"serviceAccount":"mine"}]}}')
     asking = acting_as(kubectl_with_operator, author)
-    eventually("labels may be changed", lambda: not asking("label", *here, "team=a", check=False).returncode)
+    eventually("permission to change labels", lambda: not asking("label", *here, "team=a", check=False).returncode)
     refused = asking(*patch, check=False)
     assert "a pool makes a Service, which you may not create" in refused.stderr
 
 
 def test_pool_acts_in_its_namespace_alone(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """All that is made stands beside the pool, and grants nothing to an account of another namespace."""
+    """All children are in the pool's namespace, and grant permissions only to accounts there."""
     name = f"p-{uuid4().hex[:8]}"
     kubectl_with_operator.apply(pools.pool(namespace, name, readers=[{"serviceAccount": "default"}]))
     kubectl_with_operator(
@@ -168,7 +168,7 @@ def test_pool_acts_in_its_namespace_alone(kubectl_with_operator: Kubectl, namesp
 
 
 def test_account_of_the_lookasides_name_is_not_used(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """A service account that stands there already may have rights: no lookaside runs as it."""
+    """No lookaside runs as an existing service account, which might have other permissions."""
     kubectl_with_operator("create", "serviceaccount", "greetserver-lookaside", f"--namespace={namespace}")
     kubectl_with_operator.apply(pools.pool(namespace))
     _await_conflict(kubectl_with_operator, namespace, "ServiceAccount greetserver-lookaside")
@@ -176,7 +176,7 @@ def test_account_of_the_lookasides_name_is_not_used(kubectl_with_operator: Kubec
 
 
 def test_label_does_not_make_a_service_the_pools(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """A Service with the operator's labels and no owner is left as it is, and where it leads is not published."""
+    """A Service with the operator's labels but no owner stays unchanged, and its endpoints are not published."""
     labels = {"backendpool.io/pool": "greetserver", "app.kubernetes.io/component": "backends"}
     meta = {"name": "greetserver", "namespace": namespace, "labels": labels}
     spec = {"selector": {"run": "other"}, "ports": [{"name": "grpc", "port": 80}]}
@@ -192,7 +192,7 @@ def test_label_does_not_make_a_service_the_pools(kubectl_with_operator: Kubectl,
 
 
 def test_forged_child_keeps_nothing_of_its_own(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """A RoleBinding that claims to be the pool's becomes just what the pool's is, and lets nobody else in."""
+    """A RoleBinding with a forged owner is overwritten with the pool's own, without its other subjects."""
     owner = {"apiVersion": "backendpool.io/v1alpha1", "kind": "GrpcBackendPool", "name": "greetserver"}
     meta = {"name": "greetserver-lookaside", "namespace": namespace}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "greetserver-lookaside"}
@@ -212,11 +212,11 @@ def test_forged_child_keeps_nothing_of_its_own(kubectl_with_operator: Kubectl, n
         assert uid in {reference["uid"] for reference in found["metadata"]["ownerReferences"]}
         return True
 
-    eventually("the binding is the pool's", is_the_pools)
+    eventually("the RoleBinding of the pool", is_the_pools)
 
 
 def test_lookaside_stays_within_the_namespaces_quota(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """A pool that asks for a hundred servers gets what the namespace has left."""
+    """The namespace's ResourceQuota limits the replicas of a lookaside."""
     kubectl_with_operator("create", "quota", "few", "--hard=pods=1", f"--namespace={namespace}")
     kubectl_with_operator("wait", "--for=jsonpath={.status.hard.pods}=1", "quota/few", f"--namespace={namespace}")
     kubectl_with_operator.apply(pools.pool(namespace, lookaside={"replicas": 100}))
