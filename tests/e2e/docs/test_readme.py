@@ -1,6 +1,7 @@
-"""What the README and docs/operations.md show, done on the cluster as a reader would do it.
+"""Commands and examples of the README and docs/operations.md, run on the cluster.
 
-Most runs in one namespace that holds the pool stage of the example with the README's pool in place of the stage's.
+Most tests share one namespace with the pool stage of the example, in which the README's pool replaces that of the
+stage.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def stage(kubectl_with_operator: Kubectl) -> Iterator[str]:
 
 @pytest.fixture
 def namespace(kubectl_with_operator: Kubectl, stage: str) -> str:
-    """The same, with three servers that the status lists, whatever a test before did to it."""
+    """The namespace of the stage, reset to three servers, all listed in the status."""
     pools.scale(kubectl_with_operator, stage, 3)
     pools.wait_ready(kubectl_with_operator, stage)
     pools.wait_for_count(kubectl_with_operator, stage, 3)
@@ -56,7 +57,7 @@ def namespace(kubectl_with_operator: Kubectl, stage: str) -> str:
 
 
 def typed(kubectl: Kubectl, command: Command, namespace: str) -> str:
-    """What a command of the documents prints, in ``namespace`` where it names none."""
+    """Run a documented command, in ``namespace`` unless it names another, and return its output."""
     words = shlex.split(command.line.replace(":default:", f":{namespace}:"))
     here = [] if any(word.startswith("--namespace=") for word in words) else [f"--namespace={namespace}"]
     return kubectl(*words[1:], *here).stdout
@@ -68,14 +69,14 @@ def of_kubectl(text: str) -> list[Command]:
 
 @pytest.fixture
 def manifests(tmp_path: Path) -> Path:
-    """A copy of all that `kubectl apply -k` takes, to edit."""
+    """An editable copy of all files that `kubectl apply -k` reads."""
     for name in ("crds", "manifests"):
         shutil.copytree(deploy.REPOSITORY / name, tmp_path / name)
     return tmp_path / "manifests"
 
 
 def images_of(objects: str) -> tuple[str, str]:
-    """The images that the operator runs, and that it lets lookaside pods run."""
+    """Return the image of the operator and the one that it sets in lookaside pods."""
     found = (obj for obj in yaml.safe_load_all(objects) if obj["kind"] == "Deployment")
     (container,) = next(found)["spec"]["template"]["spec"]["containers"]
     (lookaside,) = (entry["value"] for entry in container["env"] if entry["name"] == "LOOKASIDE_IMAGE")
@@ -83,18 +84,18 @@ def images_of(objects: str) -> tuple[str, str]:
 
 
 def test_install_takes_the_image_that_is_named(kubectl_with_operator: Kubectl, manifests: Path) -> None:
-    """The README's `images` in the kustomization: the API server takes all, operator and lookaside run that image."""
+    """With the README's `images`, the API server accepts all manifests; operator and lookaside run that image."""
     file = manifests.parent / links(INSTALL)[0]
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | yaml.safe_load(block(INSTALL, "yaml"))))
     apply = shlex.split(of_kubectl(INSTALL)[0].line.replace("manifests/", f"{manifests}/"))[1:]
-    # Forced, for somebody may have changed what is installed by other means; nothing is: it is a dry run.
+    # Forced, since other field managers may own fields of the installed objects. It is a dry run.
     answer = kubectl_with_operator(*apply, "--dry-run=server", "--force-conflicts", "--output=yaml").stdout
     objects = yaml.safe_dump_all(yaml.safe_load(answer)["items"])
     assert images_of(objects) == (IMAGE, IMAGE)
 
 
 def test_stage_takes_the_image_that_is_named(kubectl_with_operator: Kubectl, manifests: Path) -> None:
-    """So it is with the example's: server and gateway run the README's image."""
+    """With the README's `images`, the server and the gateway of the example run that image."""
     stages = section(README, "The stages")
     (file,) = (manifests.parent / link for link in links(stages) if link.endswith("kustomization.yaml"))
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | yaml.safe_load(block(stages, "yaml"))))
@@ -105,7 +106,7 @@ def test_stage_takes_the_image_that_is_named(kubectl_with_operator: Kubectl, man
 
 
 def test_overlay_takes_the_image_that_is_named(kubectl_with_operator: Kubectl, manifests: Path) -> None:
-    """So it is by the overlay that docs/operations.md shows."""
+    """With the overlay in docs/operations.md, operator and lookaside run the image that it names."""
     overlay = manifests.parent / "mine"
     overlay.mkdir()
     (overlay / "kustomization.yaml").write_text(block(section(OPERATIONS, "From an overlay of yours"), "yaml"))
@@ -113,13 +114,13 @@ def test_overlay_takes_the_image_that_is_named(kubectl_with_operator: Kubectl, m
 
 
 def test_installed_operator_is_rolled_out(kubectl_with_operator: Kubectl) -> None:
-    """The command that waits for the operator ends well."""
+    """The documented command that waits for the operator succeeds."""
     assert "successfully rolled out" in typed(kubectl_with_operator, of_kubectl(INSTALL)[1], "default")
 
 
 @on_one_stage
 def test_pool_is_shown_as_the_readme_shows_it(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """`kubectl wait` succeeds, and the table has the README's columns and, but for its age, its row."""
+    """`kubectl wait` succeeds, and `kubectl get` prints the table in the README, except for the age."""
     wait, get = of_kubectl(POOL)
     typed(kubectl_with_operator, wait, namespace)
     answer = typed(kubectl_with_operator, get, namespace)
@@ -129,7 +130,7 @@ def test_pool_is_shown_as_the_readme_shows_it(kubectl_with_operator: Kubectl, na
 
 @on_one_stage
 def test_python_example_greets_by_every_pod(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """As a pod of a reader's service account it may watch the pool, and its calls reach all three pods."""
+    """In a pod with a reader's service account, the README's program calls all three backends."""
     program = block(section(README, "Use it"), "python").replace("/default/", f"/{namespace}/")
     name = f"client-{uuid4().hex[:6]}"
     kubectl_with_operator.apply(_client(kubectl_with_operator, namespace, name, program))
@@ -140,7 +141,7 @@ def test_python_example_greets_by_every_pod(kubectl_with_operator: Kubectl, name
             "Failed",
         )
 
-    eventually("the program ended", over)
+    eventually("the end of the program", over)
     output = kubectl_with_operator("logs", name, f"--namespace={namespace}").stdout
     answered = Counter(re.findall(r"^Hello, Ada Lovelace from pod: name\((\S+)\)", output, re.MULTILINE))
     assert answered.total() == 6, output
@@ -148,7 +149,7 @@ def test_python_example_greets_by_every_pod(kubectl_with_operator: Kubectl, name
 
 
 def _client(kubectl: Kubectl, namespace: str, name: str, program: str) -> dict[str, Any]:
-    """A pod like the gateway's, that runs ``program`` once."""
+    """Return a pod like that of the gateway, which runs ``program`` once."""
     gateway = kubectl.json("get", "deployment", "greet-gateway", f"--namespace={namespace}")
     spec: dict[str, Any] = gateway["spec"]["template"]["spec"]
     (container,) = spec["containers"]
@@ -164,7 +165,7 @@ def _client(kubectl: Kubectl, namespace: str, name: str, program: str) -> dict[s
 
 @on_one_stage
 def test_commands_of_the_operations_guide_work(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """Each kubectl command succeeds in a namespace that has the README's pool; test_uninstall.py runs the deletion."""
+    """Each kubectl command succeeds in a namespace with the README's pool; test_uninstall.py runs those that delete."""
     for command in of_kubectl(OPERATIONS.read_text()):
         if not command.line.startswith(("kubectl apply", "kubectl delete")):
             typed(kubectl_with_operator, command, namespace)
@@ -172,7 +173,7 @@ def test_commands_of_the_operations_guide_work(kubectl_with_operator: Kubectl, n
 
 @on_one_stage
 def test_metrics_are_where_the_operations_guide_says(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """Each program answers on the port named there, with metrics and labels that are in its table."""
+    """Each program serves metrics on the documented port, with only documented names and labels."""
     traffic.calls(kubectl_with_operator, namespace, 3)
     for program, place, selector, port in (
         ("Operator", deploy.OPERATOR_NAMESPACE, "app.kubernetes.io/component=operator", 9090),
@@ -188,7 +189,7 @@ def test_metrics_are_where_the_operations_guide_says(kubectl_with_operator: Kube
 
 
 def scraped(kubectl: Kubectl, namespace: str, selector: str, port: int) -> dict[str, set[str]]:
-    """Labels of each of our own metrics that a pod shows, asked through the API server."""
+    """Scrape a pod through the API server, and return the labels of each of our metrics."""
     pods = kubectl.json("get", "pods", f"--namespace={namespace}", f"--selector={selector}")["items"]
     name = next(pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"])
     text = kubectl("get", "--raw", f"/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy/metrics").stdout
@@ -202,7 +203,7 @@ def scraped(kubectl: Kubectl, namespace: str, selector: str, port: int) -> dict[
 
 @on_one_stage
 def test_calls_under_way_finish_on_pods_that_go(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """Two of three pods are removed while each has calls that take two seconds: all are answered."""
+    """When two of three pods are removed, their calls in flight, which take 2 s, are all answered."""
     here = f"--namespace={namespace}"
     kubectl_with_operator("set", "env", SERVER, "GREET_DELAY_SECONDS=2", here)
     try:
@@ -215,13 +216,13 @@ def test_calls_under_way_finish_on_pods_that_go(kubectl_with_operator: Kubectl, 
     finally:
         kubectl_with_operator("set", "env", SERVER, "GREET_DELAY_SECONDS-", here)
     assert summary.failed == 0, summary.errors
-    assert len(summary.pods) == 3, "the pods that went had no call"
+    assert len(summary.pods) == 3, "the removed pods got no calls"
     assert summary.latency_ms["p50"] >= 2000
 
 
 @pytest.mark.xdist_group("stages")
 def test_stages_see_new_pods_as_the_table_says(kubectl_with_operator: Kubectl, cluster: Cluster) -> None:
-    """A fourth pod answers where the table says yes, and stays idle where it says no."""
+    """In each stage, a new pod gets calls if the README's table says yes, and none if it says no."""
     head = ("stage", "`--mode`", "what happens", "sees new pods")
     rows = table(section(README, "The stages"), *head)
     with ThreadPoolExecutor() as several:
@@ -230,7 +231,7 @@ def test_stages_see_new_pods_as_the_table_says(kubectl_with_operator: Kubectl, c
 
 
 def sees_a_fourth_pod(kubectl: Kubectl, cluster: Cluster, stage: str) -> bool:
-    """Whether the gateway calls a pod that came after its own start and first calls."""
+    """Whether the gateway calls a pod that starts after the gateway's first calls."""
     namespace = stages.deploy_ready(cluster, stage)
     known = server_pods(kubectl, namespace)
     assert set(traffic.calls(kubectl, namespace, 100).pods) <= known
@@ -241,7 +242,7 @@ def sees_a_fourth_pod(kubectl: Kubectl, cluster: Cluster, stage: str) -> bool:
 
 
 def servers(kubectl: Kubectl, namespace: str) -> list[dict[str, Any]]:
-    """The pods of the greet servers that are not going."""
+    """Return the pods of the greet servers that do not terminate."""
     items = kubectl.json("get", "pods", f"--namespace={namespace}", "--selector=run=greetserver")["items"]
     return [pod for pod in items if "deletionTimestamp" not in pod["metadata"]]
 

@@ -1,4 +1,4 @@
-"""The benchmarks with minimal parameters: counts are asserted, durations are not."""
+"""The benchmarks with minimal parameters. The tests check counts, not durations."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from tools.cluster.kubectl import Kubectl
 SMALLEST = ("bench.operator", "--pools=2,4", "--endpoints=5", "--changes=4", "--flap-seconds=1", "--large-pool=1100")
 
 _PATIENCE = 1200.0
-"""Seconds after which a run hangs, however busy the machine is."""
+"""Seconds after which a run counts as hung, even on a busy machine."""
 
-# The deployed operator is away while it runs, for minutes.
+# The benchmark scales the deployed operator to zero for minutes.
 pytestmark = [
     pytest.mark.alone,
     pytest.mark.faults,
-    pytest.mark.skipif(sys.platform != "linux", reason="what the programs cost is read from /proc, which is Linux's"),
+    pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: reads CPU and memory from /proc"),
 ]
 
 
 @pytest.fixture
 def left_as_it_was(kubectl_with_operator: Kubectl) -> Iterator[None]:
-    """Whatever comes of the benchmark, nothing of it stays in the cluster."""
+    """Check that the benchmark leaves the cluster as before, even if it fails."""
     before = _found(kubectl_with_operator)
     yield
     assert _found(kubectl_with_operator) == before
 
 
 def _found(kubectl: Kubectl) -> tuple[set[str], str]:
-    """The namespaces, and how many replicas of the operator are available."""
+    """Return the benchmark's namespaces, and the number of available replicas of the operator."""
     available = "--output=jsonpath={.status.availableReplicas}"
     operator = kubectl("get", "deployment/backendpool-operator", f"--namespace={deploy.OPERATOR_NAMESPACE}", available)
     return {
@@ -49,14 +49,14 @@ def _found(kubectl: Kubectl) -> tuple[set[str], str]:
 
 @pytest.fixture
 def go_programs() -> None:
-    """The Go programs are built before the run is timed: a cold build takes minutes on a busy machine."""
+    """Build the Go programs before the timeout of the run starts: a cold build takes minutes on a busy machine."""
     built()
 
 
 def bench(*arguments: str) -> subprocess.Popen[str]:
-    """A run in a process group of its own, as a shell at a terminal starts it."""
+    """Start a benchmark in its own process group, as an interactive shell does."""
     return subprocess.Popen(
-        # Where we were started in the background, the shell has us and all that we start ignore Ctrl-C.
+        # If the tests run in the background, the shell ignores SIGINT for them and their children; reset that.
         ["env", "--default-signal=INT", sys.executable, "-m", *arguments],
         cwd=deploy.REPOSITORY,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -68,14 +68,14 @@ def bench(*arguments: str) -> subprocess.Popen[str]:
 
 
 def rows(report: str) -> dict[str, list[str]]:
-    """The cells of the table's rows by their name."""
+    """Return the cells of each row of the table, by the row's first cell."""
     lines = [[cell.strip() for cell in line.strip("| ").split("|")] for line in report.splitlines() if "|" in line]
     return {name: cells for name, *cells in lines}
 
 
 @pytest.mark.usefixtures("left_as_it_was")
 def test_benchmark_counts_what_it_should() -> None:
-    """Each number of pools has its figures; a change is written once, a restart writes nothing, a flood is bounded."""
+    """Each change is written once, a restart writes nothing, and a flapping pool causes only a few writes."""
     with bench(*SMALLEST) as run:
         report, progress = run.communicate(timeout=_PATIENCE)
     assert run.returncode == 0, progress
@@ -87,7 +87,7 @@ def test_benchmark_counts_what_it_should() -> None:
     first, restart = requests(report, "first start"), requests(report, "restart")
     assert restart.keys() == {"get", "list", "watch"}
     assert first.keys() == restart.keys() | {"create", "update"}
-    assert first["get"] == restart["get"], "no pool is read, nor what it is made of"
+    assert first["get"] == restart["get"], "expected no GET of pools or children, which informers list"
     assert first["update"] == 4
     (changes, writes) = map(int, found(r"flapping: (\d+) changes in \S+ s made (\d+) status writes", report))
     assert changes == 20
@@ -96,10 +96,10 @@ def test_benchmark_counts_what_it_should() -> None:
     assert "lookaside: 1100 ready, 1100 addresses in 1100 answers" in report
 
 
-@pytest.mark.skipif(shutil.which("go") is None, reason="its clients and its baseline are programs in Go")
+@pytest.mark.skipif(shutil.which("go") is None, reason="needs Go, in which its clients and its baseline are written")
 @pytest.mark.usefixtures("left_as_it_was", "go_programs")
 def test_lookaside_is_measured_beside_the_baseline() -> None:
-    """Each change reaches each stream of both, all are told again after they were cut off, and Resolve answers."""
+    """The lookaside and go-control-plane are measured with each number of streams, and Resolve answers."""
     with bench("bench.lookaside", "--streams=1,5", "--endpoints=20", "--changes=3", "--seconds=1") as run:
         report, progress = run.communicate(timeout=_PATIENCE)
     assert run.returncode == 0, progress
@@ -117,20 +117,20 @@ def found(pattern: str, text: str) -> tuple[str, ...]:
 
 
 def requests(report: str, what: str) -> dict[str, int]:
-    """The requests of the largest number of pools, by verb."""
+    """Return the number of requests by verb, in the run with most pools."""
     (counts,) = found(rf"requests of the {what} with 4 pools: (.*)", report)
     return {verb: int(count) for count, verb in (part.split() for part in counts.split(", "))}
 
 
 @pytest.mark.usefixtures("left_as_it_was")
 def test_interrupted_benchmark_cleans_up() -> None:
-    """Ctrl-C ends it with 130 and without a traceback, with an operator of its own at work."""
+    """Ctrl-C ends a benchmark with exit code 130 and without a traceback, and its cleanup runs."""
     with bench(*SMALLEST) as run:
         watchdog = threading.Timer(_PATIENCE, run.kill)
         watchdog.start()
         assert run.stderr
         seen = next((line for line in run.stderr if line.startswith("2 pools: restart")), None)
-        assert seen, "it ended before"
+        assert seen, "the benchmark ended before the restart"
         os.killpg(run.pid, signal.SIGINT)
         report, rest = run.communicate()
         watchdog.cancel()

@@ -1,7 +1,7 @@
-"""Calls by the client library, in a pod of a reader, while pods come and go, die, fall silent, fail and are slow.
+"""Calls by the client library while backends start, stop, die, become unreachable, fail and respond slowly.
 
-Half of them follow the pool's status, half its lookaside. They may be carried out twice: none may fail that had a live
-backend.
+Half of the clients follow the pool's status, half the lookaside. All calls are idempotent, so none may fail while a
+backend is alive.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tools.demo.traffic import Load, Summary
 pytestmark = pytest.mark.alone
 
 RATE = 250
-"""Calls a second by each of the two ways."""
+"""Calls per second of each client."""
 
 READERS = [{"serviceAccount": "default"}]
 
 VOLUME = 10
-"""Calls within an interval that a backend must have failed before it is ejected."""
+"""Minimum calls per interval to a backend before it can be ejected (``requestVolume``)."""
 
 FAILING = """
 import asyncio, grpc.aio
@@ -53,7 +53,7 @@ async def main():
     await server.wait_for_termination()
 asyncio.run(main())
 """
-"""A server that is ready, and refuses each call at once."""
+"""A server that is ready, but fails each call at once."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def shared_namespace(kubectl_with_operator: Kubectl) -> Iterator[str]:
 
 @pytest.fixture
 def pool(kubectl_with_operator: Kubectl, shared_namespace: str) -> Iterator[str]:
-    """A pool of three servers, in its namespace; its spec is as it was for each test."""
+    """The namespace of a pool with three servers, reset before and after each test."""
     pools.scale(kubectl_with_operator, shared_namespace, 3)
     pools.wait_for_count(kubectl_with_operator, shared_namespace, 3)
     yield shared_namespace
@@ -76,7 +76,7 @@ def pool(kubectl_with_operator: Kubectl, shared_namespace: str) -> Iterator[str]
 
 @contextmanager
 def both_ways(kubectl: Kubectl, namespace: str, rate: float = RATE) -> Iterator[tuple[Load, Load]]:
-    """Calls that follow the status, and calls that follow the lookaside; all servers are called as the body begins."""
+    """Run a client that follows the status and one that follows the lookaside; both call all servers at the start."""
     status = f"pool:///{namespace}/greetserver"
     lookaside = f"lookaside://greetserver-lookaside/{namespace}/greetserver"
     with (
@@ -85,12 +85,12 @@ def both_ways(kubectl: Kubectl, namespace: str, rate: float = RATE) -> Iterator[
     ):
         ready = {pod for pod in pools.ready_pods_by_name(kubectl, namespace) if pod.startswith("greetserver-")}
         for load in (one, other):
-            eventually("all are called", lambda load=load: load.called() >= ready, every=1)  # type: ignore[misc]
+            eventually("calls to all servers", lambda load=load: load.called() >= ready, every=1)  # type: ignore[misc]
         yield one, other
 
 
 def _all_answered(*loads: Load) -> list[Summary]:
-    """End the loads, of whose calls none may have failed."""
+    """Stop the loads and check that no call failed."""
     summaries = [load.stop() for load in loads]
     for summary in summaries:
         print(summary.ok, summary.latency_ms)
@@ -99,7 +99,7 @@ def _all_answered(*loads: Load) -> list[Summary]:
 
 
 def test_pods_come_and_go(kubectl_with_operator: Kubectl, pool: str) -> None:
-    """3-6-3 and a rolling restart at 500 calls a second: no call fails, and each new pod is called."""
+    """Scaling (3-6-3) and a rolling restart at 500 calls/s fail no call, and all nine pods get calls."""
     with both_ways(kubectl_with_operator, pool) as loads:
         pools.scale_and_restart(kubectl_with_operator, pool)
         for summary in _all_answered(*loads):
@@ -108,19 +108,19 @@ def test_pods_come_and_go(kubectl_with_operator: Kubectl, pool: str) -> None:
 
 @pytest.mark.faults
 def test_pod_is_killed(cluster: Cluster, kubectl_with_operator: Kubectl, pool: str) -> None:
-    """kill -9 at 500 calls a second: the calls that it had are made again, and it is called again where it comes up."""
+    """When a pod is killed (kill -9) at 500 calls/s, its calls are retried, and no call fails."""
     _needs_faults(cluster)
     with both_ways(kubectl_with_operator, pool) as loads:
         killed = _pods(kubectl_with_operator, pool)[0]
         processes.kill_pod(cluster, killed)
-        eventually("it has another address", lambda: _moved(kubectl_with_operator, pool, killed))
+        eventually("another address of the killed pod", lambda: _moved(kubectl_with_operator, pool, killed))
         pools.wait_for_count(kubectl_with_operator, pool, 3)
         _all_answered(*loads)
 
 
 @pytest.mark.faults
 def test_pod_is_behind_a_black_hole(cluster: Cluster, kubectl_with_operator: Kubectl, pool: str) -> None:
-    """Nothing gets to a pod or from it, and no connection ends: within seconds nobody calls it, and no call fails."""
+    """Clients stop calling a pod within seconds if all its packets are dropped, and no call fails."""
     _needs_faults(cluster)
     with both_ways(kubectl_with_operator, pool, rate=50) as loads:
         lost = _pods(kubectl_with_operator, pool)[0]
@@ -130,7 +130,7 @@ def test_pod_is_behind_a_black_hole(cluster: Cluster, kubectl_with_operator: Kub
             time.sleep(5)
             for load in loads:
                 late = [i for i in load.intervals(mark) if sum(i.pods.values()) < 0.8 * 50]
-                assert not late, f"calls wait for the pod that is lost: {late}"
+                assert not late, f"calls still wait for the unreachable pod: {late}"
         _all_answered(*loads)
 
 
@@ -139,10 +139,10 @@ def test_pod_is_behind_a_black_hole(cluster: Cluster, kubectl_with_operator: Kub
 def test_pod_that_fails_at_once_is_left_alone(
     kubectl_with_operator: Kubectl, pool: str, policy: str, least: int
 ) -> None:
-    """One of four refuses each call as it comes: soon nobody calls it, and each call is answered by another.
+    """A backend that fails each call at once soon gets no more calls, and others answer all calls.
 
-    By its turn it is called until it is ejected; by least requests it may get fewer calls than it takes for that, for
-    one that has just failed a call counts as busy.
+    With RoundRobin, it gets calls until it is ejected. With LeastRequest, it may get too few calls to be ejected, since
+    a backend that has just failed a call counts as busy.
     """
     detection = {
         "intervalSeconds": 1,
@@ -158,12 +158,12 @@ def test_pod_that_fails_at_once_is_left_alone(
         time.sleep(8)
         one, other = _all_answered(*loads)
         log = kubectl_with_operator("logs", "deployment/failing", f"--namespace={pool}", "--tail=1").stdout
-    assert least <= int(log) < 0.1 * (one.ok + other.ok), "calls that it refused"
+    assert least <= int(log) < 0.1 * (one.ok + other.ok), "unexpected number of calls to the failing backend"
 
 
 @pytest.mark.faults
 def test_pod_that_is_slow_gets_few_calls(kubectl_with_operator: Kubectl, pool: str) -> None:
-    """One of four takes a second for each call: by least requests the others take what it would keep waiting."""
+    """With LeastRequest, a backend that takes 1 s per call gets less than 5 % of the calls."""
     kubectl_with_operator.apply(pools.pool(pool, readers=READERS, policy="LeastRequest"))
     env = [{"name": "GREET_DELAY_SECONDS", "value": "1"}]
     with (
@@ -178,7 +178,7 @@ def test_pod_that_is_slow_gets_few_calls(kubectl_with_operator: Kubectl, pool: s
 
 @pytest.mark.faults
 def test_api_server_is_away(cluster: Cluster, kubectl_with_operator: Kubectl, pool: str) -> None:
-    """For a minute, in which a pod dies: calls go on by the last list, and follow the pods again when it is back."""
+    """While the API server is down for a minute and a pod dies, no call fails; afterwards, a new pod gets calls."""
     _needs_faults(cluster)
     with both_ways(kubectl_with_operator, pool, rate=100) as loads:
         killed = _pods(kubectl_with_operator, pool)[0]
@@ -186,18 +186,18 @@ def test_api_server_is_away(cluster: Cluster, kubectl_with_operator: Kubectl, po
             time.sleep(20)
             processes.kill_pod(cluster, killed)
             time.sleep(40)
-        eventually("the API server answers", lambda: not cluster.problems(), timeout=300)
+        eventually("a healthy cluster", lambda: not cluster.problems(), timeout=300)
         pools.scale(kubectl_with_operator, pool, 4)
         pools.wait_for_count(kubectl_with_operator, pool, 4)
         for load in loads:
-            eventually("the new pod is called", lambda load=load: len(load.called()) == 4)  # type: ignore[misc]
+            eventually("calls to the new pod", lambda load=load: len(load.called()) == 4)  # type: ignore[misc]
         _all_answered(*loads)
     nodes.wait_healthy(cluster, kubectl_with_operator)
 
 
 @pytest.mark.faults
 def test_lookaside_is_away(kubectl_with_operator: Kubectl, pool: str) -> None:
-    """For a minute: calls go on by the last list; back, it is followed again."""
+    """While no lookaside runs for a minute, no call fails; afterwards, a new pod gets calls."""
     with both_ways(kubectl_with_operator, pool, rate=100) as loads:
         kubectl_with_operator.apply(pools.pool(pool, readers=READERS, lookaside={"replicas": 0}))
         time.sleep(60)
@@ -206,13 +206,13 @@ def test_lookaside_is_away(kubectl_with_operator: Kubectl, pool: str) -> None:
         pools.scale(kubectl_with_operator, pool, 4)
         pools.wait_for_count(kubectl_with_operator, pool, 4)
         for load in loads:
-            eventually("the new pod is called", lambda load=load: len(load.called()) == 4)  # type: ignore[misc]
+            eventually("calls to the new pod", lambda load=load: len(load.called()) == 4)  # type: ignore[misc]
         _all_answered(*loads)
 
 
 def _needs_faults(cluster: Cluster) -> None:
     if not cluster.can_inject_faults:
-        pytest.skip("breaks what is on a node, which is done on a cluster of our own only")
+        pytest.skip("needs a kind cluster: injects faults on a node")
 
 
 def _pods(kubectl: Kubectl, namespace: str) -> list[dict[str, Any]]:
@@ -229,7 +229,7 @@ def _moved(kubectl: Kubectl, namespace: str, pod: dict[str, Any]) -> bool:
 def _another(
     kubectl: Kubectl, namespace: str, name: str, command: list[str], env: list[dict[str, Any]] | None = None
 ) -> Iterator[None]:
-    """One more backend of the pool, of a Deployment of its own that runs ``command`` in the greet image."""
+    """Add a backend to the pool within the context: a Deployment that runs ``command`` in the greet image."""
     deployment = pools.backends(namespace, 1, name)
     labels = pools.LABELS | {"kind": name}
     deployment["spec"]["selector"]["matchLabels"] = labels

@@ -1,4 +1,4 @@
-"""Calls through a gateway in pool mode during scaling and restarts: no call fails while there is a backend."""
+"""Calls through a gateway in pool mode during scaling and restarts: none fails while a backend is ready."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ def shared_namespace(kubectl: Kubectl) -> Iterator[str]:
 
 @pytest.fixture
 def stage(cluster: Cluster, kubectl_with_operator: Kubectl, shared_namespace: str) -> str:
-    """The pool stage in a namespace of these tests, as each of them finds it: three servers, all of them called."""
+    """The pool stage in its own namespace, reset before each test: all three servers get calls."""
     stages.deploy_ready(cluster, STAGE, shared_namespace)
     _wait_answered(kubectl_with_operator, shared_namespace)
     return shared_namespace
 
 
 def test_scaling_under_load(kubectl_with_operator: Kubectl, stage: str) -> None:
-    """3-6-3 at 50 calls a second: no call fails, new pods answer, pods that went get none."""
+    """Scaling (3-6-3) at 50 calls/s fails no call; new pods get calls, removed ones get none."""
     with traffic.load(kubectl_with_operator, stage, rate=50) as load:
         pools.scale(kubectl_with_operator, stage, 6)
         pools.wait_for_count(kubectl_with_operator, stage, 6)
         pools.scale(kubectl_with_operator, stage, 3)
         pools.wait_for_count(kubectl_with_operator, stage, 3)
         stay, since = set(pools.ready_pods_by_name(kubectl_with_operator, stage)), time.time()
-        later = eventually("some intervals later", lambda: _whole(load, since, count=3))
+        later = eventually("three complete intervals", lambda: _whole(load, since, count=3))
         summary = load.stop()
     assert summary.failed == 0, summary.errors
     assert len(summary.pods) == 6
-    assert all(set(interval.pods) == stay for interval in later), f"{stay} are there, and {later}"
+    assert all(set(interval.pods) == stay for interval in later), f"expected calls to exactly {stay}: {later}"
 
 
 def _whole(load: traffic.Load, since: float, count: int) -> list[traffic.Interval]:
-    """The intervals that began after ``since``, once there are so many; each ends a second after the one before it."""
+    """Return the intervals that began after ``since``, or none until there are ``count`` of them."""
     ended = load.intervals(since)
     return ended[1:] if len(ended) > count else []
 
 
 def test_no_backends_and_back(kubectl_with_operator: Kubectl, stage: str) -> None:
-    """3-0-3: with no pod each call is refused at once with 503; with pods again calls are answered again."""
+    """Without pods, each call fails with 503; with pods again, calls are answered."""
     pools.scale(kubectl_with_operator, stage, 0)
     pools.wait_for_count(kubectl_with_operator, stage, 0)
     refused = traffic.calls(kubectl_with_operator, stage, 20)
@@ -66,14 +66,14 @@ def test_no_backends_and_back(kubectl_with_operator: Kubectl, stage: str) -> Non
 
 
 def test_rolling_restart_fails_no_call(kubectl_with_operator: Kubectl, stage: str) -> None:
-    """All servers replaced under load, until the last old pod is gone: 0 calls failed, and hardly a try.
+    """A rolling restart of all servers under load fails no call, and at most 0.1 % of attempts.
 
-    The demo does it at 200 calls a second, and is run by a test that has the machine to itself.
+    The demo does the same at 200 calls/s; its test runs alone on the machine.
     """
     old = set(pools.ready_pods_by_name(kubectl_with_operator, stage))
     tried = traffic.attempts(kubectl_with_operator, stage)
     with traffic.load(kubectl_with_operator, stage, rate=50) as load:
-        eventually("the load is on", lambda: load.intervals(0))
+        eventually("the first interval of the load", lambda: load.intervals(0))
         begun = time.time()
         kubectl_with_operator("rollout", "restart", SERVER, f"--namespace={stage}")
         kubectl_with_operator.rollout(stage, SERVER)
@@ -82,14 +82,16 @@ def test_rolling_restart_fails_no_call(kubectl_with_operator: Kubectl, stage: st
         summary = load.stop()
     tries = traffic.attempts(kubectl_with_operator, stage) - tried
     assert summary.failed == 0, summary.errors
-    assert summary.ok >= 25 * lasted, "the load was not what the test is about"
+    assert summary.ok >= 25 * lasted, "the load was too low for the test"
     assert set(summary.pods) == old | set(pools.ready_pods_by_name(kubectl_with_operator, stage))
     assert len(summary.pods) == 6
-    assert tries["failures"] <= summary.ok / 1000, f"servers that end do not let their calls finish: {tries}"
+    assert tries["failures"] <= summary.ok / 1000, (
+        f"too many failed attempts, so stopping servers cancel calls in flight: {tries}"
+    )
 
 
 def test_gateway_started_before_its_pool(kubectl_with_operator: Kubectl, stage: str) -> None:
-    """Without a pool the gateway answers 503 and says why; applied, the pool is used without a restart."""
+    """A gateway without a pool responds with 503; once the pool is applied, calls succeed without a restart."""
     manifest = str(deploy.REPOSITORY / "manifests/greet" / STAGE / "pool.yaml")
     here = f"--namespace={stage}"
     kubectl_with_operator("delete", "gbp", "greetserver", here)
@@ -104,8 +106,8 @@ def test_gateway_started_before_its_pool(kubectl_with_operator: Kubectl, stage: 
 
 
 def _wait_answered(kubectl: Kubectl, namespace: str) -> None:
-    """Until the gateway has each of the three pods answer, and no call fails."""
-    eventually("every pod answers", lambda: _all_answered(traffic.calls(kubectl, namespace, 12)), every=1)
+    """Wait until calls through the gateway reach all three pods and none fails."""
+    eventually("answers from all three pods", lambda: _all_answered(traffic.calls(kubectl, namespace, 12)), every=1)
 
 
 def _all_answered(summary: traffic.Summary) -> traffic.Summary | None:

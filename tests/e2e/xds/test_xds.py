@@ -16,7 +16,7 @@ pytestmark = pytest.mark.xdist_group("xds")
 
 @pytest.fixture(scope="module")
 def stage(cluster: Cluster, kubectl_with_operator: Kubectl) -> Iterator[str]:
-    """The stage of xDS in a namespace of these tests, with three servers, each of them called."""
+    """The xDS stage in its own namespace; all three servers get calls."""
     with temporary_namespace(kubectl_with_operator, "xds") as namespace:
         stages.deploy_ready(cluster, "5-xds", namespace)
         _wait_answered(kubectl_with_operator, namespace)
@@ -24,7 +24,7 @@ def stage(cluster: Cluster, kubectl_with_operator: Kubectl) -> Iterator[str]:
 
 
 def test_no_call_fails_while_pods_come_and_go(kubectl_with_operator: Kubectl, stage: str) -> None:
-    """3-6-3 and a rolling restart at 50 calls a second: none fails, and each new pod is called."""
+    """Scaling (3-6-3) and a rolling restart at 50 calls/s fail no call, and all nine pods get calls."""
     with traffic.load(kubectl_with_operator, stage, rate=50) as load:
         pools.scale_and_restart(kubectl_with_operator, stage)
         summary = load.stop()
@@ -33,7 +33,7 @@ def test_no_call_fails_while_pods_come_and_go(kubectl_with_operator: Kubectl, st
 
 
 def test_no_backends_and_back(kubectl_with_operator: Kubectl, stage: str) -> None:
-    """3-0-3: with no pod each call is refused with 503; with pods again calls are answered again."""
+    """Without pods, each call fails with 503; with pods again, calls are answered."""
     pools.scale(kubectl_with_operator, stage, 0)
     pools.wait_for_count(kubectl_with_operator, stage, 0)
     refused = traffic.calls(kubectl_with_operator, stage, 20)
@@ -45,4 +45,4 @@ def test_no_backends_and_back(kubectl_with_operator: Kubectl, stage: str) -> Non
 
 
 def _wait_answered(kubectl: Kubectl, namespace: str) -> None:
-    eventually("every pod answers", lambda: traffic.answering(kubectl, namespace) == 3, every=1)
+    eventually("answers from all three pods", lambda: traffic.answering(kubectl, namespace) == 3, every=1)

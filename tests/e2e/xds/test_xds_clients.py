@@ -22,20 +22,22 @@ ENVOY = "http://greet-envoy:8080/greet"
 def envoy(
     cluster: Cluster, kubectl_with_operator: Kubectl, namespace: str, tmp_path_factory: pytest.TempPathFactory
 ) -> str:
-    """Envoy before the pool of the stage of xDS, as examples/envoy has it; their namespace."""
+    """The namespace of an xDS stage with Envoy in front of its pool, as in examples/envoy."""
     image = xds_clients.envoy(cluster, tmp_path_factory.mktemp("envoy"))
     stages.deploy_ready(cluster, "5-xds", namespace)
     example = _example(kubectl_with_operator, image).replace(deploy.STAGES["5-xds"], namespace)
     kubectl_with_operator("apply", "--server-side", "--filename=-", input=example)
     kubectl_with_operator.rollout(namespace, "deployment/greet-envoy")
     eventually(
-        "Envoy calls every pod", lambda: traffic.answering(kubectl_with_operator, namespace, url=ENVOY) == 3, every=1
+        "answers from all three pods through Envoy",
+        lambda: traffic.answering(kubectl_with_operator, namespace, url=ENVOY) == 3,
+        every=1,
     )
     return namespace
 
 
 def test_go_and_envoy_follow_the_pool(kubectl_with_operator: Kubectl, envoy: str, go_client: str) -> None:
-    """3-6-3 and a rolling restart at 50 calls a second by each: none fails, and each pod has its share."""
+    """Scaling and a rolling restart at 50 calls/s fail no call of grpc-go and Envoy, and both balance evenly."""
     with (
         xds_clients.load_by_go(kubectl_with_operator, envoy, go_client, rate=50) as by_go,
         traffic.load(kubectl_with_operator, envoy, url=ENVOY, rate=50) as by_envoy,
@@ -46,7 +48,7 @@ def test_go_and_envoy_follow_the_pool(kubectl_with_operator: Kubectl, envoy: str
         assert summary.failed == 0, summary.errors
         assert len(summary.pods) == 9
     with xds_clients.load_by_go(kubectl_with_operator, envoy, go_client, rate=50) as load:
-        intervals = eventually("calls to all pods for five intervals", lambda: _connected(load, count=5))
+        intervals = eventually("five intervals after the first calls to all pods", lambda: _connected(load, count=5))
         assert load.stop().failed == 0
         _even(sum((interval.pods for interval in intervals), Counter()))
     summary = traffic.calls(kubectl_with_operator, envoy, 300, url=ENVOY)
@@ -55,9 +57,9 @@ def test_go_and_envoy_follow_the_pool(kubectl_with_operator: Kubectl, envoy: str
 
 
 def _connected(load: traffic.Load, count: int) -> list[traffic.Interval]:
-    """``count`` intervals after the first one in which all pods were called; empty until there are as many.
+    """Return ``count`` intervals after the first one with calls to all pods, or none until there are as many.
 
-    Before, calls go to the pods that were connected first.
+    Earlier intervals are uneven, since they call only the pods that are connected already.
     """
     intervals = load.intervals(0)
     first = next((n for n, interval in enumerate(intervals, 1) if len(interval.pods) == 3), len(intervals))
@@ -71,7 +73,7 @@ def _even(pods: Mapping[str, int]) -> None:
 
 
 def _example(kubectl: Kubectl, image: str) -> str:
-    """What examples/envoy is, with our image of Envoy."""
+    """Return the manifests of examples/envoy with our image of Envoy."""
     objects = list(yaml.safe_load_all(kubectl("kustomize", str(deploy.REPOSITORY / "examples" / "envoy")).stdout))
     for obj in objects:
         if obj["kind"] == "Deployment":

@@ -27,13 +27,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def secret(namespace: str, name: str, **files: bytes) -> dict[str, Any]:
-    """``tls_crt`` and so on are the files' names with a dot."""
+    """Return a Secret. The names of ``files`` have an underscore instead of a dot, such as ``tls_crt``."""
     data = {key.replace("_", "."): b64encode(content).decode() for key, content in files.items()}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": name}, "data": data}
 
 
 def of_server(authority: Authority, namespace: str) -> dict[str, Any]:
-    """The lookaside's Secret, as cert-manager lays it out."""
+    """Return the lookaside's Secret, with the keys that cert-manager uses."""
     chain, key = authority.issue(f"greetserver-lookaside.{namespace}.svc")
     return secret(namespace, SECRET, tls_crt=chain, tls_key=key, ca_crt=authority.certificate)
 
@@ -44,7 +44,7 @@ def of_client(authority: Authority, namespace: str) -> dict[str, Any]:
 
 
 def problem(kubectl: Kubectl, namespace: str) -> str:
-    """What the pool says of its lookaside, while that is not available."""
+    """Return the message of the condition LookasideAvailable while it is False, else an empty string."""
     condition = pools.condition(pools.read(kubectl, namespace), "LookasideAvailable")
     return str(condition.get("message", "")) if condition.get("status") == "False" else ""
 
@@ -52,12 +52,12 @@ def problem(kubectl: Kubectl, namespace: str) -> str:
 def test_secret_that_is_missing_or_broken_is_told(
     kubectl_with_operator: Kubectl, namespace: str, authority: Authority
 ) -> None:
-    """The condition says what is wrong with which, and the lookaside comes up when it is put right."""
+    """A condition reports a missing or invalid Secret; the lookaside starts once the Secret is valid."""
     kubectl_with_operator.apply(
         pools.backends(namespace, 1), pools.pool(namespace, lookaside={"tls": {"secretName": SECRET}})
     )
     eventually(
-        "the missing Secret is told",
+        "the condition of the missing Secret",
         lambda: (
             f"see that there is a Secret {SECRET} with tls.crt and tls.key" in problem(kubectl_with_operator, namespace)
         ),
@@ -66,7 +66,7 @@ def test_secret_that_is_missing_or_broken_is_told(
     broken["data"]["tls.key"] = b64encode(b"no key").decode()
     kubectl_with_operator.apply(broken)
     eventually(
-        "the broken Secret is told",
+        "the condition of the invalid Secret",
         lambda: "invalid tls.crt and tls.key" in problem(kubectl_with_operator, namespace),
         timeout=400,
     )
@@ -80,7 +80,7 @@ def test_secret_that_is_missing_or_broken_is_told(
 def test_calls_by_a_lookaside_that_knows_its_clients(
     kubectl_with_operator: Kubectl, namespace: str, authority: Authority, go_client: str
 ) -> None:
-    """Mutual TLS: clients with a certificate follow changes, one without is not served; a renewal loses no stream."""
+    """With mutual TLS, only clients with a certificate are served, and a renewed certificate breaks no stream."""
     kubectl_with_operator.apply(
         of_server(authority, namespace),
         of_client(authority, namespace),
@@ -98,7 +98,7 @@ def test_calls_by_a_lookaside_that_knows_its_clients(
     kubectl_with_operator.rollout(namespace, f"deployment/{NAME}", "deployment/stranger")
     refused = traffic.calls(kubectl_with_operator, namespace, 5, url=url("stranger"))
     assert (refused.ok, refused.failed) == (0, 5), refused
-    eventually("the gateway is reached", lambda: traffic.answering(kubectl_with_operator, namespace))
+    eventually("an answer through the gateway", lambda: traffic.answering(kubectl_with_operator, namespace))
     with (
         traffic.load(kubectl_with_operator, namespace, rate=20) as load,
         xds_clients.load_by_go(
@@ -109,14 +109,14 @@ def test_calls_by_a_lookaside_that_knows_its_clients(
         kubectl_with_operator.apply(of_server(authority, namespace))
         _have_mounts_looked_at(kubectl_with_operator, namespace)
         eventually(
-            "the renewed files are mounted",
+            "the renewed certificates in the pods",
             lambda: _certificates(kubectl_with_operator, namespace) != before,
             timeout=400,
         )
         kubectl_with_operator.apply(*gateway(namespace, env, name="later", config_maps=xds, secrets={FOLDER: CLIENT}))
         kubectl_with_operator.rollout(namespace, "deployment/later")
         eventually(
-            "a later client calls all",
+            "answers from all three pods to a later client",
             lambda: traffic.answering(kubectl_with_operator, namespace, url=url("later")) == 3,
         )
         pools.scale(kubectl_with_operator, namespace, 4)
@@ -128,13 +128,13 @@ def test_calls_by_a_lookaside_that_knows_its_clients(
 
 
 def _have_mounts_looked_at(kubectl: Kubectl, namespace: str) -> None:
-    """A kubelet looks whether a mounted Secret was changed when it looks at the pod: once a minute, or at a change."""
+    """Annotate the pods, so that the kubelet syncs them and their Secrets now and not only once a minute."""
     which = (f"--selector={pools.LOOKASIDES}", f"--namespace={namespace}")
     kubectl("annotate", "pods", *which, "example.com/changed=true")
 
 
 def _certificates(kubectl: Kubectl, namespace: str) -> str:
-    """What the replicas have mounted."""
+    """Return the certificates that the replicas have mounted."""
     program = "print(open('/var/run/secrets/backendpool.io/tls/tls.crt').read())"
     names = (pod["metadata"]["name"] for pod in kubectl.reader.pods(namespace, pools.LOOKASIDES))
     read = (kubectl("exec", name, f"--namespace={namespace}", "--", "python", "-c", program) for name in names)

@@ -1,4 +1,4 @@
-"""Zones, by the bootstrap that docs/xds.md shows: a client calls its own, and another where that has no server."""
+"""Zone preference with the bootstrap in docs/xds.md: a client prefers its own zone and falls back to others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLIENT = "in-its-zone"
 
 
 def documented(namespace: str) -> str:
-    """The bootstrap of docs/xds.md's section on zones, for the pool greetserver of ``namespace``."""
+    """Return the bootstrap in section "Zones" of docs/xds.md, for the pool greetserver in ``namespace``."""
     text = (deploy.REPOSITORY / "docs" / "xds.md").read_text()
     (block,) = (b for b in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "GRPC_XDS_BOOTSTRAP_CONFIG" in b)
     (value,) = (e["value"] for e in yaml.safe_load(block)["env"] if e["name"] == "GRPC_XDS_BOOTSTRAP_CONFIG")
@@ -29,7 +29,7 @@ def documented(namespace: str) -> str:
 
 
 def zones(kubectl: Kubectl, namespace: str, name: str) -> dict[str, str]:
-    """The zone of each pod of a Deployment, as Kubernetes labels the pods, by their names."""
+    """Return the zone label of each pod of a Deployment, by pod name."""
     found: list[dict[str, Any]] = kubectl.json("get", "pods", f"--namespace={namespace}", f"--selector=run={name}")[
         "items"
     ]
@@ -37,7 +37,7 @@ def zones(kubectl: Kubectl, namespace: str, name: str) -> dict[str, str]:
 
 
 def test_own_zone_is_called_first(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """With a server in each zone calls stay in the client's; with none there they go to the other, and none fails."""
+    """Calls stay in the client's zone while it has servers, go to another zone otherwise, and none fails."""
     servers = pools.backends(namespace, 4)
     spread = {"maxSkew": 1, "topologyKey": ZONE, "whenUnsatisfiable": "DoNotSchedule"}
     servers["spec"]["template"]["spec"]["topologySpreadConstraints"] = [
@@ -51,8 +51,10 @@ def test_own_zone_is_called_first(kubectl_with_operator: Kubectl, namespace: str
     kubectl_with_operator.rollout(namespace, f"deployment/{CLIENT}")
     (own,) = zones(kubectl_with_operator, namespace, CLIENT).values()
     if not own:
-        pytest.skip("Kubernetes labels pods with their zone since 1.35")
-    eventually("the gateway is reached", lambda: traffic.answering(kubectl_with_operator, namespace, url=url(CLIENT)))
+        pytest.skip("needs Kubernetes 1.35 or newer, which labels pods with their zone")
+    eventually(
+        "an answer through the gateway", lambda: traffic.answering(kubectl_with_operator, namespace, url=url(CLIENT))
+    )
     with traffic.load(kubectl_with_operator, namespace, url=url(CLIENT), rate=50) as load:
         near = _called(
             zones(kubectl_with_operator, namespace, "greetserver"),
@@ -78,7 +80,7 @@ def _called(zone: Mapping[str, str], summary: traffic.Summary) -> set[str]:
 
 
 def _elsewhere(zone: str) -> str:
-    """A patch by which servers run in any other zone."""
+    """Return a patch that schedules servers in any zone but ``zone``."""
     term = {"matchExpressions": [{"key": ZONE, "operator": "NotIn", "values": [zone]}]}
     affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
     pod = {"affinity": affinity, "topologySpreadConstraints": None}
