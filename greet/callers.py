@@ -25,7 +25,7 @@ Call = Callable[[], Awaitable[str]]
 
 
 class Failed(Exception):
-    """A failed call. The text is equal for equal failures, so that they can be counted by it."""
+    """A failed call. Equal failures have equal texts, by which they are counted."""
 
 
 async def reached(url: str, seconds: float) -> None:
@@ -82,8 +82,8 @@ async def by_pool(target: str, timeout: float) -> AsyncIterator[Call]:
 class _PatientResolver(aiohttp.ThreadedResolver):
     """A resolver that retries until the waiting call times out.
 
-    DNS fails at once for a new Service, or while no DNS server runs. Without retries, hundreds of calls that follow one
-    another would fail within a moment.
+    DNS fails at once for a new Service, or while no DNS server runs. Without retries, a load of rate 0 would fail
+    hundreds of calls within a moment.
     """
 
     async def resolve(

@@ -1,7 +1,7 @@
 """The gateway's HTTP routes: ``POST /greet``, ``/healthz``, ``/readyz`` and ``/metrics``.
 
-The response to ``POST /greet`` is either a greeting or a JSON problem that says what to do. Only if the bytes are not
-HTTP at all, aiohttp itself responds with 400 in plain text and closes the connection.
+The response to ``POST /greet`` is either a greeting or a JSON problem that says what to do. If the bytes are not
+HTTP, aiohttp itself responds with 400 in plain text and closes the connection.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _OWN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Gateway:
-    """HTTP handlers over ``greeter``. ``timeout`` is the deadline in seconds of requests without their own."""
+    """HTTP handlers over ``greeter``. ``timeout`` is the deadline in seconds of requests that set none."""
 
     def __init__(self, greeter: Greeter, timeout: float) -> None:
         self.stopping = False
@@ -83,7 +83,7 @@ def application(gateway: Gateway, metrics: GatewayMetrics, registry: CollectorRe
 
 
 async def _expect(request: web.Request) -> None:
-    """Confirm ``Expect: 100-continue``. The handler rejects other values, since aiohttp would do so in plain text."""
+    """Confirm ``Expect: 100-continue``. The handler rejects other values with a problem, aiohttp in plain text."""
     if _expectation(request) == _CONTINUE and request.version == HttpVersion11 and request.transport:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 

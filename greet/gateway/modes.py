@@ -25,7 +25,7 @@ from greet.settings import GatewaySettings, Mode
 _ROUND_ROBIN: Final = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 
 _TRIES: Final = 3
-"""Maximum number of backends that a call is sent to: if a node fails, more than one backend stalls."""
+"""Maximum attempts of a call, each on another backend. One node that fails may stall two of them."""
 
 Call = UnaryUnaryCall[GreetingRequest, GreetingResponse]
 
@@ -129,10 +129,10 @@ class BalancedGreeter:
         self._initialized = False
 
     def unready(self) -> str | None:
-        """Return the reason until the pool was read, or found missing, and each of its backends was tried once.
+        """Return None once the pool was read (or found missing) and each backend was tried, else what is missing.
 
-        After that, the gateway stays ready: its error message about a pool without backends tells callers more than a
-        gateway that gets no requests.
+        After that, the gateway stays ready, since its error for an empty pool tells callers more than an unreachable
+        gateway.
         """
         if not self._initialized:
             status = self._channel.status()

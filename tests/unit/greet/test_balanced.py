@@ -78,7 +78,7 @@ def by(name: str) -> GreetingResponse:
     return GreetingResponse(Result=name)
 
 
-async def test_call_that_is_heard_is_the_only_one(channel: Channel) -> None:
+async def test_call_that_is_answered_is_not_hedged(channel: Channel) -> None:
     task = await greeting(channel)
     channel.calls[0].answer.set_result(by("first"))
     assert await task == by("first")
@@ -103,7 +103,7 @@ async def test_first_answer_counts_and_ends_the_second_call(channel: Channel) ->
     assert channel.calls[1].answer.cancelled()
 
 
-async def test_first_failure_leaves_it_to_the_second_call(channel: Channel) -> None:
+async def test_second_answer_counts_after_the_first_call_fails(channel: Channel) -> None:
     task = await greeting(channel)
     await channel.stall(0)
     channel.calls[0].answer.set_exception(error(StatusCode.UNAVAILABLE))
@@ -112,7 +112,9 @@ async def test_first_failure_leaves_it_to_the_second_call(channel: Channel) -> N
     assert await task == by("second")
 
 
-async def test_second_failure_leaves_it_to_the_first_call(channel: Channel, caplog: pytest.LogCaptureFixture) -> None:
+async def test_first_answer_counts_after_the_second_call_fails(
+    channel: Channel, caplog: pytest.LogCaptureFixture
+) -> None:
     task = await greeting(channel)
     await channel.stall(0)
     channel.calls[1].answer.set_exception(error(StatusCode.UNAVAILABLE))
@@ -132,7 +134,7 @@ async def test_three_backends_are_tried_at_most(channel: Channel) -> None:
     assert all(call.answer.cancelled() for call in channel.calls[:2])
 
 
-async def test_who_goes_away_ends_all_calls(channel: Channel) -> None:
+async def test_cancelled_greeting_cancels_all_calls(channel: Channel) -> None:
     task = await greeting(channel)
     await channel.stall(0)
     task.cancel()

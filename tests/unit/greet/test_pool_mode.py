@@ -140,7 +140,7 @@ async def test_unready_until_the_pool_was_read(server: ScriptedServer) -> None:
 
 
 async def test_started_before_its_pool(server: ScriptedServer) -> None:
-    """Without its pool, a gateway lacks permission to read it: it is ready, its error says so, and later it greets."""
+    """A gateway without its pool, and so without permission to read it, is ready; calls fail until the pool exists."""
     async with greet_servers(HOSTS[0]) as port:
         server.script(refuse(403, "Forbidden"), page(version=1), watch := Watch())
         async with ready() as greeter:
