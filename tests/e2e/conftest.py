@@ -27,7 +27,7 @@ def exclusively(what: str = __file__) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """Keep the cluster in use for the whole run. The main process sets it up for all workers."""
+    """Set up the cluster in the main process and hold it for the whole run."""
     if hasattr(session.config, "workerinput") or session.config.getoption("collectonly"):
         return (yield)
     try:

@@ -203,7 +203,7 @@ def scraped(kubectl: Kubectl, namespace: str, selector: str, port: int) -> dict[
 
 @on_one_stage
 def test_calls_under_way_finish_on_pods_that_go(kubectl_with_operator: Kubectl, namespace: str) -> None:
-    """When two of three pods are removed, their calls in flight, which take 2 s, are all answered."""
+    """When two of three pods are removed, all their calls in flight are answered; each call takes 2 s."""
     here = f"--namespace={namespace}"
     kubectl_with_operator("set", "env", SERVER, "GREET_DELAY_SECONDS=2", here)
     try:

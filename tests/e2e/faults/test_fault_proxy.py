@@ -60,14 +60,14 @@ ONCE = {
     "half a line": Rule(Action.TRUNCATE, EVENTS, path=LISTS, count=3),
     "cut before an event": Rule(Action.CUT, EVENTS, path=LISTS, count=3),
 }
-"""Faults that replace the events of a new pod. Each applies several times to each caller, since a watch that resumes
-gets its event again."""
+"""Faults that replace the events of a new pod. Each replaces several events per caller, since a watch that resumes
+receives its event again."""
 
 REFUSED = {
     "endpointslices": ("EndpointsAvailable", ("Unknown", "EndpointsStale"), ("True", "EndpointsReady")),
     "services": ("Reconciling", ("True", "WatchRefused"), ("False", "Applied")),
 }
-"""By resource that the operator may not read: the condition, its status and reason meanwhile, and afterwards."""
+"""By resource: the condition, and its status and reason while the operator may not read it, and afterwards."""
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def _stop(kubectl: Kubectl, operator_namespace: str) -> None:
 
 
 def _overlay(folder: Path, namespaces: Sequence[str]) -> Path:
-    """Copy the overlay and replace its example namespace by ``namespaces``, as its comments describe."""
+    """Copy the overlay and replace its example namespace with ``namespaces``, as its comments describe."""
     for name in ("crds", "manifests"):
         shutil.copytree(deploy.REPOSITORY / name, folder / name)
     overlay = folder / "manifests" / "operator" / "namespaced"
@@ -91,7 +91,7 @@ def _replace(file: Path, old: str, new: str) -> None:
 
 
 def test_confined_operator_has_rights_where_it_serves_alone(kubectl_with_operator: Kubectl, confined: Confined) -> None:
-    """The operator has the shared Role in served namespaces, its Lease in its own, and no other permission."""
+    """The operator has the shared Role where it serves, access to Leases in its own namespace, and nothing else."""
     role = deploy.REPOSITORY / "manifests" / "operator" / "rights" / "role.yaml"
     granted = flat(next(yaml.safe_load_all(role.read_text(encoding="utf-8")))["rules"])
     assert [rights(kubectl_with_operator, confined.user, namespace) for namespace in confined.served] == [
@@ -140,7 +140,7 @@ def test_confined_operator_serves_no_other_namespace(kubectl_with_operator: Kube
 
 
 def test_confined_operator_is_held_up_by_no_namespace(kubectl_with_operator: Kubectl, confined: Confined) -> None:
-    """With a listed namespace that it may not read, the operator is ready, logs it, and serves the other two."""
+    """If the operator may not read a listed namespace, it logs that, becomes ready and serves the others."""
     listed = ",".join((confined.served[0], confined.other, confined.served[1]))
     kubectl_with_operator(
         "set", "env", OPERATOR, f"WATCH_NAMESPACES={listed}", f"--namespace={confined.operator_namespace}"

@@ -236,7 +236,7 @@ def test_good_spec_is_taken(submit: Submit, spec: Mapping[str, Any]) -> None:
 
 
 def test_longest_name_is_taken(submit: Submit) -> None:
-    """A pool name of 53 characters is accepted; the children's names are longer."""
+    """The longest allowed pool name, of 53 characters, is accepted."""
     taken = submit(GOOD, "p" * 53)
     assert taken.returncode == 0, taken.stderr
 

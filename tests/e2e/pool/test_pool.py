@@ -119,7 +119,7 @@ def test_pool_goes_with_its_namespace(cluster: Cluster, kubectl_with_operator: K
 
 @on_the_shared_pool
 def test_pool_replaced_at_once_comes_up(kubectl_with_operator: Kubectl, pool_with_backends: str) -> None:
-    """A pool applied again before garbage collection of the old children ends up with all its own children."""
+    """A pool that is replaced before its old children are garbage-collected gets all its own children."""
     before = pools.read(kubectl_with_operator, pool_with_backends)["metadata"]["uid"]
     kubectl_with_operator("delete", "gbp", "greetserver", f"--namespace={pool_with_backends}")
     kubectl_with_operator.apply(pools.pool(pool_with_backends))
@@ -171,7 +171,7 @@ def test_foreign_service_is_left_alone(kubectl_with_operator: Kubectl, namespace
 
 @on_the_shared_pool
 def test_drift_is_repaired(kubectl_with_operator: Kubectl, pool_with_backends: str) -> None:
-    """Edited or deleted children are repaired, with an event, and the status loses no endpoint meanwhile."""
+    """Edited and deleted children are restored, an event says so, and the status keeps all endpoints."""
     here = f"--namespace={pool_with_backends}"
     versions = "{.metadata.resourceVersion}={.status.ready}{'\\n'}"
     with first_seen(kubectl_with_operator, versions, "gbp", "greetserver", here) as seen:

@@ -119,7 +119,7 @@ def test_lookaside_and_readers_have_just_their_pool(kubectl_with_operator: Kubec
 def test_example_has_the_rights_that_its_stage_needs(
     cluster: Cluster, kubectl_with_operator: Kubectl, stage: str
 ) -> None:
-    """Only the gateway of the pool stage has a permission, which is to read its pool; greet servers have none."""
+    """The gateway of the pool stage may read its pool; other gateways and all greet servers have no permissions."""
     namespace = deploy.stage(cluster, stage)
     assert of(kubectl_with_operator, f"{namespace}/greetserver", namespace) == set()
     if stage == "4-pool":

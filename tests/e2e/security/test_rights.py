@@ -1,4 +1,4 @@
-"""Attempts to escalate privileges through a pool: its author gains no permission that the author lacks.
+"""Attempts to escalate privileges through a pool. Its author must not gain any permission.
 
 docs/security.md lists all attempts, each with its test.
 """

@@ -23,7 +23,7 @@ _INSTANCE = re.compile(r"backendpool/\S+ operator \(([^)]+)\)")
 class Write:
     """A write request of an operator. ``instance`` is the operator process that sent it.
 
-    ``received`` and ``answered`` are Unix times of the API server, by the clock that all nodes share.
+    ``received`` and ``answered`` are Unix times; all nodes share one clock.
     """
 
     received: float

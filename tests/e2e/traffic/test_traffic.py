@@ -66,7 +66,7 @@ def test_no_backends_and_back(kubectl_with_operator: Kubectl, stage: str) -> Non
 
 
 def test_rolling_restart_fails_no_call(kubectl_with_operator: Kubectl, stage: str) -> None:
-    """A rolling restart of all servers under load fails no call, and at most 0.1 % of attempts.
+    """During a rolling restart under load, no call fails, and at most 0.1 % of the attempts do.
 
     The demo does the same at 200 calls/s; its test runs alone on the machine.
     """

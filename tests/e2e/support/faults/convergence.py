@@ -100,7 +100,7 @@ class MonitoredPool:
             assert given == addresses, f"the lookaside at {host} returns {given}, but the ready pods are {addresses}"
 
     def _answered_all_the_time(self, pod: str, since: float) -> None:
-        """Check that a pod that never went has been called all the time in lookaside mode."""
+        """Check that a pod that existed all the time got calls all the time in lookaside mode."""
         intervals = self.asking.intervals(since)
         times = [since, *(i.time for i in intervals if pod in i.pods), intervals[-1].time]
         silence = max(after - before for before, after in pairwise(times))

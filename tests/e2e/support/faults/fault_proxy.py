@@ -27,8 +27,8 @@ class FaultProxy:
     def breaking(self, *rules: Rule, cut: bool = True) -> Iterator[Callable[[], bool]]:
         """Apply the rules within the context; with ``cut``, reset the open connections first.
 
-        At the end, wait until each process has met each rule that applies to it, since a fault that did not happen
-        proves nothing. Yield a function that checks this earlier.
+        At the end, wait until each rule was applied to each matching process, since a fault that did not happen proves
+        nothing. Yield a function that checks this earlier.
         """
         processes = self._processes()
 
@@ -79,7 +79,7 @@ class FaultProxy:
 
 
 def _missing(rule: Rule, processes: Sequence[str], agents: Iterable[str]) -> list[str]:
-    """Return the processes that have not met a rule. Only one process writes, so a rule for writes needs only one."""
+    """Return the processes that a rule missed. A rule for writes needs only one, since only the leader writes."""
     concerned = [process for process in processes if re.search(rule.agent, process)]
     missing = [process for process in concerned if not any(process in agent for agent in agents)]
     return missing if not rule.method or len(missing) == len(concerned) else []

@@ -29,12 +29,12 @@ for host in hosts:
         answers[host] = sorted({resolve(request, timeout=30).address for _ in range(100)})
 print(json.dumps(answers))
 """
-"""Sends 100 Resolves, since other clients share the rotation and a few would miss some addresses."""
+"""Sends many Resolves to each lookaside, since other clients advance the same rotation in between."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lookaside:
-    """State of a replica, from its metrics: Resolves ``answered`` with an address, and failed ones in ``refused``."""
+    """State of a replica, from its metrics. ``answered`` and ``refused`` count successful and failed Resolves."""
 
     address: str
     node: str

@@ -21,7 +21,7 @@ _OPERATORS = (f"--namespace={deploy.OPERATOR_NAMESPACE}", "--selector=app.kubern
 
 @contextmanager
 def spread_pool(cluster: Cluster, kubectl: Kubectl) -> Iterator[MonitoredPool]:
-    """Run a pool of four servers, half of them on the :func:`victim`; gateways and load run on the other worker."""
+    """Run a pool of four servers, half of them on the :func:`victim` node; gateways run on the other worker."""
     with ExitStack() as stack:
         namespace = stack.enter_context(temporary_namespace(kubectl, "faults-cluster"))
         with nodes.cordoned(kubectl, victim(cluster)):

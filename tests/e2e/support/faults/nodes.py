@@ -103,7 +103,7 @@ def _idle(kubectl: Kubectl) -> list[str]:
 
 
 def _reaches(cluster: Cluster, node: str, address: str) -> bool:
-    """Whether a node reaches the API server within 2 min. A hung API server is out of its Service until it recovers."""
+    """Whether a node reaches the API server. Retries for 2 min, since a hung API server leaves its Service."""
     url = f"https://[{address}]/readyz" if ":" in address else f"https://{address}/readyz"
     patience = "--connect-timeout 2 --retry 120 --retry-all-errors --retry-delay 1 --retry-max-time 120"
     script = f"curl --insecure --silent --output /dev/null {patience} {url} && echo reached || true"

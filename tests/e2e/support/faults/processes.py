@@ -20,7 +20,7 @@ for container in $(ctr --namespace=k8s.io containers list --quiet 'labels."io.ku
     ctr --namespace=k8s.io task kill --signal=SIGKILL $container || true
 done
 """
-"""Terminated containers have no task, so their kill fails."""
+"""Ignores errors of ``kill``, since terminated containers have no task."""
 
 _EAT = """
 for cgroup in $(find /sys/fs/cgroup -type d -name '*{container}*'); do

@@ -31,7 +31,7 @@ def through_proxy(container: str) -> dict[str, Any]:
     """Return the fields of a pod's spec that connect ``container`` to the API server through the proxy.
 
     KUBECONFIG names a kubeconfig whose server is the proxy, with the token of the pod's own service account. The token
-    is not mounted at the default path, so no client can use it to bypass the proxy.
+    is not mounted at the default path, where clients would find it and connect directly.
     """
     return {
         "automountServiceAccountToken": False,
@@ -126,7 +126,7 @@ def _gateway(namespace: str, name: str, env: dict[str, str], pod: Pod) -> list[d
 
 
 def lookaside(namespace: str, pod: Pod) -> list[dict[str, Any]]:
-    """Return a lookaside that the operator does not own, since it would revert a patch of its own."""
+    """Return a lookaside that the operator does not own, because the operator would revert a patched one."""
     container = {
         "name": "lookaside",
         "image": image("operator"),
@@ -178,7 +178,7 @@ def _deployment(namespace: str, name: str, container: dict[str, Any], pod: Pod) 
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    # ``pod`` has at most one container, which stands for ours: add its lists.
+    # If ``pod`` has a container, append its lists to those of ours.
     for more in pod.get("containers", ()):
         container = container | {k: [*container.get(k, ()), *v] for k, v in more.items() if k != "name"}
     spec = {
