@@ -58,9 +58,7 @@ def test_secret_that_is_missing_or_broken_is_told(
     )
     eventually(
         "the condition of the missing Secret",
-        lambda: (
-            f"see that there is a Secret {SECRET} with tls.crt and tls.key" in problem(kubectl_with_operator, namespace)
-        ),
+        lambda: f"there is a Secret {SECRET} with tls.crt and tls.key" in problem(kubectl_with_operator, namespace),
     )
     broken = of_server(authority, namespace)
     broken["data"]["tls.key"] = b64encode(b"no key").decode()
