@@ -43,10 +43,10 @@ class Results:
 _ROWS: tuple[tuple[str, str, Callable[[StreamsResult], float]], ...] = (
     ("change to the last stream, p50", "ms", lambda r: 1000 * statistics.median(r.latencies)),
     ("  p99", "ms", lambda r: 1000 * r.p99),
-    ("CPU for each change", "ms", lambda r: 1000 * r.cpu),
+    ("CPU per change", "ms", lambda r: 1000 * r.cpu),
     ("  for each push", "µs", lambda r: 1e6 * r.cpu / r.streams),
-    ("memory for each stream", "kB", lambda r: r.memory / 1000),
-    ("all reconnect: until each was told again", "s", lambda r: r.again),
+    ("memory per stream", "kB", lambda r: r.memory / 1000),
+    ("all reconnect: until all are in sync", "s", lambda r: r.again),
     ("  CPU", "s", lambda r: r.cpu_again),
 )
 

@@ -49,25 +49,25 @@ class Results:
 _Row = tuple[str, str, Callable[[SizeResult], float]]
 
 _ROWS: tuple[_Row, ...] = (
-    ("first start: to all synced", "s", lambda r: r.first_start.seconds),
-    ("  what it has to write, alone", "s", lambda r: r.floor),
-    ("  in terms of that", "", lambda r: r.first_start.seconds / r.floor),
+    ("first start: until all are synced", "s", lambda r: r.first_start.seconds),
+    ("  the same writes alone", "s", lambda r: r.floor),
+    ("  ratio", "", lambda r: r.first_start.seconds / r.floor),
     ("  CPU", "s", lambda r: r.first_start.cpu),
-    ("  memory at most", "MB", lambda r: r.first_start.memory),
-    ("  requests for each pool", "", lambda r: r.first_start.requests.total() / r.pools),
-    ("  status writes for each pool", "", lambda r: r.first_start.status_writes / r.pools),
-    ("restart: to all looked at", "s", lambda r: r.restart.seconds),
+    ("  peak memory", "MB", lambda r: r.first_start.memory),
+    ("  requests per pool", "", lambda r: r.first_start.requests.total() / r.pools),
+    ("  status writes per pool", "", lambda r: r.first_start.status_writes / r.pools),
+    ("restart: until all are reconciled", "s", lambda r: r.restart.seconds),
     ("  CPU", "s", lambda r: r.restart.cpu),
-    ("  memory at most", "MB", lambda r: r.restart.memory),
+    ("  peak memory", "MB", lambda r: r.restart.memory),
     ("  requests", "", lambda r: r.restart.requests.total()),
-    ("one change: to the status, p50", "ms", lambda r: 1000 * r.changes.p50),
+    ("one change: until in the status, p50", "ms", lambda r: 1000 * r.changes.p50),
     ("  p99", "ms", lambda r: 1000 * r.changes.p99),
     ("  CPU", "ms", lambda r: 1000 * r.changes.cpu_each),
     ("  status writes", "", lambda r: r.changes.writes_each),
-    ("one change in every pool: writing them", "s", lambda r: r.burst.writing_seconds),
+    ("one change in every pool: time to write them", "s", lambda r: r.burst.writing_seconds),
     ("  from the last write to the last status", "s", lambda r: r.burst.seconds),
-    ("  CPU for each pool", "ms", lambda r: 1000 * r.burst.cpu / r.pools),
-    ("  status writes for each pool", "", lambda r: r.burst.status_writes / r.pools),
+    ("  CPU per pool", "ms", lambda r: 1000 * r.burst.cpu / r.pools),
+    ("  status writes per pool", "", lambda r: r.burst.status_writes / r.pools),
 )
 
 

@@ -83,7 +83,7 @@ def test_benchmark_counts_what_it_should() -> None:
     assert table["pools of 5 endpoints"] == ["2", "4", "4 : 2"]
     assert all(len(cells) == 3 for cells in table.values())
     assert table["status writes"][:2] == ["1.00", "1.00"]
-    assert table["status writes for each pool"][:2] == ["1.00", "1.00"]
+    assert table["status writes per pool"][:2] == ["1.00", "1.00"]
     first, restart = requests(report, "first start"), requests(report, "restart")
     assert restart.keys() == {"get", "list", "watch"}
     assert first.keys() == restart.keys() | {"create", "update"}
