@@ -59,5 +59,5 @@ def write(folder: Path, chain: bytes, key: bytes, clients_ca: bytes | None = Non
 
 def _openssl(*args: str) -> None:
     program = shutil.which("openssl")
-    assert program, "openssl is needed to make certificates: install it"
+    assert program, "openssl is needed to create certificates: install it"
     subprocess.run([program, *args], check=True, capture_output=True)

@@ -33,7 +33,7 @@ PLUGINS = Path(sysconfig.get_path("scripts"))
 
 
 def generate(output: Path) -> None:
-    """Write the code of all protos below ``output``, as they lie below the repository's root."""
+    """Write the code of all protos below ``output``, with the same layout as in the repository."""
     for root, proto in PROTOS:
         target = output / root
         target.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def _messages(root: str, target: Path) -> list[str]:
 
 
 def _stubs(target: Path) -> list[str]:
-    """Not for a proto without a service: there is nothing in its stubs but the import of grpc."""
+    """Return the stubs of a proto; none without a service, since they would hold only an import."""
     return [
         f"--grpc_python_out={target}",
         f"--plugin={PLUGINS / 'protoc-gen-mypy_grpc'}",

@@ -1,4 +1,4 @@
-"""The client's benchmark, at its smallest: that it measures, not what."""
+"""The client's benchmark at its smallest size: it runs and reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark of starts, at its smallest: that it measures, not what."""
+"""The benchmark of starts at its smallest size: it runs and reports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bench.startup.benchmark import CLIENTS, SERVERS, measure, table
 
 
 async def test_it_measures_each_program() -> None:
-    """Servers and clients become ready, and each has a line of the report."""
+    """Every program becomes ready and has a line in the report."""
     results = await measure(rounds=1, idle=0.0)
     assert list(results) == [*SERVERS, *CLIENTS]
     assert all(one.cpu > 0 and one.memory > 0 for (one,) in results.values())

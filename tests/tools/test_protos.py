@@ -1,4 +1,4 @@
-"""The committed code of the protos."""
+"""The committed generated code."""
 
 import subprocess
 import sys
@@ -16,14 +16,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def generated(root: Path) -> dict[str, str]:
-    """Generated files below the source roots, by their path from ``root``."""
+    """Return the generated files below the source roots, by path relative to ``root``."""
     folders = (root / "operator", root / "greet")
     files = (path for folder in folders for path in folder.rglob("*_pb2*.py*") if path.suffix != ".pyc")
     return {str(path.relative_to(root)): path.read_text() for path in files}
 
 
 def test_committed_code_is_current(tmp_path: Path) -> None:
-    """Generating again changes nothing; else: run `python tools/protos.py` and commit."""
+    """Generating again changes nothing; otherwise run `python tools/protos.py` and commit."""
     subprocess.run([sys.executable, ROOT / "tools/protos.py", tmp_path], check=True)
     fresh = generated(tmp_path)
     assert len(fresh) == 14
@@ -31,7 +31,7 @@ def test_committed_code_is_current(tmp_path: Path) -> None:
 
 
 def test_descriptor_of_the_envoy_example_is_current(tmp_path: Path) -> None:
-    """The transcoder goes by the proto as it is."""
+    """The Envoy example's descriptor equals the current proto."""
     subprocess.run([sys.executable, ROOT / "tools/protos.py", tmp_path], check=True)
     descriptor = Path("examples/envoy/greet.pb")
     assert (tmp_path / descriptor).read_bytes() == (ROOT / descriptor).read_bytes()
@@ -47,6 +47,6 @@ def test_descriptor_of_the_envoy_example_is_current(tmp_path: Path) -> None:
     ],
 )
 def test_descriptors_are_registered_by_their_import_path(module: object, name: str) -> None:
-    """A program that has protos of its own cannot clash with ours by a bare file name."""
+    """Descriptors have their import paths, so they cannot clash with protos of an application."""
     file = descriptor_pool.Default().FindFileByName(name)
     assert file is module.DESCRIPTOR  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What `pip install .` brings: the library, and nothing of the example or of the tools."""
+"""The content of the wheel: the library, without the example and the tools."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ main(["--help"])
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library as a wheel has it."""
+    """The unpacked wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     build = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", f"--wheel-dir={folder}", REPOSITORY)
     subprocess.run([sys.executable, *build], check=True)
@@ -37,18 +37,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel_has_the_library_alone(wheel: Path) -> None:
-    """One package, its types, and what is said of it."""
+    """The wheel has one package with type information."""
     assert {path.name.partition("-")[0] for path in wheel.iterdir()} == {"backendpool"}
     assert (wheel / "backendpool" / "py.typed").exists()
 
 
 def test_version_has_one_source(wheel: Path) -> None:
-    """The wheel's version is the one that `backendpool --version` prints."""
+    """The wheel's version equals the output of `backendpool --version`."""
     assert (wheel / f"backendpool-{__version__}.dist-info").is_dir()
 
 
 def test_library_works_without_the_repository(wheel: Path, tmp_path: Path) -> None:
-    """The client, the pool for tests and the command are there where nothing but the wheel and its needs are."""
+    """Client, FakePool and command work with only the wheel and its dependencies."""
     # A folder of this variable is no site folder: what our editable install adds to the path does not count in it.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(wheel), sysconfig.get_path("purelib")))}
     python = getattr(sys, "_base_executable", sys.executable)

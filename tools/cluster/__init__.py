@@ -1,11 +1,11 @@
-"""A Kubernetes cluster for the demo and the e2e tests, on whatever machine this is.
+"""A Kubernetes cluster for the demo and the e2e tests, on any machine.
 
-    python -m tools.cluster up        a kind cluster of our own, healthy, in whatever state the last one was
-    CLUSTER=context:NAME python -m ...    a cluster of the user's, which is used and never changed
+    python -m tools.cluster up        bring up a healthy kind cluster, whatever state the last one is in
+    CLUSTER=context:NAME python -m ...    use a cluster of the user's, and never change it
 
-One step, one module, in this order: `engine` (Docker, started by `dockerd` where there is none), `node_image` (pulled,
-or built from source by `kubernetes_build` and `rootfs`), `binaries` (kind, kubectl), `kind` (the cluster), `images`
-(the project's own, and test clients'). `lifecycle` puts them together. The package needs the standard library only.
+One module per step, in this order: `engine` (Docker, started by `dockerd` if there is none), `node_image` (pulled, or
+built from source by `kubernetes_build` and `rootfs`), `binaries` (kind, kubectl), `kind` (the cluster), `images` (those
+of the project and of test clients). `lifecycle` combines them. The package needs only the standard library.
 """
 
 import os
@@ -24,40 +24,41 @@ __all__ = ["Cluster", "ClusterError", "Node", "down", "find", "image", "uses_use
 
 @contextmanager
 def using(purpose: str, *, with_images: bool = True, alone: bool = False) -> Iterator[Cluster]:
-    """A healthy cluster for the time of the block, as the environment's CLUSTER and NODE_IMAGE say.
+    """Yield a healthy cluster, chosen by the variables CLUSTER and NODE_IMAGE.
 
-    Unless told otherwise it holds the project's images, as the repository stands. Meanwhile nobody deletes the cluster
-    or replaces what is on it, and with `alone` nobody else uses it; ClusterError tells who is in the way, or what.
+    By default it holds the project's images of the current sources. During the block, nobody deletes the cluster or
+    replaces its content; with `alone`, nobody else uses it. Raises ClusterError with the reason, or with the processes
+    that use it.
     """
     with lifecycle.using(_settings(), Console(), purpose, with_images=with_images, alone=alone) as cluster:
         yield cluster
 
 
 def find() -> Cluster:
-    """The cluster that a run around this one uses; ClusterError where there is none."""
+    """Return the cluster of the enclosing run; raises ClusterError if there is none."""
     return lifecycle.find(_settings(), Console())
 
 
 def down() -> None:
-    """Delete the cluster if it is our own, and forget it if it is one of the user's."""
+    """Delete our own cluster, or forget the user's."""
     lifecycle.down(_settings(), Console())
 
 
 def uses_user_cluster() -> bool:
-    """Whether CLUSTER selects a cluster of the user's."""
+    """Return whether CLUSTER selects a cluster of the user's."""
     return _settings().context is not None
 
 
 def image(target: str) -> str:
-    """The name by which pods on the cluster run the project's image of this target of the Dockerfile."""
+    """Return the name under which pods run the project's image of this Dockerfile target."""
     return _settings().image(target)
 
 
 def load_client(cluster: Cluster, name: str, context: Path) -> str:
-    """Have the image of a test client on the workers of a cluster of ours, and return the name by which pods run it.
+    """Build the image of a test client, load it onto the workers of our own cluster, and return its name.
 
-    `context` is a folder with its Dockerfile, which may begin with the greet image. The name's tag tells the content:
-    what others run is not replaced, and what is there already is neither built nor copied.
+    `context` is the folder of its Dockerfile, which may start from the greet image. The tag of the name is a hash of
+    the content, so images of other runs are not replaced, and an existing one is neither built nor copied.
     """
     return images.deliver_client(name, context, cluster, _settings(), Console())
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m tools.cluster up`, and its like."""
+"""The command line: `python -m tools.cluster up` and others."""
 
 import argparse
 import os
@@ -24,7 +24,7 @@ environment:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; 0 when it did what it says, 1 when not."""
+    """Run one command; return 0 on success and 1 on failure."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # an end by `kill` tidies up as one by Ctrl-C does
     console = Console()
     chosen = _parser().parse_args(arguments)
@@ -35,12 +35,10 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"{error.report()}\n")
         return 1
     except OSError as error:
-        sys.stderr.write(
-            f"error: {error}\nwhat to do: see that this file can be written, and that the disk is not full\n"
-        )
+        sys.stderr.write(f"error: {error}\nwhat to do: check that this file is writable and the disk is not full\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted: run this again, it goes on where it was\n")
+        sys.stderr.write("interrupted: run this again to resume\n")
         return 130
 
 
@@ -70,11 +68,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("up", help="have a healthy cluster with the project's images on it")
-    commands.add_parser("down", help="delete the cluster, and end the Docker engine if we started it")
-    commands.add_parser("status", help="say how the cluster is and how to reach it; fails when it is not healthy")
-    commands.add_parser("images", help="build the project's images, if what they are made of changed")
-    logs = commands.add_parser("logs", help="export the logs of all nodes and pods into one folder")
+    commands.add_parser("up", help="start a healthy cluster with the project's images")
+    commands.add_parser("down", help="delete the cluster, and stop the Docker engine if this tool started it")
+    commands.add_parser("status", help="print the state of the cluster and how to access it; fails if it is unhealthy")
+    commands.add_parser("images", help="build the project's images if their sources changed")
+    logs = commands.add_parser("logs", help="export the logs of all nodes and pods to a folder")
     logs.add_argument("folder", type=Path, metavar="DIR")
     return parser
 

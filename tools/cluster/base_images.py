@@ -1,7 +1,7 @@
-"""What the project's images start from: python's own image, or a Debian of ours with python where that is out of reach.
+"""The base images of the project's images: python's official image, or our own Debian with python instead.
 
-Where builds start from is another image than where programs do: only builds may know how this host reaches package
-indexes, which may be by a password.
+Build stages use a different base than run stages: only builds may know how this host reaches package indexes, which may
+include a password.
 """
 
 import shutil
@@ -30,19 +30,19 @@ COPY host /
 
 @dataclass(frozen=True, slots=True)
 class Bases:
-    """The images that the Dockerfile's stages start from: what runs, and what builds it."""
+    """The base images of the Dockerfile's run stages and build stages."""
 
     run: str
     build: str
 
     @property
     def arguments(self) -> list[str]:
-        """What `docker build` is told of them."""
+        """Return the arguments for `docker build`."""
         return [f"--build-arg=BASE={self.run}", f"--build-arg=BUILD_BASE={self.build}"]
 
 
 def provide(wanted: str, engine: Engine, settings: Settings, console: Console, step: Step) -> Bases:
-    """Have the engine hold what the images start from: `wanted`, or what takes its place."""
+    """Make the engine hold the base images: `wanted`, or its substitute."""
     host_files = [name for name in _HOST_FILES if Path("/", name).is_file()]
     run = f"backendpool/python:{digest(rootfs.PYTHON.key, _DOCKERFILE)}"
     ours = Bases(run, f"backendpool/python-build:{digest(run, digest_files(Path('/'), host_files))}")
@@ -53,8 +53,8 @@ def provide(wanted: str, engine: Engine, settings: Settings, console: Console, s
     failure = pull.failure(wanted, engine, settings, step)
     if failure is None:
         return Bases(wanted, wanted)
-    console.say(line("images", f"a Debian of ours takes the place of {wanted}, which cannot be pulled: {failure}"))
-    rootfs.require(wanted, f"have the engine hold {wanted} (docker load)", settings, console)
+    console.say(line("images", f"building a Debian instead of {wanted}, which cannot be pulled: {failure}"))
+    rootfs.require(wanted, f"load {wanted} into the engine (docker load)", settings, console)
     _build(ours, host_files, rootfs.build(rootfs.PYTHON, settings, console), engine, settings)
     return ours
 

@@ -1,4 +1,4 @@
-"""kind and kubectl: the ones on PATH where their versions suit, else our own in the cache."""
+"""kind and kubectl: from PATH if their versions fit, else our own from the cache."""
 
 import re
 import shutil
@@ -17,19 +17,19 @@ _VERSION = re.compile(r"v(\d+)\.(\d+)(?:\.(\d+))?")
 
 
 def version(text: str) -> tuple[int, int, int] | None:
-    """The first version that a program's answer names."""
+    """Return the first version in a program's output."""
     found = _VERSION.search(text)
     return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else None
 
 
 def suits_kind(told: str) -> bool:
-    """Whether a kind of this version makes our clusters: the pinned release or a later one."""
+    """Return whether this version of kind can create our clusters: the pinned release or a later one."""
     theirs, ours = version(told), version(versions.KIND_VERSION)
     return theirs is not None and ours is not None and theirs >= ours
 
 
 def suits_server(told: str, server: str) -> bool:
-    """Whether a kubectl of this version may speak to this server.
+    """Return whether this version of kubectl supports this server.
 
     Kubernetes supports one minor version of difference (https://kubernetes.io/releases/version-skew-policy/#kubectl).
     """
@@ -38,7 +38,7 @@ def suits_server(told: str, server: str) -> bool:
 
 
 def kind(settings: Settings, console: Console) -> str:
-    """The path of a kind that suits."""
+    """Return the path of a suitable kind."""
     found = shutil.which("kind")
     if found is not None and suits_kind(process.try_answer([found, "version"]) or ""):
         return found
@@ -56,7 +56,7 @@ def kind(settings: Settings, console: Console) -> str:
 
 
 def kubectl(image: str, engine: Engine, settings: Settings, console: Console) -> str:
-    """The path of a kubectl that suits the servers that `image` runs."""
+    """Return the path of a kubectl that supports the servers of `image`."""
     identity = engine.ask("image", "inspect", "--format={{.Id}}", image).strip()
     server = _server_version(identity, engine, settings)
     found = shutil.which("kubectl")
@@ -64,18 +64,18 @@ def kubectl(image: str, engine: Engine, settings: Settings, console: Console) ->
         return found
     if sys.platform != "linux":
         hint = "install one (https://kubernetes.io/docs/tasks/tools), at most one minor version away"
-        raise ClusterError(f"no kubectl here suits Kubernetes {server}", hint=hint)
+        raise ClusterError(f"no installed kubectl supports Kubernetes {server}", hint=hint)
     own = settings.cache / "tools" / f"kubectl-{server}-{digest(identity)}" / "kubectl"
     if not own.exists():
         with console.step("kubectl") as step:
             _copy_out(engine, identity, "/usr/bin/kubectl", own)
             own.chmod(0o755)
-            step.says(f"kubectl {server}, out of the node image")
+            step.says(f"kubectl {server}, from the node image")
     return str(own)
 
 
 def _server_version(image: str, engine: Engine, settings: Settings) -> str:
-    """The version of Kubernetes in a node image, by the file that kind itself reads it from."""
+    """Return the Kubernetes version of a node image, from the file that kind reads too."""
     file = settings.cache / "tools" / f"node-{digest(image)}"
     if not file.exists():
         _copy_out(engine, image, "/kind/version", file)

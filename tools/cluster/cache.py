@@ -1,4 +1,4 @@
-"""The cache: what is built is named by the hash of what it is built from, and appears whole or not at all."""
+"""The build cache: entries are named by a hash of their inputs, and appear complete or not at all."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ _DRAFT = ".draft-"
 
 
 def digest(*parts: str | bytes) -> str:
-    """A short hash of `parts`; where one part ends matters, so ("ab", "c") is not ("a", "bc")."""
+    """Return a short hash of `parts`; their boundaries count, so ("ab", "c") differs from ("a", "bc")."""
     whole = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -21,7 +21,7 @@ def digest(*parts: str | bytes) -> str:
 
 
 def digest_files(root: Path, names: Iterable[str]) -> str:
-    """A hash of the files `names` below `root`: their names, whether they are executable, their content."""
+    """Return a hash of the files `names` below `root`: names, executable bits and content."""
     parts: list[str | bytes] = []
     for name in sorted(set(names)):
         path = root / name
@@ -33,18 +33,18 @@ def digest_files(root: Path, names: Iterable[str]) -> str:
 
 
 def files_below(root: Path) -> list[str]:
-    """The names of all files below `root`, relative to it."""
+    """Return the names of all files below `root`, relative to it."""
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() or path.is_symlink())
 
 
 def draft_name(target: Path) -> Path:
-    """Where this process builds what is to become `target`."""
+    """Return the path at which this process builds `target`."""
     return target.with_name(f"{target.name}{_DRAFT}{os.getpid()}")
 
 
 @contextmanager
 def draft(target: Path) -> Iterator[Path]:
-    """A path to build at, which becomes `target` by one rename when the block ends well, and vanishes otherwise."""
+    """Yield a temporary path; rename it to `target` if the block succeeds, delete it otherwise."""
     target.parent.mkdir(parents=True, exist_ok=True)
     path = draft_name(target)
     try:
@@ -55,7 +55,7 @@ def draft(target: Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a whole folder, if it is there."""
+    """Delete a file or a folder if it exists."""
     if path.is_dir() and not path.is_symlink():
         # What a run that was killed had started may still be writing here for a moment: the rest goes the next time.
         shutil.rmtree(path, ignore_errors=True)
@@ -64,7 +64,7 @@ def remove(path: Path) -> None:
 
 
 def drafts(cache: Path) -> list[Path]:
-    """What runs that were cut off left in the cache."""
+    """Return the temporary paths that interrupted runs left in the cache."""
     return [path for folder in (cache, *_folders(cache)) for path in folder.glob(f"*{_DRAFT}*")]
 
 

@@ -1,4 +1,4 @@
-"""The cluster as those see it who use it: how to reach it, and what may be done to it."""
+"""The cluster as its users see it: access, and what may be done to it."""
 
 import json
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ from tools.cluster.kind import Node
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A cluster that answers.
+    """A cluster that responds.
 
-    `kubeconfig` holds the one context `context`. `nodes`, `kind` and `engine` are known of a kind cluster only: of a
-    cluster that the user named no node is ever touched.
+    `kubeconfig` holds the single context `context`. `nodes`, `kind` and `engine` are set for kind clusters only; nodes
+    of a user's cluster are never touched.
     """
 
     name: str
@@ -30,33 +30,33 @@ class Cluster:
 
     @property
     def can_inject_faults(self) -> bool:
-        """Whether nodes may be paused, cut off, or have their processes killed."""
+        """Whether nodes may be paused, partitioned, or have processes killed."""
         return self.engine is not None
 
     @property
     def kubectl_command(self) -> list[str]:
-        """kubectl with the flags that bind it to this cluster, whatever the user's own configuration says."""
+        """kubectl with flags that bind it to this cluster, whatever the user's own configuration says."""
         return [self.kubectl, f"--kubeconfig={self.kubeconfig}", f"--context={self.context}"]
 
     def ask(self, *arguments: str, timeout: float = 60.0, hint: str = "") -> str:
-        """What kubectl prints; ClusterError with `hint` when it fails."""
+        """Return the output of kubectl; raises ClusterError with `hint` on failure."""
         return process.answer([*self.kubectl_command, *arguments], timeout=timeout, hint=hint)
 
     def docker(self, *arguments: str, timeout: float = 60.0) -> str:
-        """What docker prints, for faults: `docker("exec", node, ...)`, `docker("pause", node)`."""
+        """Return the output of docker, to inject faults: `docker("exec", node, ...)`, `docker("pause", node)`."""
         if self.engine is None:
-            raise ClusterError(f"the nodes of {self.name} are not ours to touch", hint="use CLUSTER=kind for this")
+            raise ClusterError(f"nodes of {self.name} must not be touched", hint="use CLUSTER=kind for this")
         return self.engine.ask(*arguments, timeout=timeout)
 
     def problems(self, timeout: float = 5.0) -> list[str]:
-        """What keeps the cluster from being healthy, in words; empty when it is."""
-        stopped = [f"the container of node {node.name} does not run" for node in self.nodes if not node.running]
+        """Return why the cluster is unhealthy; empty if it is healthy."""
+        stopped = [f"the container of node {node.name} is not running" for node in self.nodes if not node.running]
         if stopped:
             return stopped
         try:
             told = self.ask("get", "nodes", "--output=json", f"--request-timeout={timeout:g}s", timeout=timeout + 5)
         except ClusterError:
-            return ["its API server does not answer"]
+            return ["its API server does not respond"]
         return unready(json.loads(told))
 
     def export_logs(self, folder: Path) -> None:
@@ -68,7 +68,7 @@ class Cluster:
 
 
 def unready(nodes: Mapping[str, Any]) -> list[str]:
-    """The nodes of a node list that are not Ready, in words."""
+    """Describe the nodes of a node list that are not Ready."""
     return [f"node {node['metadata']['name']} is not ready" for node in nodes["items"] if not _is_ready(node)]
 
 

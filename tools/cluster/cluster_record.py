@@ -1,4 +1,4 @@
-"""Record of the cluster that was created last, kept for later runs."""
+"""The record of the last created cluster, for later runs."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -23,7 +23,7 @@ class ClusterRecord:
 
     @classmethod
     def read(cls, settings: Settings) -> "ClusterRecord | None":
-        """The record of the last cluster, or None."""
+        """Return the record of the last cluster, or None."""
         try:
             return cls(**json.loads(_file(settings).read_text(encoding="utf-8")))
         except (FileNotFoundError, TypeError, ValueError):

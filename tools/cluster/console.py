@@ -1,6 +1,6 @@
-"""Terminal output: one line per step, with its duration at the end.
+"""Terminal output: one line per step, with its duration.
 
-Long steps also print a line when they start, and report progress: in place on a terminal, as occasional lines in a log.
+Long steps also print a line at their start and report progress: in place on a terminal, as occasional lines in a log.
 """
 
 import sys
@@ -17,7 +17,7 @@ _PROGRESS_SECONDS = 20.0  # between two progress lines where they cannot overwri
 
 
 def duration(seconds: float) -> str:
-    """`seconds` for people: `0.4 s`, `12 s`, `3 min 20 s`."""
+    """Format seconds: `0.4 s`, `12 s`, `3 min 20 s`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -25,7 +25,7 @@ def duration(seconds: float) -> str:
 
 
 def line(title: str, text: str, seconds: float | None = None) -> str:
-    """One line of output: the step, what it says, how long it took."""
+    """Format a line: step, text, duration."""
     body = f"{title:<{_TITLE_WIDTH}} {text}"
     if seconds is None:
         return body
@@ -34,7 +34,7 @@ def line(title: str, text: str, seconds: float | None = None) -> str:
 
 @dataclass(slots=True)
 class Step:
-    """One step under way; `says` sets the text of its line."""
+    """A running step; `says` sets the text of its line."""
 
     title: str
     console: "Console"
@@ -43,11 +43,11 @@ class Step:
     _shown: float = 0.0
 
     def says(self, text: str) -> None:
-        """Set what the step's line will say when it ends well."""
+        """Set the text that the line has when the step succeeds."""
         self.text = text
 
     def progress(self, text: str) -> None:
-        """Show how far the step has come."""
+        """Show the progress of the step."""
         now = time.monotonic()
         pause = 0.2 if self.console.interactive else _PROGRESS_SECONDS
         if now - self._shown >= pause:
@@ -57,25 +57,25 @@ class Step:
 
 @dataclass(slots=True)
 class Console:
-    """Writes whole lines, so that steps that run beside each other do not mix."""
+    """Writes whole lines, so that lines of concurrent steps do not mix."""
 
     stream: TextIO = field(default_factory=lambda: sys.stdout)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def interactive(self) -> bool:
-        """Whether a line can overwrite the one before it."""
+        """Whether a line can overwrite the previous one."""
         return self.stream.isatty()
 
     def say(self, text: str) -> None:
-        """Print one line."""
+        """Print a line."""
         clear = "\r\x1b[K" if self.interactive else ""
         with self._lock:
             self.stream.write(f"{clear}{text}\n")
             self.stream.flush()
 
     def transient(self, text: str) -> None:
-        """Print a line that the next one replaces, where the stream can do that."""
+        """Print a line that the next one replaces, if the stream supports it."""
         if not self.interactive:
             self.say(text)
             return
@@ -85,7 +85,7 @@ class Console:
 
     @contextmanager
     def step(self, title: str, starts: str | None = None) -> Iterator[Step]:
-        """Run a step; `starts` is printed at once by those that take more than a few seconds."""
+        """Run a step; `starts` is printed at the start of steps that take more than a few seconds."""
         if starts is not None:
             self.say(line(title, f"{starts} ..."))
         step = Step(title, self)

@@ -1,4 +1,4 @@
-"""What the tests and the demo install: the operator from manifests/operator, a stage from manifests/greet."""
+"""Installs the operator (manifests/operator) and stages (manifests/greet) for the tests and the demo."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def operator(cluster: Cluster) -> None:
 def stage(cluster: Cluster, name: str, namespace: str = "") -> str:
     """Install or update a stage of the example, wait until it serves, and return its namespace.
 
-    Whoever changes what others look at meanwhile has it in a ``namespace`` of their own.
+    Tests that change what other tests look at use their own ``namespace``.
     """
     home = namespace or STAGES[name]
     _apply(cluster, f"greet/{name}", {STAGES[name]: home})
@@ -51,12 +51,12 @@ def stage(cluster: Cluster, name: str, namespace: str = "") -> str:
 
 
 def shown(folder: str) -> str:
-    """The command that installs a folder of manifests, as a person would type it."""
+    """Return the command that installs a folder of manifests, as a person would type it."""
     return f"kubectl {' '.join(_APPLY)} -k manifests/{folder}"
 
 
 def manifests(kubectl: Kubectl, folder: Path) -> str:
-    """What `kubectl apply -k` would apply, with the project's images by the names that they have in this cluster."""
+    """Return what `kubectl apply -k` would apply, with the image names of this cluster."""
     text = kubectl("kustomize", str(folder)).stdout
     for target in ("operator", "greet"):
         text = text.replace(f"backendpool/{target}:dev", image(target))
@@ -64,7 +64,7 @@ def manifests(kubectl: Kubectl, folder: Path) -> str:
 
 
 def remove(cluster: Cluster) -> str:
-    """Take the stages and the operator off the cluster; returns the pools that are left, for whose sake it stays."""
+    """Remove the demo stages and the operator; return remaining pools, which keep operator and CRD installed."""
     kubectl = kubectl_of(cluster)
     kubectl("delete", "namespace", *STAGES.values(), "--ignore-not-found", "--timeout=180s", timeout=200)
     if kubectl("get", CRD, "--ignore-not-found", "--output=name").stdout:
@@ -77,7 +77,7 @@ def remove(cluster: Cluster) -> str:
 
 
 def _apply(cluster: Cluster, folder: str, namespaces: Mapping[str, str] = MappingProxyType({})) -> None:
-    """What `shown` says, with the content of the images noted on the pods that run them, and other ``namespaces``."""
+    """Apply a folder with other ``namespaces``, and annotate pods with the content of their images."""
     kubectl = kubectl_of(cluster)
     text = manifests(kubectl, REPOSITORY / "manifests" / folder)
     for name, another in namespaces.items():
@@ -90,7 +90,7 @@ def _apply(cluster: Cluster, folder: str, namespaces: Mapping[str, str] = Mappin
 
 
 def _note_content(cluster: Cluster, template: dict[str, Any]) -> None:
-    """A tag stays the same while the content changes; pods roll when the content does, and only then."""
+    """Annotate pods with the content of their images, so that they roll when the content of a tag changes."""
     if cluster.engine is None:
         return
     images = [container["image"] for container in template["spec"]["containers"]]

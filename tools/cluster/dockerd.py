@@ -1,6 +1,6 @@
-"""A Docker engine of our own: started with our configuration, ended without a trace.
+"""Our own Docker engine: started with our configuration, stopped without traces.
 
-Its addresses are of the benchmark range 198.18.0.0/15 (RFC 2544), which no network of the host's can be using.
+Its addresses are from the benchmark range 198.18.0.0/15 (RFC 2544), which no network of the host uses.
 """
 
 import json
@@ -22,7 +22,7 @@ _STOP_SECONDS = 60.0
 
 
 def log(settings: Settings) -> Path:
-    """Where the engine writes its log."""
+    """Return the path of the engine's log."""
     return settings.logs / "dockerd.log"
 
 
@@ -35,7 +35,7 @@ def _state(settings: Settings) -> Path:
 
 
 def configuration(folder: Path, runtime: Path | None) -> dict[str, object]:
-    """The daemon.json of an engine that keeps everything below `folder`."""
+    """Return the daemon.json of an engine that keeps everything below `folder`."""
     settings: dict[str, object] = {
         "data-root": str(folder / "data"),
         "pidfile": str(folder / "dockerd.pid"),
@@ -51,7 +51,7 @@ def configuration(folder: Path, runtime: Path | None) -> dict[str, object]:
 
 
 def running(settings: Settings) -> int | None:
-    """The process id of our engine, or None when it does not run."""
+    """Return the process id of our engine, or None."""
     try:
         pid = int((_folder(settings) / "dockerd.pid").read_text(encoding="utf-8"))
         command = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").split("\0")
@@ -62,7 +62,7 @@ def running(settings: Settings) -> int | None:
 
 
 def start(settings: Settings) -> None:
-    """Start the engine and wait until it answers; it outlives this process."""
+    """Start the engine and wait until it responds; it outlives this process."""
     folder = _folder(settings)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dockerd.pid").unlink(missing_ok=True)
@@ -97,13 +97,13 @@ def _wait_until_it_answers(daemon: "subprocess.Popen[bytes]", settings: Settings
     deadline = time.monotonic() + _START_SECONDS
     while process.try_answer(["docker", "info"], timeout=10) is None:
         if daemon.poll() is not None or time.monotonic() > deadline:
-            hint = "the log says why; run this again when that is mended"
+            hint = "fix the problem in the log, then run this again"
             raise ClusterError("the Docker engine did not start", log=log(settings), hint=hint)
         time.sleep(0.2)
 
 
 def _end(daemon: "subprocess.Popen[bytes]") -> None:
-    """End an engine that does not answer: the next run, or the user, is to find none."""
+    """Kill an engine that does not respond, so that neither the next run nor the user finds it."""
     daemon.terminate()
     try:
         daemon.wait(_STOP_SECONDS)
@@ -113,7 +113,7 @@ def _end(daemon: "subprocess.Popen[bytes]") -> None:
 
 
 def _install_wrapper(folder: Path) -> Path:
-    """Write the runc wrapper as a program of its own; -I and -S keep each start of it short."""
+    """Write the runc wrapper as a separate program; -I and -S keep its start short."""
     python = Path(sys.executable).resolve()
     source = Path(runc_wrapper.__file__).read_text(encoding="utf-8")
     program = folder / "runc-bounded"
@@ -123,21 +123,21 @@ def _install_wrapper(folder: Path) -> Path:
 
 
 def stop(settings: Settings) -> None:
-    """End our engine and take back what it changed on the host; its data stay for the next start."""
+    """Stop our engine and undo its changes to the host; its data remain for the next start."""
     pid = running(settings)
     if pid is not None:
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + _STOP_SECONDS
         while running(settings) is not None:
             if time.monotonic() > deadline:
-                hint = f"end it by kill -9 {pid}, then run this again"
-                raise ClusterError(f"the Docker engine (pid {pid}) does not end", log=log(settings), hint=hint)
+                hint = f"run kill -9 {pid}, then run this again"
+                raise ClusterError(f"the Docker engine (pid {pid}) does not stop", log=log(settings), hint=hint)
             time.sleep(0.1)
     _take_back(settings)
 
 
 def _take_back(settings: Settings) -> None:
-    """Set back what an engine changes on the host, as far as it was noted before."""
+    """Undo the changes of an engine to the host, as far as the previous state was recorded."""
     if not _state(settings).exists():
         return
     before = json.loads(_state(settings).read_text(encoding="utf-8"))

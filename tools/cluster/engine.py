@@ -1,4 +1,4 @@
-"""The Docker engine: the one that answers, or one of our own on a bare Debian or Ubuntu where we are root."""
+"""The Docker engine: a running one, or our own on a bare Debian or Ubuntu as root."""
 
 import os
 import shutil
@@ -16,10 +16,10 @@ _INSTALL_HINT = "install Docker (https://docs.docker.com/engine/install) and sta
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A Docker engine and the client to speak to it.
+    """A Docker engine and a client for it.
 
-    `ours` says that we started it, so that its addresses are ours to choose and `down` ends it. `build_env` turns
-    BuildKit on where the client and the engine have it.
+    `ours` means that we started it: we choose its addresses, and `down` stops it. `build_env` enables BuildKit if
+    client and engine support it.
     """
 
     docker: str
@@ -30,24 +30,24 @@ class Engine:
 
     @property
     def build_env(self) -> dict[str, str]:
-        """The environment of an image build."""
+        """Return the environment for image builds."""
         return {**self.env, "DOCKER_BUILDKIT": "1" if self.buildkit else "0"}
 
     def ask(self, *arguments: str, timeout: float = 60.0) -> str:
-        """What the docker client prints."""
+        """Return the output of the docker client."""
         return process.answer([self.docker, *arguments], env=self.env, timeout=timeout)
 
     def try_ask(self, *arguments: str, timeout: float = 60.0) -> str | None:
-        """What the docker client prints, or None when it fails."""
+        """Return the output of the docker client, or None on failure."""
         return process.try_answer([self.docker, *arguments], env=self.env, timeout=timeout)
 
     def has_image(self, reference: str) -> bool:
-        """Whether the engine holds this image."""
+        """Return whether the engine holds this image."""
         return self.try_ask("image", "inspect", "--format={{.Id}}", reference) is not None
 
 
 def find(settings: Settings) -> Engine | None:
-    """The engine that answers, or None."""
+    """Return a running engine, or None."""
     clients = _clients(os.environ.get("PATH", ""))
     if not clients:
         return None
@@ -61,7 +61,7 @@ def find(settings: Settings) -> Engine | None:
 
 
 def require(settings: Settings, console: Console) -> Engine:
-    """The engine that answers; where there is none, one of our own."""
+    """Return a running engine; start our own if there is none."""
     with console.step("engine") as step:
         engine = find(settings) or _brought_up(settings, console)
         whose = "started by us" if engine.ours else "found running"
@@ -71,9 +71,9 @@ def require(settings: Settings, console: Console) -> Engine:
 
 
 def _brought_up(settings: Settings, console: Console) -> Engine:
-    """An engine on a host where none answers: installed where it is missing, and started by us where nobody else does.
+    """Return an engine on a host without a running one: install it if necessary, and start it unless systemd does.
 
-    Where systemd runs, the package that is installed starts an engine, which is then not ours to end.
+    With systemd, installing the package starts the engine, so it is not ours to stop.
     """
     _refuse_where_not_ours_to_start()
     packages.ensure(("dockerd", "iptables", "modprobe", "ip"), settings, console, _INSTALL_HINT)
@@ -84,20 +84,20 @@ def _brought_up(settings: Settings, console: Console) -> Engine:
     dockerd.start(settings)
     started = find(settings)
     if started is None:
-        raise ClusterError("the Docker engine that was just started does not answer", log=dockerd.log(settings))
+        raise ClusterError("the Docker engine that was just started does not respond", log=dockerd.log(settings))
     return started
 
 
 def _clients(path: str) -> list[str]:
-    """Every docker client on the search path: one may lack what another has."""
+    """Return all docker clients on PATH, since their features differ."""
     found = [shutil.which("docker", path=folder) for folder in path.split(os.pathsep) if folder]
     return list(dict.fromkeys(client for client in found if client is not None))
 
 
 def _builder(clients: list[str]) -> tuple[str, bool]:
-    """The client to use, and whether its builds go through BuildKit.
+    """Return the client to use, and whether its builds use BuildKit.
 
-    From version 23 on a client needs its buildx plugin for BuildKit; before, BuildKit was built in.
+    Since version 23, a client needs its buildx plugin for BuildKit; before, BuildKit was built in.
     """
     for client in clients:
         version = process.try_answer([client, "version", "--format={{.Client.Version}}"], timeout=15) or ""
@@ -107,7 +107,7 @@ def _builder(clients: list[str]) -> tuple[str, bool]:
 
 
 def has_builtin_buildkit(version: str) -> bool:
-    """Whether a docker client of this version has BuildKit without a plugin."""
+    """Return whether a docker client of this version has BuildKit without a plugin."""
     major, _, rest = version.strip().partition(".")
     minor = rest.split(".")[0]
     return major.isdigit() and minor.isdigit() and (18, 9) <= (int(major), int(minor)) < (23, 0)
@@ -117,11 +117,11 @@ def _refuse_where_not_ours_to_start() -> None:
     host = os.environ.get("DOCKER_HOST")
     if host:
         raise ClusterError(
-            f"no Docker engine answers at DOCKER_HOST={host}",
+            f"no Docker engine responds at DOCKER_HOST={host}",
             hint="start it, or unset DOCKER_HOST, then run this again",
         )
     if os.geteuid() != 0:
-        raise ClusterError("no Docker engine answers", hint=_INSTALL_HINT)
+        raise ClusterError("no Docker engine responds", hint=_INSTALL_HINT)
     if _SYSTEMD.exists() and shutil.which("dockerd"):
         hint = "systemctl start docker, then run this again"
-        raise ClusterError("Docker is installed but does not answer", hint=hint)
+        raise ClusterError("Docker is installed but does not respond", hint=hint)

@@ -1,6 +1,6 @@
-"""What a Docker engine leaves in the host's packet filter when it ends, and how to take it out again.
+"""Removes the changes of a Docker engine to the host's packet filter.
 
-Only what is Docker's own goes: whatever else changed in the meantime is not ours to undo.
+Only Docker's own rules are removed; changes by others meanwhile are kept.
 """
 
 import re
@@ -17,13 +17,13 @@ _OURS = re.compile(r"\b(DOCKER[\w-]*|docker0|br-[0-9a-f]{12})\b|198\.18\.2(4\d|5
 
 
 def save() -> dict[str, str]:
-    """What an engine changes on the host: the policy for forwarded packets, and whether any are."""
+    """Return the state that an engine changes: the policy for forwarded packets, and IP forwarding."""
     forwarding = _FORWARD_SWITCH.read_text(encoding="utf-8").strip()
     return {"policy": forward_policy(_table("filter")), "forwarding": forwarding}
 
 
 def restore(before: dict[str, str]) -> None:
-    """Remove Docker's chains and rules, and set back what `save` noted, as far as it still is as Docker sets it."""
+    """Remove Docker's chains and rules, and restore what `save` recorded unless somebody else changed it since."""
     for table in _TABLES:
         for arguments in leftovers(_table(table)):
             process.try_answer(["iptables", "--wait", "-t", table, *arguments])
@@ -35,7 +35,7 @@ def restore(before: dict[str, str]) -> None:
 
 
 def to_set_back(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
-    """What of `before` is to be set again: what Docker changed, and nobody since."""
+    """Return the part of `before` to restore: what Docker changed and nobody else since."""
     return {name: value for name, value in before.items() if value != now[name] == _OF_DOCKER[name]}
 
 
@@ -44,13 +44,15 @@ def _table(name: str) -> str:
 
 
 def forward_policy(table: str) -> str:
-    """The policy of the FORWARD chain in the text of `iptables-save -t filter`; ACCEPT is the kernel's own."""
+    """Return the policy of the FORWARD chain in the output of `iptables-save -t filter`; the default of the kernel is
+    ACCEPT.
+    """
     found = _POLICY.search(table)
     return found[1] if found else "ACCEPT"
 
 
 def leftovers(table: str) -> list[list[str]]:
-    """The iptables arguments that take Docker's rules and chains out of a table, given as `iptables-save` prints it."""
+    """Return iptables arguments that remove Docker's rules and chains from a table, given as `iptables-save` output."""
     lines = table.splitlines()
     rules = [line for line in lines if line.startswith("-A ") and _OURS.search(line)]
     chains = [line[1:].split()[0] for line in lines if line.startswith(":DOCKER")]

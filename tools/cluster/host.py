@@ -7,17 +7,17 @@ _FREEZER = Path("/sys/fs/cgroup/freezer")  # of cgroup v1; a frozen process of v
 
 
 def mounts() -> list[str]:
-    """The places where something is mounted, in the order of mounting."""
+    """Return all mount points in the order of mounting."""
     if not _MOUNTS.exists():
         return []
     return [entry.split(" ")[1] for entry in _MOUNTS.read_text(encoding="utf-8").splitlines()]
 
 
 def thaw(container: str, freezer: Path = _FREEZER) -> bool:
-    """Let the frozen processes in the container of this id go on; False when none is frozen.
+    """Thaw the frozen processes of this container; returns whether any was frozen.
 
-    runc freezes a pod for a moment to set its limits. Killed at that moment, it leaves the pod frozen; under cgroup v1
-    a frozen process does not even die, and the container around it cannot be removed.
+    runc freezes a pod briefly to set its limits. If runc is killed then, the pod stays frozen; under cgroup v1 a frozen
+    process cannot be killed, so its container cannot be removed.
     """
     states = [path for folder in freezer.glob(f"*/{container}") for path in folder.rglob("freezer.state")]
     frozen = [path for path in states if path.read_text(encoding="utf-8").strip() == "FROZEN"]

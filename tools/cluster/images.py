@@ -1,4 +1,4 @@
-"""The project's own images, and those of test clients: built, and copied onto the nodes that lack their content."""
+"""The images of the project and of test clients: built, and copied to nodes that lack their content."""
 
 import re
 from dataclasses import dataclass
@@ -32,14 +32,14 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What the images are built from: the base images, and a hash of these and of the sources."""
+    """The inputs of the images: base images, and a hash of these and the sources."""
 
     bases: Bases
     inputs: str
 
 
 def base_of(dockerfile: str) -> str:
-    """The base image that a Dockerfile asks for unless it is told another."""
+    """Return the default base image of a Dockerfile."""
     found = _BASE.search(dockerfile)
     if found is None:
         raise ValueError("the Dockerfile has no `ARG BASE=...`")
@@ -47,12 +47,12 @@ def base_of(dockerfile: str) -> str:
 
 
 def copied(dockerfile: str) -> list[str]:
-    """The paths of the repository that a Dockerfile copies."""
+    """Return the paths of the repository that a Dockerfile copies."""
     return [source for words in _COPY.findall(dockerfile) for source in words.split()[:-1]]
 
 
 def inputs(repository: Path, bases: Bases) -> str:
-    """A hash of all that the images are made of, as git sees the files: tracked, or new and not ignored."""
+    """Return a hash of all inputs of the images: files that git tracks, and new ones that it does not ignore."""
     text = (repository / "Dockerfile").read_text(encoding="utf-8")
     which = ["-z", "--cached", "--others", "--exclude-standard"]
     listed = process.answer(
@@ -64,12 +64,12 @@ def inputs(repository: Path, bases: Bases) -> str:
 
 
 def build(engine: Engine, hold: Hold, settings: Settings, console: Console) -> list[Image]:
-    """The project's images, built unless those in the engine are of the same content."""
+    """Return the project's images; builds them unless the engine has the same content."""
     with console.step("images") as step:
         wanted = recipe(engine, settings, console, step)
         stale = [target for target in TARGETS if _inputs(settings.image(target), engine) != wanted.inputs]
         if stale:
-            hold.require_alone("replace its images")
+            hold.require_alone("replace the images")
         log = process.new_log(settings.logs / "images.log")
         for target in stale:
             step.progress(f"building {settings.image(target)}, log {log}")
@@ -82,14 +82,14 @@ def build(engine: Engine, hold: Hold, settings: Settings, console: Console) -> l
 
 
 def recipe(engine: Engine, settings: Settings, console: Console, step: Step) -> Recipe:
-    """How the repository, as it stands, becomes images here."""
+    """Return how to build the images from the current sources."""
     text = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
     bases = base_images.provide(base_of(text), engine, settings, console, step)
     return Recipe(bases, inputs(REPOSITORY, bases))
 
 
 def make(target: str, name: str, wanted: Recipe, engine: Engine, log: Path) -> None:
-    """Build a target of the Dockerfile, by the engine's builder, and name the image."""
+    """Build a target of the Dockerfile with the engine's builder, and tag it."""
     # The host's network: it may reach package indexes where the engine's own does not.
     options = ["--network=host", *wanted.bases.arguments, f"--label={_INPUTS_LABEL}={wanted.inputs}"]
     command = [engine.docker, "build", *options, f"--target={target}", f"--tag={name}", str(REPOSITORY)]
@@ -106,22 +106,24 @@ def _id(image: str, engine: Engine) -> str:
 
 
 def deliver(cluster: Cluster, hold: Hold, settings: Settings, console: Console) -> None:
-    """Have the project's images, as the repository stands, on the cluster's workers."""
+    """Load the project's images of the current sources onto the workers."""
     if cluster.engine is None or cluster.kind is None:
         names = " and ".join(settings.image(target) for target in TARGETS)
-        console.say(line("images", f"{names}, which {cluster.name} must be able to pull: nothing is pushed"))
+        console.say(line("images", f"{names}; push them, since {cluster.name} must be able to pull them"))
         return
     images = build(cluster.engine, hold, settings, console)
     _load(images, cluster.kind, cluster.engine, cluster.nodes, hold, settings, console)
 
 
 def deliver_client(name: str, context: Path, cluster: Cluster, settings: Settings, console: Console) -> str:
-    """Have the image of a test client, of a folder with its Dockerfile, on the workers; its name tells its content.
+    """Build and load the image of a test client; the tag of its name is a hash of its content.
 
-    The project's greet image is there to begin with. ClusterError on a cluster of the user's.
+    The project's greet image exists by then. Raises ClusterError for a cluster of the user's.
     """
     if cluster.engine is None or cluster.kind is None:
-        raise ClusterError(f"no image of a test client is pushed to {cluster.name}", hint="use CLUSTER=kind for this")
+        raise ClusterError(
+            f"images of test clients cannot be loaded into {cluster.name}", hint="use CLUSTER=kind for this"
+        )
     greet = _id(settings.image("greet"), cluster.engine)
     reference = f"{settings.images}/{name}:{digest(greet, digest_files(context, files_below(context)))}"
     with console.step("client image") as step:
@@ -145,9 +147,9 @@ def _load(
     settings: Settings,
     console: Console,
 ) -> None:
-    """Copy the images onto the workers, unless they hold this very content.
+    """Copy the images to the workers, unless they have this content.
 
-    Without a `hold` they replace nothing: their names tell their content.
+    Without a `hold` nothing is replaced, since the names include a hash of the content.
     """
     with console.step("load") as step:
         workers = [node.name for node in nodes if node.is_worker]
@@ -155,10 +157,10 @@ def _load(
         behind = [worker for worker in workers if any(held[worker].get(i.reference) != i.id for i in images)]
         missing = [i for i in images if any(held[worker].get(i.reference) != i.id for worker in behind)]
         if not missing:
-            step.says(f"{', '.join(workers)} hold these images already")
+            step.says(f"{', '.join(workers)} already have these images")
             return
         if hold is not None:
-            hold.require_alone("replace its images")
+            hold.require_alone("replace the images")
         names = [image.reference for image in missing]
         step.progress(f"copying {', '.join(names)} onto {', '.join(behind)}")
         kind.load(kind_path, names, behind, engine, settings.logs / "kind-load.log")
@@ -182,6 +184,6 @@ def _held(node: str, engine: Engine) -> dict[str, str]:
 
 
 def noted(listing: str) -> dict[str, str]:
-    """The engine's ids of the images that we loaded, by name, in the text of `ctr images list`."""
+    """Return the engine's ids of loaded images by name, from the output of `ctr images list`."""
     found = re.findall(rf"^docker\.io/(\S+) .*\b{re.escape(_LOADED_LABEL)}=([\w:]+)", listing, re.MULTILINE)
     return dict(found)

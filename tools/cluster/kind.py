@@ -1,4 +1,4 @@
-"""The kind cluster itself: its configuration, and making, asking and deleting it."""
+"""The kind cluster: configuration, creation, inspection and deletion."""
 
 import json
 import os
@@ -36,7 +36,7 @@ _WRITES_ONLY = {
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node of the cluster: a container of the engine, by the same name."""
+    """A node of the cluster: a container of the engine with the same name."""
 
     name: str
     role: str
@@ -49,10 +49,10 @@ class Node:
 
 
 def configuration(own_subnets: bool, audit_policy: str) -> dict[str, Any]:
-    """kind's configuration: one control plane, and a worker in each zone.
+    """Return kind's configuration: one control plane node, and a worker per zone.
 
-    `audit_policy` is the file on this host that says what the API server's audit log is to hold.
-    `own_subnets` takes addresses of the range that our own engine uses; on the user's engine kind's defaults stand.
+    `audit_policy` is the file on this host with the audit policy of the API server. `own_subnets` uses addresses of our
+    own engine's range; on a user's engine, kind's defaults apply.
     """
     kubelet = {
         "kind": "KubeletConfiguration",
@@ -87,7 +87,7 @@ def configuration(own_subnets: bool, audit_policy: str) -> dict[str, Any]:
 
 
 def _audited() -> dict[str, Any]:
-    """The API server's part of a kubeadm configuration: it notes who wrote what, for tests of who may write."""
+    """Return the API server part of a kubeadm configuration with an audit log of writes, for tests about writers."""
     arguments = {"audit-policy-file": _AUDIT_POLICY, "audit-log-path": AUDIT_LOG, "audit-log-maxsize": "50"}
     volumes = {"audit-policy": (_AUDIT_POLICY, "File"), "audit-log": (str(Path(AUDIT_LOG).parent), "DirectoryOrCreate")}
     return {
@@ -100,7 +100,7 @@ def _audited() -> dict[str, Any]:
 
 
 def create(kind: str, image: str, engine: Engine, settings: Settings, log: Path) -> None:
-    """Make the cluster; when that fails its nodes are kept, for their logs."""
+    """Create the cluster; on failure, keep its nodes for their logs."""
     file = settings.cache / "kind.json"
     policy = audit_policy(settings)
     policy.write_text(json.dumps(_WRITES_ONLY, indent=2), encoding="utf-8")
@@ -116,7 +116,7 @@ def create(kind: str, image: str, engine: Engine, settings: Settings, log: Path)
 
 
 def delete(kind: str, engine: Engine, settings: Settings) -> None:
-    """Delete the cluster's containers, dead or alive, and its kubeconfig."""
+    """Delete the cluster's containers, running or not, and its kubeconfig."""
     log = process.new_log(settings.logs / "kind-delete.log")
     command = [kind, "delete", "cluster", "--name", CLUSTER_NAME, "--kubeconfig", str(settings.kubeconfig)]
     containers = engine.ask("ps", "--quiet", "--no-trunc", f"--filter={_OURS}").split()
@@ -131,13 +131,13 @@ def delete(kind: str, engine: Engine, settings: Settings) -> None:
 
 
 def export_logs(kind: str, folder: Path, engine: Engine) -> None:
-    """Write what the nodes and their containers logged below `folder`; what can be had, from dead nodes too."""
+    """Write the logs of nodes and containers below `folder`, as far as available, even of stopped nodes."""
     folder.mkdir(parents=True, exist_ok=True)
     process.try_answer([kind, "export", "logs", str(folder), "--name", CLUSTER_NAME], env=engine.env, timeout=180)
 
 
 def nodes(engine: Engine) -> tuple[Node, ...]:
-    """The cluster's nodes, control plane first; empty when there is no cluster."""
+    """Return the nodes, control plane first; empty if there is no cluster."""
     columns = f'{{{{.Names}}}}|{{{{.Label "{_ROLE_LABEL}"}}}}|{{{{.State}}}}'
     told = engine.ask("ps", "--all", f"--filter={_OURS}", f"--format={columns}")
     rows = (row.split("|") for row in told.splitlines())
@@ -149,17 +149,17 @@ def _order(node: Node) -> tuple[bool, str]:
 
 
 def has_network(engine: Engine) -> bool:
-    """Whether the network that kind puts its nodes on is there: other kind clusters of the user's share it."""
+    """Return whether kind's network exists, which other kind clusters of the user share."""
     return engine.try_ask("network", "inspect", NETWORK) is not None
 
 
 def remove_network(engine: Engine) -> None:
-    """Remove kind's network, unless some container still is on it."""
+    """Remove kind's network unless a container uses it."""
     engine.try_ask("network", "rm", NETWORK)
 
 
 def load(kind: str, images: list[str], workers: list[str], engine: Engine, log: Path) -> None:
-    """Copy images of the engine onto these nodes."""
+    """Copy images of the engine to these nodes."""
     # kind unpacks an archive of all the images; a small /tmp may have no room for it.
     env = {**engine.env, "TMPDIR": os.environ.get("TMPDIR", "/var/tmp")}
     arguments = ["--name", CLUSTER_NAME, "--nodes", ",".join(workers)]
@@ -167,10 +167,10 @@ def load(kind: str, images: list[str], workers: list[str], engine: Engine, log: 
 
 
 def audit_policy(settings: Settings) -> Path:
-    """Where the audit policy stands, as long as the cluster does."""
+    """Return the path of the audit policy, which must exist as long as the cluster."""
     return settings.cache / "audit-policy.json"
 
 
 def fingerprint(image_identity: str, own_subnets: bool) -> str:
-    """What a cluster is made of, in words that can be compared; a cluster made of something else is replaced."""
+    """Return a comparable description of the inputs of a cluster; a cluster with other inputs is replaced."""
     return json.dumps([versions.KIND_VERSION, image_identity, configuration(own_subnets, ""), _WRITES_ONLY])

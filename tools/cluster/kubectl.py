@@ -1,4 +1,4 @@
-"""kubectl, bound to the one cluster of the tests, with the few waits that every test needs."""
+"""kubectl bound to the tests' cluster, and helpers to wait."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PATIENCE = 180.0
 
 
 class KubectlError(AssertionError):
-    """A kubectl call that failed, with what it said."""
+    """A failed kubectl call, with its output."""
 
 
 @dataclass(frozen=True)
 class Kubectl:
-    """Call it with kubectl's arguments; ``command`` holds the flags that name the cluster.
+    """Calls kubectl with its arguments; ``command`` has the flags that select the cluster.
 
-    ``reader`` is for what is asked for again and again.
+    ``reader`` is for frequent reads.
     """
 
     command: tuple[str, ...]
@@ -38,8 +38,9 @@ class Kubectl:
     def __call__(
         self, *args: str, input: str | None = None, check: bool = True, timeout: float = 2 * PATIENCE
     ) -> subprocess.CompletedProcess[str]:
-        """Run it; raises :class:`KubectlError` with its standard error where ``check`` and it failed."""
-        # In a process group of its own: an interrupt at the terminal is for us, and must not cut short a cleanup.
+        """Run kubectl; raises :class:`KubectlError` with its standard error if it fails and ``check`` is set."""
+        # In its own process group, so that an interrupt at the terminal reaches only us and does not cut a cleanup
+        # short.
         done = subprocess.run(
             [*self.command, *args],
             input=input,
@@ -54,7 +55,7 @@ class Kubectl:
         return done
 
     def json(self, *args: str) -> Any:
-        """What ``kubectl … -o json`` prints."""
+        """Return the parsed output of ``kubectl … -o json``."""
         return json.loads(self(*args, "--output=json").stdout)
 
     def apply(self, *objects: dict[str, Any]) -> None:
@@ -62,7 +63,7 @@ class Kubectl:
         self("apply", "--filename=-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
     def rollout(self, namespace: str, *workloads: str, timeout: float = PATIENCE) -> None:
-        """Wait until the workloads (``deployment/name``) are rolled out; else show what their pods say."""
+        """Wait until the workloads (``deployment/name``) are rolled out; raises with the logs of their pods."""
         for workload in workloads:
             here = f"--namespace={namespace}"
             done = self(
@@ -71,11 +72,11 @@ class Kubectl:
             if done.returncode:
                 pods = self("get", "pods", here, "--output=wide", check=False).stdout
                 logs = self("logs", workload, here, "--tail=30", "--all-containers", check=False)
-                raise KubectlError(f"{workload} is not rolled out:\n{done.stderr}{pods}{logs.stdout}{logs.stderr}")
+                raise KubectlError(f"{workload} was not rolled out:\n{done.stderr}{pods}{logs.stdout}{logs.stderr}")
 
 
 def eventually(what: str, probe: Callable[[], T], timeout: float = PATIENCE, every: float = 0.25) -> T:
-    """Call ``probe`` until it returns something true, and return that; its assertions may fail until then."""
+    """Call ``probe`` until it returns something true, and return that. Its assertions may fail until then."""
     deadline = time.monotonic() + timeout
     last: object = None
     while True:
@@ -92,5 +93,5 @@ def eventually(what: str, probe: Callable[[], T], timeout: float = PATIENCE, eve
 
 
 def columns(table: str) -> Sequence[str]:
-    """The names in the head of a table that kubectl printed."""
+    """Return the column names of a kubectl table."""
     return table.splitlines()[0].split()

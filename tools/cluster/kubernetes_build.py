@@ -1,7 +1,7 @@
-"""Kubernetes from source: node-image/ is one Go program for nearly all of it, built by the Go toolchain of the host.
+"""Kubernetes from source: node-image/ is one Go program with nearly all components, built by the host's Go toolchain.
 
-The compiler keeps each finished package in its own cache. A build that was cut off therefore goes on where it was,
-and its progress is known: all packages, less those that the compiler would still have to build.
+The compiler caches finished packages, so an interrupted build resumes. Its progress is the number of all packages minus
+those still to build.
 """
 
 import json
@@ -22,7 +22,7 @@ _PROGRAMS = {"kubernetes": ".", "kubectl": "./kubectl", "pause": "./pause"}
 """The Go package of each."""
 
 _PACKAGE_LINE = re.compile(r"^[\w.\-]+(/[\w.\-~]+)*$")
-GO_HINT = "see that Go is installed (https://go.dev/dl) and can reach its modules (`go env GOPROXY`)"
+GO_HINT = "check that Go is installed (https://go.dev/dl) and can download modules (`go env GOPROXY`)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class KubernetesBuild:
 
     @property
     def kubernetes(self) -> Path:
-        """The one binary that is every program of a node, by the name it is called by."""
+        """The multi-call binary with all programs of a node."""
         return self.folder / "kubernetes"
 
     @property
     def kubectl(self) -> Path:
-        """What starts for each command, and is no part of the above for that."""
+        """kubectl, separate because it is started for each command."""
         return self.folder / "kubectl"
 
     @property
@@ -50,7 +50,7 @@ class KubernetesBuild:
 
 
 def wanted(settings: Settings) -> KubernetesBuild:
-    """What the sources in this repository would build."""
+    """Return the build of the sources in this repository."""
     version = required_version((SOURCE / "go.mod").read_text(encoding="utf-8"), "k8s.io/kubernetes")
     sources = [str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.go")]
     key = digest(digest_files(SOURCE, [*sources, "go.mod", "go.sum"]), _TAGS, *link_flags(version))
@@ -58,7 +58,7 @@ def wanted(settings: Settings) -> KubernetesBuild:
 
 
 def required_version(go_mod: str, module: str) -> str:
-    """The version that a go.mod requires of `module`."""
+    """Return the version of `module` in a go.mod."""
     found = re.search(rf"^\s*{re.escape(module)} (v\S+)", go_mod, re.MULTILINE)
     if found is None:
         raise ClusterError(f"node-image/go.mod does not require {module}")
@@ -66,7 +66,7 @@ def required_version(go_mod: str, module: str) -> str:
 
 
 def link_flags(version: str) -> list[str]:
-    """The flags that tell the programs their version, as Kubernetes' own build does (hack/lib/version.sh)."""
+    """Return linker flags that set the version, as in Kubernetes' own build (hack/lib/version.sh)."""
     major, minor, _ = version.removeprefix("v").split(".", 2)
     stamps = {
         "k8s.io/component-base/version.gitVersion": version,
@@ -81,7 +81,7 @@ def link_flags(version: str) -> list[str]:
 
 
 def build(wanted: KubernetesBuild, settings: Settings, console: Console) -> None:
-    """Build what is not in the cache yet."""
+    """Build what the cache does not have."""
     if wanted.folder.exists():
         return
     log = process.new_log(settings.logs / "kubernetes-build.log")
@@ -105,13 +105,13 @@ def build(wanted: KubernetesBuild, settings: Settings, console: Console) -> None
                     env=_COMPILER,
                     cwd=SOURCE,
                     on_line=show,
-                    hint="run this again: it goes on where it was",
+                    hint="run this again: it resumes",
                 )
         step.says(f"{wanted.version} built from source: {wanted.kubernetes.stat().st_size >> 20} MB")
 
 
 def _count_packages(log: Path) -> tuple[int, int]:
-    """How many packages are already built, and how many there are; the modules are downloaded first."""
+    """Return the number of built packages and the total. Downloads the modules first."""
     process.work(["go", "mod", "download"], log=log, env=_COMPILER, cwd=SOURCE, hint=GO_HINT)
     stale = "-f={{if .Stale}}-{{else}}+{{end}}"
     told = process.answer(
@@ -126,17 +126,17 @@ def _count_packages(log: Path) -> tuple[int, int]:
 
 
 def is_package(text: str) -> bool:
-    """Whether a line of `go build -v` names a package that was just built (others speak of downloads, or of errors)."""
+    """Return whether a line of `go build -v` names a built package; other lines are about downloads or errors."""
     return _PACKAGE_LINE.match(text) is not None
 
 
 def progress(done: int, total: int) -> str:
-    """The progress of a build, in packages."""
+    """Format the progress of a build, in packages."""
     return f"{min(done, total)} of {total} packages ({min(done, total) * 100 // max(total, 1)} %)"
 
 
 def kind_base_files(settings: Settings) -> Path:
-    """The files that kind puts into its own node images, from the source of the pinned release."""
+    """Return the files of kind's node images, from the source of the pinned release."""
     module = f"{versions.KIND_MODULE}@{versions.KIND_VERSION}"
     told = process.answer(["go", "mod", "download", "-json", module], cwd=settings.cache, timeout=300, hint=GO_HINT)
     return Path(json.loads(told)["Dir"]) / "images" / "base" / "files"

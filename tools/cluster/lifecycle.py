@@ -1,4 +1,4 @@
-"""The cluster brought up, asked for, and taken down: each in any state it may be found in."""
+"""Brings the cluster up, finds it, and takes it down, whatever state it is in."""
 
 import time
 from collections.abc import Iterator
@@ -35,16 +35,16 @@ _READY_SECONDS = 120.0
 def using(
     settings: Settings, console: Console, purpose: str, *, with_images: bool, alone: bool = False
 ) -> Iterator[Cluster]:
-    """A healthy cluster, the one that is there or a new one, which nobody changes or deletes within the block.
+    """Yield a healthy cluster, existing or new, which nobody changes or deletes during the block.
 
-    `with_images`: the project's images, as the repository stands, are on it. `alone`: nobody else uses it either.
+    With `with_images` it holds the project's images of the current sources; with `alone` nobody else uses it.
     """
     with lock.hold(settings.lock, purpose) as hold:
         cluster = _healthy(hold, settings, console)
         if with_images:
             images.deliver(cluster, hold, settings, console)
         if alone:
-            hold.require_alone("take from it what they use")
+            hold.require_alone("use it alone")
         else:
             hold.share()
         yield cluster
@@ -58,20 +58,20 @@ def _healthy(hold: Hold, settings: Settings, console: Console) -> Cluster:
     engine = engines.require(settings, console)
     cluster = _found(engine, settings, console)
     if cluster is None:
-        hold.require_alone("make the cluster anew")
+        hold.require_alone("recreate the cluster")
         cluster = _made(engine, settings, console)
     return cluster
 
 
 def _clear_drafts(settings: Settings) -> None:
-    """Remove what runs that were cut off left behind: nobody else is at work."""
+    """Delete what interrupted runs left in the cache; nobody else is running."""
     settings.cache.mkdir(parents=True, exist_ok=True)
     for path in cache.drafts(settings.cache):
         rootfs.clear(path)
 
 
 def _found(engine: Engine, settings: Settings, console: Console) -> Cluster | None:
-    """The cluster that is there, when it is healthy and what this version of the repository wants."""
+    """Return the existing cluster if it is healthy and matches this version of the repository."""
     made = ClusterRecord.read(settings)
     with console.step("cluster") as step:
         nodes = kind.nodes(engine)
@@ -79,22 +79,22 @@ def _found(engine: Engine, settings: Settings, console: Console) -> Cluster | No
             step.says("there is none yet")
             return None
         if made is None or made.fingerprint is None:
-            step.says("one was left half made: it is replaced")
+            step.says("an incomplete one is replaced")
             return None
         if made.fingerprint != _fingerprint(engine, settings):
-            step.says("it was made by another version of the repository, or another NODE_IMAGE: it is replaced")
+            step.says("it has another version of the sources or another NODE_IMAGE, and is replaced")
             return None
         cluster = _cluster(made, nodes, engine, settings)
         problems = _settled_problems(cluster)
         if problems:
-            step.says(f"it is dead ({problems[0]}): it is replaced")
+            step.says(f"it is unhealthy ({problems[0]}) and is replaced")
             return None
         step.says(f"{CLUSTER_NAME} is healthy: {len(nodes)} nodes")
         return cluster
 
 
 def _settled_problems(cluster: Cluster) -> list[str]:
-    """What is wrong with the cluster for good; what passes within some seconds is waited for."""
+    """Return permanent problems of the cluster; waits a few seconds for transient ones."""
     deadline = time.monotonic() + _ANSWER_SECONDS
     while problems := cluster.problems():
         if time.monotonic() > deadline or not all(node.running for node in cluster.nodes):
@@ -110,11 +110,11 @@ def _made(engine: Engine, settings: Settings, console: Console) -> Cluster:
     if kind.nodes(engine):
         with console.step("cleanup") as step:
             kind.delete(own_kind, engine, settings)
-            step.says("the old cluster is deleted")
+            step.says("deleted the old cluster")
     making = ClusterRecord(None, own_kind, kubectl, _network_is_ours(engine, settings))
     making.write(settings)
     log = process.new_log(settings.logs / "kind-create.log")
-    with console.step("cluster", starts=f"making {CLUSTER_NAME}, about a minute, log {log}") as step:
+    with console.step("cluster", starts=f"creating {CLUSTER_NAME}, about a minute, log {log}") as step:
         try:
             kind.create(own_kind, image, engine, settings, log)
             cluster = _cluster(making, kind.nodes(engine), engine, settings)
@@ -124,7 +124,7 @@ def _made(engine: Engine, settings: Settings, console: Console) -> Cluster:
             kind.export_logs(own_kind, folder, engine)
             kind.delete(own_kind, engine, settings)
             _forget(making, engine, settings)
-            error.hint = f"look at the nodes' logs in {folder}; run this again to make the cluster anew"
+            error.hint = f"read the nodes' logs in {folder}; run this again to recreate the cluster"
             raise
         replace(making, fingerprint=_fingerprint(engine, settings)).write(settings)
         step.says(f"{CLUSTER_NAME} is up: {len(cluster.nodes)} nodes")
@@ -132,20 +132,20 @@ def _made(engine: Engine, settings: Settings, console: Console) -> Cluster:
 
 
 def _network_is_ours(engine: Engine, settings: Settings) -> bool:
-    """Whether kind's network is there only because of us, and is to go with the cluster."""
+    """Return whether kind's network exists only because of us and must be removed with the cluster."""
     earlier = ClusterRecord.read(settings)
     return not kind.has_network(engine) or (earlier is not None and earlier.made_network)
 
 
 def _forget(made: ClusterRecord | None, engine: Engine, settings: Settings) -> None:
-    """The cluster is deleted: what is left of it goes as well."""
+    """Remove what is left of a deleted cluster."""
     if engine.ours or (made is not None and made.made_network):
         kind.remove_network(engine)
     cluster_record.forget(settings)
 
 
 def _wait_until_ready(cluster: Cluster) -> None:
-    """Wait for all nodes, and for the cluster's DNS: without it the first test would fail for no fault of its own."""
+    """Wait for all nodes and for the cluster's DNS, on which the first test depends."""
     limit = f"--timeout={_READY_SECONDS:g}s"
     cluster.ask("wait", "--for=condition=Ready", "nodes", "--all", limit, timeout=_READY_SECONDS + 10)
     rollout = ["rollout", "status", "deployment/coredns", "--namespace=kube-system"]
@@ -161,12 +161,12 @@ def _cluster(made: ClusterRecord, nodes: tuple[kind.Node, ...], engine: Engine, 
 
 
 def down(settings: Settings, console: Console) -> None:
-    """Delete our cluster, and end the engine when we started it; what was built stays in the cache."""
+    """Delete our cluster, and stop the engine if we started it; the build cache remains."""
     with lock.hold(settings.lock, "cluster-down") as hold:
-        hold.require_alone("take it away")
+        hold.require_alone("delete the cluster")
         if settings.context is not None:
             user_cluster.forget(settings)
-            console.say(f"{settings.context} is a cluster of yours: it is left as it is")
+            console.say(f"{settings.context} is your own cluster: nothing to delete")
             return
         engine = engines.find(settings)
         if engine is not None:
@@ -189,14 +189,14 @@ def _end_engine(engine: Engine | None, settings: Settings, console: Console) -> 
     with console.step("engine") as step:
         others = engine.ask("ps", "--quiet").split() if engine is not None else []
         if others:
-            step.says(f"left running: {len(others)} containers of yours are in it")
+            step.says(f"still running, because it has {len(others)} of your containers")
             return
         dockerd.stop(settings)
-        step.says("ended" if engine is not None else "none runs")
+        step.says("stopped" if engine is not None else "not running")
 
 
 def status(settings: Settings, console: Console) -> bool:
-    """Say how the cluster is and how to reach it; False when it is not healthy."""
+    """Print the state of the cluster and how to access it; returns whether it is healthy."""
     cluster = find(settings, console)
     for node in cluster.nodes:
         console.say(line("node", f"{node.name}, {'running' if node.running else 'stopped'}"))
@@ -207,11 +207,11 @@ def status(settings: Settings, console: Console) -> bool:
 
 
 def find(settings: Settings, console: Console) -> Cluster:
-    """The cluster that is there, healthy or not; ClusterError when there is none."""
+    """Return the existing cluster, healthy or not; raises ClusterError if there is none."""
     if settings.context is not None:
         return user_cluster.up(settings.context, settings, console)
     engine, made = engines.find(settings), ClusterRecord.read(settings)
     nodes = kind.nodes(engine) if engine is not None else ()
     if engine is None or made is None or not nodes:
-        raise ClusterError(f"there is no cluster {CLUSTER_NAME}", hint="bring one up: make cluster-up")
+        raise ClusterError(f"there is no cluster {CLUSTER_NAME}", hint="start one: make cluster-up")
     return _cluster(made, nodes, engine, settings)

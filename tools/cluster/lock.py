@@ -1,7 +1,7 @@
-"""Who is at work on the cluster: many may use it beside each other, one alone makes, replaces or deletes it.
+"""The lock of the cluster: many runs may use it together; one alone may create, replace or delete it.
 
-The kernel releases a lock when its holder ends, however it ends, so that no stale lock can be left behind. The notes
-beside the lock are for people: they tell the one that must wait for whom.
+The kernel releases a lock when its holder exits, however it exits, so no stale lock remains. The notes beside the lock
+are for people: they name the holders.
 """
 
 import fcntl
@@ -21,29 +21,29 @@ _HINT = "wait for it to end, then run this again"
 
 @dataclass(slots=True)
 class Hold:
-    """A run's hold on the cluster; `alone` when no other run has one, so that it may be changed."""
+    """A run's hold on the cluster; `alone` if no other run has one, so that it may be changed."""
 
     _file: TextIO
     _others: list[str]
     alone: bool
 
     def require_alone(self, deed: str) -> None:
-        """ClusterError, which names the others, unless this run is the only one; `deed` is what it is about to do."""
+        """Raise ClusterError, which names the others, unless this run is alone; `deed` is the planned change."""
         if not self.alone:
-            raise ClusterError(f"the cluster is in use, and this would {deed}: {_listed(self._others)}", hint=_HINT)
+            raise ClusterError(f"the cluster is in use, so this run cannot {deed}: {_listed(self._others)}", hint=_HINT)
 
     def share(self) -> None:
-        """Let others use the cluster as well; from here on nobody may change it, this run included."""
+        """Let others use the cluster too; from now on nobody may change it, including this run."""
         if not _taken(self._file, fcntl.LOCK_SH):
-            raise ClusterError("another run began to work on this cluster just now", hint=_HINT)
+            raise ClusterError("another run has just started on this cluster", hint=_HINT)
         self.alone = False
 
 
 @contextmanager
 def hold(path: Path, purpose: str) -> Iterator[Hold]:
-    """Hold the lock `path` for `purpose`: alone where nobody else does, else beside those that use the cluster.
+    """Hold the lock `path` for `purpose`: alone if nobody else does, else together with other users.
 
-    ClusterError names the run that holds it alone.
+    Raises ClusterError with the name of a run that holds it alone.
     """
     notes = path.with_name(f"{path.name}-notes")
     notes.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def hold(path: Path, purpose: str) -> Iterator[Hold]:
         shared = not alone and _taken(file, fcntl.LOCK_SH)
         others = [] if alone else _holders(notes)
         if not alone and not shared:
-            raise ClusterError(f"another run is at work on this cluster: {_listed(others)}", hint=_HINT)
+            raise ClusterError(f"another run is using this cluster: {_listed(others)}", hint=_HINT)
         with NamedTemporaryFile("w", dir=notes, prefix=f"{os.getpid()}-") as note:
             note.write(f"pid {os.getpid()}, {purpose}, from {REPOSITORY}")
             note.flush()
@@ -68,7 +68,7 @@ def _taken(file: TextIO, mode: int) -> bool:
 
 
 def _holders(notes: Path) -> list[str]:
-    """What the holders that live wrote of themselves; the notes of those that were killed are removed."""
+    """Return the notes of running holders; deletes the notes of killed ones."""
     found = []
     for note in sorted(notes.iterdir()):
         if _lives(int(note.name.partition("-")[0])):
@@ -96,4 +96,4 @@ def _lives(pid: int) -> bool:
 
 
 def _listed(holders: list[str]) -> str:
-    return "; ".join(holders) or "a process that just started"
+    return "; ".join(holders) or "a process that has just started"

@@ -1,6 +1,6 @@
-"""The image that a node is a container of: the stock one where it can be pulled, else one built from source.
+"""The node image: the stock image if it can be pulled, else one built from source.
 
-The built one is what kind builds, made of what can be had without an image registry: Debian packages, and Go modules.
+The built image is equivalent to kind's, made of Debian packages and Go modules, which need no image registry.
 """
 
 import os
@@ -24,12 +24,12 @@ _SANDBOX_IMAGE = re.compile(r'^\s*sandbox(?:_image)? = "([^"]+)"', re.MULTILINE)
 
 
 def identity(settings: Settings) -> str:
-    """What decides about the image that `provide` gives, known without asking the engine or a registry."""
+    """Return what determines the image of `provide`, without asking the engine or a registry."""
     return settings.node_image or f"{versions.STOCK_NODE_IMAGE} or {_Recipe.of(settings).reference}"
 
 
 def provide(engine: Engine, settings: Settings, console: Console) -> str:
-    """The node image, which the engine then holds: the one that the user names, the stock one, or one of ours."""
+    """Return the node image, which the engine then holds: the user's choice, the stock image, or our own."""
     if settings.node_image is not None:
         return _named(settings.node_image, engine, console)
     built = _Recipe.of(settings)
@@ -38,13 +38,13 @@ def provide(engine: Engine, settings: Settings, console: Console) -> str:
             step.says(f"{versions.STOCK_NODE_IMAGE}, here already")
             return versions.STOCK_NODE_IMAGE
         if engine.has_image(built.reference):
-            step.says(f"{built.reference}, built from source before")
+            step.says(f"{built.reference}, built earlier")
             return built.reference
         failure = pull.failure(versions.STOCK_NODE_IMAGE, engine, settings, step)
         if failure is None:
             step.says(f"{versions.STOCK_NODE_IMAGE}, pulled")
             return versions.STOCK_NODE_IMAGE
-        step.says(f"one is built from source, for the stock image cannot be pulled: {failure}")
+        step.says(f"building it from source, because the stock image cannot be pulled: {failure}")
     built.build(engine, settings, console)
     return built.reference
 
@@ -59,7 +59,7 @@ def _named(reference: str, engine: Engine, console: Console) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """What an image from source is made of."""
+    """The inputs of an image from source."""
 
     kubernetes: KubernetesBuild
     key: str
@@ -91,7 +91,7 @@ class _Recipe:
             step.says(f"{self.reference}, built from source")
 
     def _assemble(self, engine: Engine, settings: Settings, context: Path, root: str, log: Path) -> None:
-        """Fill the build context, build the images that a node starts with, then the node with these in it."""
+        """Fill the build context, build the images that a node starts with, then the node image that contains them."""
         kind_files = kubernetes_build.kind_base_files(settings)
         shutil.copytree(SOURCE / "files", context / "files")
         shutil.copytree(kind_files, context / "kind-files", copy_function=shutil.copyfile)
@@ -118,7 +118,7 @@ class _Recipe:
         build("node", self.reference)
 
     def _kubeadm_images(self, context: Path) -> list[str]:
-        """The images that this version of kubeadm starts a cluster with."""
+        """Return the images with which this version of kubeadm starts a cluster."""
         kubeadm = context / "kubeadm"  # the binary acts as the program whose name it is called by
         kubeadm.symlink_to("kubernetes")
         version = f"--kubernetes-version={self.kubernetes.version}"
@@ -126,13 +126,13 @@ class _Recipe:
 
 
 def source_of(image: str) -> str:
-    """The image of ours that stands in for an image of the control plane, as containerd names it."""
+    """Return our substitute for an image of the control plane, as containerd names it."""
     name = image.rsplit("/", 1)[-1].partition(":")[0]
     return f"docker.io/{_COMPONENTS}:{name if name in _TARGETS else 'component'}"
 
 
 def _file_systems(settings: Settings, console: Console) -> None:
-    """The node's Debian, and the one that the project's own images will want where python's cannot be pulled either."""
+    """Build the Debian of the node, and that of the project's images if python's cannot be pulled either."""
     rootfs.build(rootfs.NODE, settings, console)
     rootfs.build(rootfs.PYTHON, settings, console)
 
@@ -140,4 +140,4 @@ def _file_systems(settings: Settings, console: Console) -> None:
 def _require_what_builds(settings: Settings, console: Console) -> None:
     if shutil.which("go") is None:
         raise ClusterError(f"{versions.STOCK_NODE_IMAGE} cannot be pulled, and building one needs Go", hint=GO_HINT)
-    rootfs.require(versions.STOCK_NODE_IMAGE, "name another image by NODE_IMAGE=...", settings, console)
+    rootfs.require(versions.STOCK_NODE_IMAGE, "set NODE_IMAGE=... to another image", settings, console)

@@ -1,4 +1,4 @@
-"""Programs from the distribution, on a Debian or Ubuntu where we are root."""
+"""Installs programs from the distribution, on Debian or Ubuntu as root."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ _PACKAGES = {
 
 
 def ensure(programs: Sequence[str], settings: Settings, console: Console, hint: str) -> None:
-    """Install the packages of those programs that are missing; ClusterError with `hint` where we cannot."""
+    """Install the packages of missing programs; raises ClusterError with `hint` if that is not possible."""
     missing = [program for program in programs if shutil.which(program) is None]
     if not missing:
         return
@@ -34,6 +34,6 @@ def ensure(programs: Sequence[str], settings: Settings, console: Console, hint: 
                 ["apt-get", *arguments],
                 log=log,
                 env={"DEBIAN_FRONTEND": "noninteractive"},
-                hint="see that the distribution's package mirror can be reached, then run this again",
+                hint="make the distribution's package mirror reachable, then run this again",
             )
         step.says(f"{', '.join(names)}, from the distribution")

@@ -1,4 +1,4 @@
-"""Running other programs: short questions whose answer is wanted, and long work that is logged to a file."""
+"""Runs other programs: short ones for their output, and long ones with a log file."""
 
 import os
 import shlex
@@ -15,7 +15,7 @@ _TAIL = 2000  # characters of a failed command's output that belong in the messa
 
 
 def environment(extra: Mapping[str, str] | None) -> dict[str, str]:
-    """This process's environment with `extra` on top."""
+    """Return this process's environment with `extra` on top."""
     return {**os.environ, **(extra or {})}
 
 
@@ -27,7 +27,7 @@ def answer(
     timeout: float = 60.0,
     hint: str = "",
 ) -> str:
-    """What the command prints on its standard output; ClusterError when it fails or takes over `timeout` seconds."""
+    """Return the standard output of a command; raises ClusterError if it fails or exceeds `timeout` seconds."""
     try:
         done = subprocess.run(
             argv,
@@ -42,7 +42,7 @@ def answer(
     except FileNotFoundError as missing:
         raise ClusterError(f"{argv[0]} is not installed", hint=hint) from missing
     except subprocess.TimeoutExpired as late:
-        raise ClusterError(f"`{shlex.join(argv)}` did not end within {timeout:g} s", hint=hint) from late
+        raise ClusterError(f"`{shlex.join(argv)}` did not finish within {timeout:g} s", hint=hint) from late
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip())[-_TAIL:]
         raise ClusterError(f"`{shlex.join(argv)}` failed: {said}", hint=hint)
@@ -50,7 +50,7 @@ def answer(
 
 
 def try_answer(argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: float = 60.0) -> str | None:
-    """What the command prints, or None when it cannot be run, fails, or takes over `timeout` seconds."""
+    """Return the standard output of a command, or None if it fails or exceeds `timeout` seconds."""
     try:
         return answer(argv, env=env, timeout=timeout)
     except ClusterError:
@@ -58,7 +58,7 @@ def try_answer(argv: Sequence[str], *, env: Mapping[str, str] | None = None, tim
 
 
 def new_log(path: Path) -> Path:
-    """An empty log at `path`: its end is then the end of this attempt."""
+    """Create an empty log at `path`, so that its end belongs to this attempt."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("", encoding="utf-8")
     return path
@@ -73,9 +73,9 @@ def work(
     on_line: Callable[[str], None] | None = None,
     hint: str = "",
 ) -> None:
-    """Run a long command with its output appended to `log`; `on_line` sees each line as it comes.
+    """Run a long command with its output appended to `log`; `on_line` gets each line.
 
-    An interrupted wait ends the command too: nothing is left working behind the user's back.
+    Interrupting the wait ends the command too.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as out:
@@ -108,11 +108,11 @@ def work(
                 _end(process.pid)
                 raise
     if status != 0:
-        raise ClusterError(f"`{shlex.join(argv[:3])} ...` ended with status {status}", log=log, hint=hint)
+        raise ClusterError(f"`{shlex.join(argv[:3])} ...` exited with status {status}", log=log, hint=hint)
 
 
 def beside(*jobs: Callable[[], None]) -> None:
-    """Run jobs beside each other; when one fails, or the user interrupts, the programs that they run are ended."""
+    """Run jobs concurrently; if one fails, or on an interrupt, all their programs are ended."""
     with ThreadPoolExecutor() as pool:
         waits = [pool.submit(job) for job in jobs]
         try:
@@ -124,7 +124,7 @@ def beside(*jobs: Callable[[], None]) -> None:
 
 
 def _end_children() -> None:
-    """End the programs that we wait for; a daemon that is to outlive us has a session of its own, and stays."""
+    """End the programs that we wait for; daemons have their own session and stay."""
     told = try_answer(["ps", "-o", "pid=,sess=", "--ppid", str(os.getpid())]) or ""
     for pid, session in (map(int, row.split()) for row in told.splitlines()):
         if session == os.getsid(0):

@@ -1,4 +1,4 @@
-"""Pulling an image, with an answer within seconds where it cannot be had."""
+"""Pulls an image, and fails within seconds if it is not available."""
 
 import subprocess
 import threading
@@ -13,10 +13,10 @@ _ENGINE = "Error response from daemon: "
 
 
 def failure(reference: str, engine: Engine, settings: Settings, step: Step) -> str | None:
-    """Pull `reference`; None when that went well, else why no registry gives it.
+    """Pull `reference`; return None on success, else the reason.
 
-    The engine says "Pulling from ..." once the registry has answered with the image's manifest. Until then a pull that
-    stalls is given up after some seconds; from then on it may take its time.
+    The engine prints "Pulling from ..." once the registry has answered with the manifest. Until then, a stalled pull is
+    given up after a few seconds; afterwards it may take as long as it needs.
     """
     pull = subprocess.Popen(
         [engine.docker, "pull", reference],

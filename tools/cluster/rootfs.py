@@ -1,4 +1,4 @@
-"""Debian root file systems by debootstrap: what images start from where no registry can be reached."""
+"""Debian root file systems by debootstrap: the base of images without a registry."""
 
 import os
 import platform
@@ -36,7 +36,7 @@ class RootFileSystem:
         return digest(versions.DEBIAN_SUITE, platform.machine(), *self.packages, *_LEFT_OUT)
 
     def archive(self, cache: Path) -> Path:
-        """Where the finished tar archive stands."""
+        """Return the path of the finished tar archive."""
         return cache / "rootfs" / f"{self.name}-{self.key}.tar"
 
 
@@ -52,15 +52,15 @@ PYTHON = RootFileSystem("python", ("python3", "python3-venv", "ca-certificates")
 
 
 def require(image: str, way_out: str, settings: Settings, console: Console) -> None:
-    """Have what builds a root file system in place of `image`; ClusterError, with `way_out`, where it cannot be had."""
-    hint = f"make the registry reachable, or {way_out}, or run this as root on Debian or Ubuntu"
+    """Install what is needed to build a root file system instead of `image`; raises ClusterError with `way_out`."""
+    hint = f"make the registry reachable, {way_out}, or run this as root on Debian or Ubuntu"
     if os.geteuid() != 0:
-        raise ClusterError(f"{image} cannot be pulled, and building one in its place needs root", hint=hint)
+        raise ClusterError(f"{image} cannot be pulled, and building a replacement needs root", hint=hint)
     packages.ensure(("debootstrap",), settings, console, hint)
 
 
 def build(system: RootFileSystem, settings: Settings, console: Console) -> Path:
-    """The archive of `system`, made unless the cache has it."""
+    """Return the archive of `system`; builds it unless it is in the cache."""
     archive = system.archive(settings.cache)
     if archive.exists():
         return archive
@@ -92,7 +92,7 @@ def _debootstrap(system: RootFileSystem, folder: Path, mirror: str | None, log: 
         ],
         log=log,
         env={"DEBIAN_FRONTEND": "noninteractive"},
-        hint="see that a Debian mirror can be reached, or name one by DEBIAN_MIRROR=...; then run this again",
+        hint="make a Debian mirror reachable, or set DEBIAN_MIRROR=...; then run this again",
     )
 
 
@@ -102,7 +102,7 @@ def _pack(folder: Path, archive: Path, log: Path) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove a debootstrap's folder (it cannot resume); what a killed one left mounted inside is unmounted first."""
+    """Delete the folder of a debootstrap, which cannot resume, and unmount what a killed one left mounted in it."""
     for point in sorted((point for point in host.mounts() if point.startswith(f"{folder}/")), reverse=True):
         if process.try_answer(["umount", point]) is None:
             raise ClusterError(f"{point} is still mounted", hint=f"unmount it (umount -l {point}), then run this again")

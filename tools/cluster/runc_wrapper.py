@@ -1,8 +1,8 @@
 """runc for hosts that lack a capability, as containers and sandboxes often do.
 
-The nodes of kind are privileged containers: the engine asks runc for every capability there is, and runc refuses those
-that this host cannot give. This wrapper takes them out of the request. It is installed as a file of its own, run by the
-engine for each container, and so imports nothing but the standard library's lightest modules.
+The nodes of kind are privileged containers: the engine requests every capability from runc, and runc rejects those that
+the host cannot grant. This wrapper removes them from the request. It is installed as a separate file that the engine
+runs for each container, so it imports only light modules of the standard library.
 """
 
 import json
@@ -26,13 +26,13 @@ _NAMES = (
 
 
 def missing(bounding: int, last: int) -> frozenset[str]:
-    """The capabilities up to number `last` that the set `bounding` (CapBnd in /proc/PID/status) has not."""
+    """Return the capabilities up to number `last` that are not in the set `bounding` (CapBnd in /proc/PID/status)."""
     known = enumerate(_NAMES[: last + 1])
     return frozenset(f"CAP_{name}" for bit, name in known if not bounding >> bit & 1)
 
 
 def missing_here() -> frozenset[str]:
-    """The capabilities that the kernel knows and this process can never have."""
+    """Return the capabilities that the kernel knows and this process can never have."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     bounding = next(line.split()[1] for line in status.splitlines() if line.startswith("CapBnd:"))
     last = Path("/proc/sys/kernel/cap_last_cap").read_text(encoding="utf-8")
@@ -40,13 +40,13 @@ def missing_here() -> frozenset[str]:
 
 
 def without(process: dict[str, Any], dropped: frozenset[str]) -> dict[str, Any]:
-    """The `process` object of the OCI runtime specification, its capability sets less `dropped`."""
+    """Return the `process` object of the OCI runtime specification without the capabilities `dropped`."""
     sets = process.get("capabilities") or {}
     return {**process, "capabilities": {name: [c for c in caps if c not in dropped] for name, caps in sets.items()}}
 
 
 def request(arguments: Sequence[str]) -> tuple[str, str]:
-    """runc's command among its `arguments`, and the bundle or process file it is given, or two empty strings."""
+    """Return runc's command in `arguments`, and its bundle or process file, or two empty strings."""
     command = next((word for word in arguments if word in ("create", "run", "exec")), "")
     names = ("--process", "-p") if command == "exec" else ("--bundle", "-b")
     words = [part for word in arguments for part in word.split("=", 1)] if command else []
@@ -55,7 +55,7 @@ def request(arguments: Sequence[str]) -> tuple[str, str]:
 
 
 def rewrite(command: str, value: str, dropped: frozenset[str]) -> None:
-    """Take `dropped` out of the bundle (create, run) or of the process file (exec) that runc is about to read."""
+    """Remove `dropped` from the bundle (create, run) or the process file (exec) that runc is about to read."""
     path = Path(value) if command == "exec" else Path(value) / "config.json"
     document = json.loads(path.read_text(encoding="utf-8"))
     if command == "exec":
@@ -66,7 +66,7 @@ def rewrite(command: str, value: str, dropped: frozenset[str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Rewrite the request, then become runc."""
+    """Rewrite the request, then execute runc."""
     command, value = request(arguments)
     if command:
         rewrite(command, value, missing_here())

@@ -1,4 +1,4 @@
-"""What the user can choose, read once from the environment."""
+"""The user's choices, read once from the environment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ REPOSITORY = PACKAGE.parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The choices of one run.
+    """The settings of one run.
 
-    `context` is the kubeconfig context of a cluster that the user named, or None for a kind cluster of our own.
-    `kubeconfigs` is where that context is looked up, as kubectl does (paths joined by colons).
-    `images` is what the names of the project's images begin with.
+    `context` is the kubeconfig context of a user's cluster, or None for our own kind cluster. `kubeconfigs` are the
+    files with that context, as for kubectl (paths joined by colons). `images` is the prefix of the project's image
+    names.
     """
 
     context: str | None
@@ -31,30 +31,30 @@ class Settings:
 
     @property
     def kubeconfig(self) -> Path:
-        """Our own kubeconfig: it holds one context, and the user's own file is never written."""
+        """Our own kubeconfig with one context; the user's file is never written."""
         return self._of_cluster("kubeconfig")
 
     @property
     def logs(self) -> Path:
-        """Where steps write their logs."""
+        """The folder of the logs of all steps."""
         return self.cache / "logs"
 
     @property
     def lock(self) -> Path:
-        """What a run holds while it uses the cluster, or changes it."""
+        """The lock that a run holds while it uses or changes the cluster."""
         return self._of_cluster("lock")
 
     def image(self, target: str) -> str:
-        """The name of the project's image of this target of the Dockerfile."""
+        """Return the name of the project's image of this Dockerfile target."""
         return f"{self.images}/{target}:dev"
 
     def _of_cluster(self, name: str) -> Path:
-        """A file of the cache that each cluster has for itself."""
+        """Return a file in the cache that each cluster has for itself."""
         return self.cache / (name if self.context is None else f"{name}-{digest(self.context)}")
 
 
 def from_environment(environ: Mapping[str, str], home: Path) -> Settings:
-    """Read the settings; ClusterError when CLUSTER is neither `kind` nor `context:NAME`, or does not go with IMAGES."""
+    """Read the settings; raises ClusterError for an invalid CLUSTER, or one that does not fit IMAGES."""
     cache_root = environ.get("XDG_CACHE_HOME") or str(home / ".cache")
     context = _context(environ.get("CLUSTER") or "kind")
     return Settings(
@@ -74,15 +74,15 @@ def _context(cluster: str) -> str | None:
     if prefix == "context" and name:
         return name
     raise ClusterError(
-        f"CLUSTER={cluster} is not understood",
-        hint="leave it out or say CLUSTER=kind for a cluster of our own, CLUSTER=context:NAME for one of yours",
+        f"invalid CLUSTER {cluster!r}: expected kind or context:NAME",
+        hint="unset it or use CLUSTER=kind for a new kind cluster, CLUSTER=context:NAME for your own cluster",
     )
 
 
 def _images(prefix: str, context: str | None) -> str:
     if prefix != OWN_IMAGES and context is None:
         raise ClusterError(
-            f"IMAGES={prefix} is for a cluster of yours: onto our own the images are copied from the engine",
+            f"IMAGES={prefix} applies to your own cluster only: images are copied into the kind cluster",
             hint="leave IMAGES out, or say CLUSTER=context:NAME as well",
         )
     return prefix.rstrip("/")

@@ -1,7 +1,7 @@
-"""A cluster of the user's, selected by its context: it is checked for an answer and never changed.
+"""A cluster of the user's, selected by its context; it is only checked for a response.
 
-Its context alone is copied into a separate kubeconfig, and everything uses that file and that context, so that no other
-cluster of the user's can be reached by mistake.
+The context is copied to a separate kubeconfig, and everything uses that file and context, so that no other cluster of
+the user can be reached by mistake.
 """
 
 import shutil
@@ -15,7 +15,7 @@ from tools.cluster.settings import Settings
 
 
 def up(context: str, settings: Settings, console: Console) -> Cluster:
-    """The cluster of this context; raises ClusterError if it does not answer."""
+    """Return the cluster of this context; raises ClusterError if it does not respond."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         raise ClusterError("kubectl is not installed", hint="install it: https://kubernetes.io/docs/tasks/tools")
@@ -24,7 +24,7 @@ def up(context: str, settings: Settings, console: Console) -> Cluster:
             path.touch(mode=0o600)  # it holds the user's credentials
             path.write_text(_flattened(kubectl, context, settings), encoding="utf-8")
         cluster = Cluster(context, context, settings.kubeconfig, kubectl)
-        hint = f"see that `kubectl --context={context} get nodes` answers, then run this again"
+        hint = f"check that `kubectl --context={context} get nodes` works, then run this again"
         cluster.ask("get", "--raw=/readyz", "--request-timeout=10s", timeout=15, hint=hint)
         step.says(f"{context} answers")
     return cluster
@@ -34,10 +34,10 @@ def _flattened(kubectl: str, context: str, settings: Settings) -> str:
     return process.answer(
         [kubectl, "config", "view", "--minify", "--flatten", f"--context={context}"],
         env={"KUBECONFIG": settings.kubeconfigs},
-        hint=f"see that `kubectl config get-contexts` lists {context}",
+        hint=f"check that `kubectl config get-contexts` lists {context}",
     )
 
 
 def forget(settings: Settings) -> None:
-    """Remove our copy of the context."""
+    """Delete our copy of the context."""
     settings.kubeconfig.unlink(missing_ok=True)

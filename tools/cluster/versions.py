@@ -1,6 +1,6 @@
 """Pinned versions of kind, its node image and Debian.
 
-Kubernetes, where it is built from source, is pinned by node-image/go.mod, and the Python image by the Dockerfile.
+node-image/go.mod pins Kubernetes for builds from source, and the Dockerfile pins the Python image.
 """
 
 KIND_MODULE = "sigs.k8s.io/kind"

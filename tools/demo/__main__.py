@@ -19,10 +19,10 @@ from tools.demo.screen import Screen
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Show it, or take it down again; 0 when all was as it should be, 1 when not, 130 when it was interrupted."""
+    """Run the demo or take it down; return 0 on success, 1 on failure, 130 if interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # an end by `kill` tidies up as one by Ctrl-C does
     parser = argparse.ArgumentParser(prog="make demo", description=about, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--down", action="store_true", help="remove what it brought up")
+    parser.add_argument("--down", action="store_true", help="remove everything that the demo started")
     screen = Screen(Console())
     taking_down = parser.parse_args(arguments).down
     try:
@@ -31,10 +31,10 @@ def main(arguments: Sequence[str]) -> int:
         screen.problem(error.report())
         return 1
     except (KubectlError, AssertionError, subprocess.TimeoutExpired, OSError) as error:
-        screen.problem(f"stopped: {error}\nwhat to do: run this again, it begins anew; or make demo-down")
+        screen.problem(f"stopped: {error}\nwhat to do: run this again to start over, or run make demo-down")
         return 1
     except KeyboardInterrupt:
-        screen.problem("interrupted: make demo begins again, make demo-down removes what is there")
+        screen.problem("interrupted: run make demo to start over, or make demo-down to clean up")
         return 128 + signal.SIGINT
 
 
@@ -43,20 +43,20 @@ def _show(screen: Screen) -> int:
     screen.heading("A cluster")
     with using("demo") as cluster:
         DemoRun(cluster, screen).run()
-    screen.note(f"{time.monotonic() - begun:.0f} s in all")
+    screen.note(f"total time: {time.monotonic() - begun:.0f} s")
     if screen.failures:
-        screen.problem(f"{screen.failures} times it was not as it should be: see above")
+        screen.problem(f"{screen.failures} unexpected results: see above")
     return 1 if screen.failures else 0
 
 
 def _take_down(screen: Screen) -> int:
-    """A cluster of our own goes as a whole; from one of the user's goes what the demo installed."""
+    """Delete our own cluster; from a user's cluster, remove what the demo installed."""
     if uses_user_cluster():
         screen.step("kubectl delete namespace, for each stage, then manifests/operator")
         with using("demo-down", with_images=False, alone=True) as cluster:
             left = deploy.remove(cluster)
         if left:
-            screen.note(f"pools that the demo did not make: operator and CRD stay for them\n{left}")
+            screen.note(f"operator and CRD stay, because these pools are not of the demo:\n{left}")
     down()
     return 0
 

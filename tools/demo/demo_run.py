@@ -1,4 +1,4 @@
-"""The steps of the demo; every figure that it shows is measured live."""
+"""The steps of the demo. Every figure is measured live."""
 
 from __future__ import annotations
 
@@ -39,35 +39,37 @@ class DemoRun:
 
     def _sticky(self) -> None:
         namespace = self._stage("1-sticky", "Stage 1, sticky: a ClusterIP, and gRPC's one connection")
-        self._calls(namespace, 1, "One pod answers every call: the connection was balanced, the calls are not.")
+        self._calls(namespace, 1, "One pod answers every call: Kubernetes balances connections, not calls.")
 
     def _headless(self) -> None:
         namespace = self._stage("2-headless", "Stage 2, headless: DNS round_robin over a headless Service")
-        self._calls(namespace, 3, "Balanced, over the pods that DNS named when the gateway connected.")
+        self._calls(namespace, 3, "Balanced over the pods that DNS returned when the gateway connected.")
         self._scale(namespace, 6)
-        self._calls(namespace, 3, "Three pods more, and none of them answers: DNS is asked when a connection breaks.")
+        self._calls(namespace, 3, "Three new pods get no calls: gRPC asks DNS again only when a connection breaks.")
         self._start_scaling(namespace, 3)
 
     def _lookaside(self) -> None:
-        namespace = self._stage("3-lookaside", "Stage 3, lookaside: an address is asked for before each call")
-        self._calls(namespace, 3, "Balanced, and new pods are seen; each call costs a second one.")
+        namespace = self._stage("3-lookaside", "Stage 3, lookaside: the gateway asks for an address before each call")
+        self._calls(namespace, 3, "Balanced, and new pods get calls; but each call costs a second one.")
 
     def _pool(self) -> None:
         namespace = self._stage("4-pool", "Stage 4, pool: the gateway watches a GrpcBackendPool")
         get = ("get", "grpcbackendpools", f"--namespace={namespace}")
         self._screen.step(f"kubectl {' '.join(get)}")
         self._screen.answer(self._kubectl(*get).stdout)
-        self._calls(namespace, 3, "Balanced, with no call but the greeting itself.")
+        self._calls(namespace, 3, "Balanced, without an extra call.")
         self._grow(namespace)
         self._scale(namespace, 3)
         self._restart(namespace)
 
     def _xds(self) -> None:
         namespace = self._stage("5-xds", "Stage 5, xds: gRPC's own xDS client follows the pool's lookaside")
-        self._calls(namespace, 3, "Balanced by gRPC itself, in any language, by a bootstrap file and a target.")
+        self._calls(
+            namespace, 3, "Balanced by gRPC's own client, in any language: a bootstrap file and a target are enough."
+        )
         self._scale(namespace, 6)
-        eventually("all are called", lambda: traffic.answering(self._kubectl, namespace) == 6)
-        self._calls(namespace, 6, "Three pods more, and all of them answer.")
+        eventually("all six pods answer", lambda: traffic.answering(self._kubectl, namespace) == 6)
+        self._calls(namespace, 6, "Three new pods, and all of them get calls.")
         self._start_scaling(namespace, 3)
 
     def _grow(self, namespace: str) -> None:
@@ -83,7 +85,7 @@ class DemoRun:
         )
 
     def _scaled_under_load(self, namespace: str) -> tuple[float, list[NewPod], Summary]:
-        """Scale to six under load; returns the unix time of the scaling, the new pods, and the summary of the calls."""
+        """Scale to six under load; returns the unix time of the scaling, the new pods, and the result of the load."""
         here = f"--namespace={namespace}"
         before = pools.ready_pods_by_name(self._kubectl, namespace)
         with (
@@ -95,7 +97,7 @@ class DemoRun:
             self._scale(namespace, 6)
             pools.wait_for_count(self._kubectl, namespace, 6)
             new = sorted(pools.ready_pods_by_name(self._kubectl, namespace).keys() - before.keys())
-            eventually("the new pods are seen", lambda: all(f"{pod}=True" in ready and pod in listed for pod in new))
+            eventually("the new pods are listed", lambda: all(f"{pod}=True" in ready and pod in listed for pod in new))
             time.sleep(2)  # calls for the pod that was listed last
             summary = load.stop()
         answered = summary.first_answer
@@ -112,8 +114,8 @@ class DemoRun:
             summary = load.stop()
         self._draw(namespace, summary)
         count = f"{summary.failed} of {summary.ok + summary.failed} calls failed"
-        message = f"{count}, from before the first new pod until the last old one was gone."
-        self._screen.result(not summary.failed, message, f"{count}, and none should have.")
+        message = f"{count}, from before the first new pod started until the last old pod was gone."
+        self._screen.result(not summary.failed, message, f"{count}; expected none.")
 
     def _next(self) -> None:
         kubectl = " ".join(self._cluster.kubectl_command)
@@ -149,7 +151,7 @@ class DemoRun:
         summary = traffic.calls(self._kubectl, namespace, CALLS)
         self._draw(namespace, summary)
         holds = len(summary.pods) == answering and not summary.failed
-        self._screen.result(holds, message, f"{answering} of the pods should have answered all calls.")
+        self._screen.result(holds, message, f"expected {answering} pods to answer all calls.")
 
     def _draw(self, namespace: str, summary: Summary) -> None:
         """Draw a bar per pod, including ready pods that answered no call."""

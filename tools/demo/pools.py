@@ -81,28 +81,28 @@ def _pod_spec() -> dict[str, Any]:
 
 
 def read(kubectl: Kubectl, namespace: str, name: str = "greetserver") -> dict[str, Any]:
-    """The pool as it is now."""
+    """Return the pool."""
     return kubectl.reader.pool(namespace, name)
 
 
 def condition(obj: dict[str, Any], kind: str) -> dict[str, Any]:
-    """One of the pool's conditions, empty where it is not there."""
+    """Return one of the pool's conditions, empty if it is missing."""
     conditions = obj.get("status", {}).get("conditions", [])
     return next((c for c in conditions if c["type"] == kind), {})
 
 
 def ready_addresses(obj: dict[str, Any]) -> set[str]:
-    """Addresses of the endpoints that the status lists as Ready."""
+    """Return the addresses that the status lists as Ready."""
     return {e["address"] for e in obj.get("status", {}).get("endpoints", []) if e["state"] == "Ready"}
 
 
 def ready_pods(kubectl: Kubectl, namespace: str) -> set[str]:
-    """Addresses of the pods that are ready and not terminating."""
+    """Return the addresses of ready pods that are not terminating."""
     return set(ready_pods_by_name(kubectl, namespace).values())
 
 
 def ready_pods_by_name(kubectl: Kubectl, namespace: str) -> dict[str, str]:
-    """The same, by pod name."""
+    """Return the same, by pod name."""
     return {
         pod["metadata"]["name"]: pod["status"]["podIP"]
         for pod in _pods(kubectl, namespace)
@@ -112,7 +112,7 @@ def ready_pods_by_name(kubectl: Kubectl, namespace: str) -> dict[str, str]:
 
 
 def ready_at(kubectl: Kubectl, namespace: str) -> dict[str, float]:
-    """Unix time at which each backend became ready, truncated to seconds as by Kubernetes, by pod name."""
+    """Return the unix time at which each backend became ready, by pod name; Kubernetes truncates it to seconds."""
     return {
         pod["metadata"]["name"]: datetime.fromisoformat(condition["lastTransitionTime"]).timestamp()
         for pod in _pods(kubectl, namespace)
@@ -122,7 +122,7 @@ def ready_at(kubectl: Kubectl, namespace: str) -> dict[str, float]:
 
 
 def _pods(kubectl: Kubectl, namespace: str) -> list[dict[str, Any]]:
-    """All backends, including terminating ones."""
+    """Return all backends, including terminating ones."""
     return kubectl.reader.pods(namespace, ",".join(f"{k}={v}" for k, v in LABELS.items()))
 
 

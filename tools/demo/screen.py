@@ -55,7 +55,7 @@ class Screen:
             self._print(f"  [bold green]{escape(message)}[/]\n")
             return
         self.failures += 1
-        self._print(f"  [bold red]Not as it should be: {escape(failure)}[/]\n")
+        self._print(f"  [bold red]Unexpected: {escape(failure)}[/]\n")
 
     def problem(self, text: str) -> None:
         """Show why the demo ended early."""

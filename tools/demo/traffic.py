@@ -24,7 +24,7 @@ _ATTEMPTS = re.compile(r'^backendpool_client_(picks|failures)_total{pool="\S+"} 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Result of a load: calls answered in total and by pod, failed calls by error."""
+    """The result of a load: answered calls in total and by pod, failed calls by error."""
 
     ok: int
     failed: int
@@ -37,7 +37,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Result of one interval, which ended at unix time ``time``; ``waiting`` calls were in flight all through it."""
+    """The result of an interval that ended at unix time ``time``; ``waiting`` calls were in flight during all of it."""
 
     time: float
     pods: Counter[str]
@@ -60,7 +60,7 @@ class Load:
 
         The pod's log is read at the end and not followed, since a stream would break with the API server.
         """
-        eventually("the load is over", self._is_over, timeout=timeout)
+        eventually("the load has finished", self._is_over, timeout=timeout)
         text = self._kubectl("logs", self._name, f"--namespace={self._namespace}").stdout
         last = text.rstrip().rpartition("\n")[2]
         assert last.startswith('{"summary"'), f"the load generator failed:\n{text}"
@@ -73,13 +73,13 @@ class Load:
         return self.summary()
 
     def errors(self, since: float, until: float = math.inf, of: str = "") -> str:
-        """What failed between two unix times and speaks ``of`` that, with the seconds when it did; may be empty."""
+        """Return the failures between two unix times whose message contains ``of``, with their times."""
         intervals = [i for i in self.intervals(since) if i.time <= until]
         failed = [(i.time - since, {what: n for what, n in i.errors.items() if of in what}) for i in intervals]
         return "\n".join(f"{seconds:.1f} s: {errors}" for seconds, errors in failed if errors)
 
     def intervals(self, since: float) -> list[Interval]:
-        """What came of the calls since a unix time, an interval after the other."""
+        """Yield the results of the intervals since a unix time."""
         # A load that lasts for long has a long log; its times are cut to seconds.
         begin = datetime.fromtimestamp(since - 1, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         text = self._kubectl("logs", self._name, f"--namespace={self._namespace}", f"--since-time={begin}").stdout
@@ -91,7 +91,7 @@ class Load:
         ]
 
     def called(self) -> set[str]:
-        """The pods that have answered calls so far."""
+        """Return the pods that have answered calls so far."""
         return {pod for one in self.intervals(0) for pod in one.pods}
 
     def phase(self) -> str:
@@ -118,7 +118,7 @@ def load(
 
 
 def flags(settings: Mapping[str, float | str]) -> list[str]:
-    """The flags of a load generator."""
+    """Return the flags of a load generator."""
     return [f"--{key}={value}" for key, value in settings.items()]
 
 
@@ -141,7 +141,7 @@ def run_generator(
 
 
 def calls(kubectl: Kubectl, namespace: str, count: int, *, url: str = GATEWAY) -> Summary:
-    """``count`` calls, one after another, by way of the API server: no pod has to start for them."""
+    """Send ``count`` calls one after another through the API server, which needs no pod."""
     service, path = url.removeprefix("http://").split("/", 1)
     pods: Counter[str] = Counter()
     errors: Counter[str] = Counter()
@@ -156,13 +156,13 @@ def calls(kubectl: Kubectl, namespace: str, count: int, *, url: str = GATEWAY) -
 
 
 def answering(kubectl: Kubectl, namespace: str, *, url: str = GATEWAY) -> int:
-    """Number of pods that answer a few calls; 0 if a call fails."""
+    """Return the number of pods that answer a few calls; 0 if a call fails."""
     summary = calls(kubectl, namespace, 12, url=url)
     return 0 if summary.failed else len(summary.pods)
 
 
 def attempts(kubectl: Kubectl, namespace: str) -> Counter[str]:
-    """The ``picks`` that the gateways of ``namespace`` have made so far, and those of them that were ``failures``."""
+    """Return the attempts that the gateways of ``namespace`` have sent so far, and those that failed."""
     counts: Counter[str] = Counter()
     for pod in kubectl.json("get", "pods", f"--namespace={namespace}", "--selector=run=greet-gateway")["items"]:
         path = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}:9091/proxy/metrics"
@@ -172,7 +172,7 @@ def attempts(kubectl: Kubectl, namespace: str) -> Counter[str]:
 
 
 def pod(namespace: str, args: list[str]) -> dict[str, Any]:
-    """A pod that runs the greet image once, under the restricted Pod Security Standard."""
+    """Return a pod that runs the greet image once, under the restricted Pod Security Standard."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",

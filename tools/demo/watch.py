@@ -27,7 +27,7 @@ def first_seen(kubectl: Kubectl, jsonpath: str, *get: str) -> Iterator[dict[str,
 
 @dataclass(slots=True)
 class _Watch:
-    """A watch that is restarted when it ends, as the API server ends it now and then."""
+    """A watch that is restarted whenever the API server ends it."""
 
     command: tuple[str, ...]
     seen: dict[str, float] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class _Watch:
             self._stopped.wait(0.2)
 
     def stop(self) -> None:
-        """End the watch for good."""
+        """End the watch."""
         self._stopped.set()
         if self._running is not None:
             self._running.terminate()

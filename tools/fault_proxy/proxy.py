@@ -30,7 +30,7 @@ _BOOKMARK = b'{"type":"BOOKMARK"'
 
 
 class Proxy:
-    """Passes requests on to ``upstream`` (scheme, host and port), as far as its script lets it."""
+    """Forwards requests to ``upstream`` (scheme, host and port) unless a rule of its script applies."""
 
     def __init__(self, upstream: str, session: aiohttp.ClientSession) -> None:
         self._upstream = upstream
@@ -39,13 +39,13 @@ class Proxy:
         self._open: set[asyncio.Transport] = set()
 
     def application(self) -> web.Application:
-        """What the programs talk to."""
+        """Return the application for the programs under test."""
         app = web.Application(client_max_size=2**24)
         app.router.add_route("*", "/{path:.*}", self._handle)
         return app
 
     def control(self) -> web.Application:
-        """What the test talks to."""
+        """Return the application with which tests set the rules."""
         app = web.Application()
         app.router.add_post("/script", self._replace)
         app.router.add_get("/script", self._tell)
@@ -130,7 +130,7 @@ class Proxy:
 
 
 async def _hold_up(rule: Rule) -> None:
-    """Wait as the rule says, for ever maybe; or fail as a broken connection does."""
+    """Wait as the rule says, possibly forever, or fail like a broken connection."""
     if rule.action is Action.CUT:
         raise ConnectionResetError
     if rule.action is Action.STALL:
@@ -139,7 +139,7 @@ async def _hold_up(rule: Rule) -> None:
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Lines with their ends, however long."""
+    """Yield lines of any length with their ends."""
     rest = b""
     async for chunk in content.iter_any():
         *whole, rest = (rest + chunk).split(b"\n")
@@ -150,7 +150,7 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
 
 
 def status_document(rule: Rule) -> dict[str, object]:
-    """The ``Status`` by which the API server refuses."""
+    """Return the ``Status`` with which the API server rejects requests."""
     details = {"retryAfterSeconds": rule.retry_after} if rule.retry_after is not None else {}
     return {
         "kind": "Status",
@@ -190,7 +190,7 @@ def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
 async def serving(
     upstream: str, *, host: str = "", port: int = 0, control_port: int = 0, ca: str | None = None
 ) -> AsyncIterator[tuple[int, int]]:
-    """Serve while the context lasts; the ports of the proxy and of its control."""
+    """Serve while the context lasts; yields the ports of the proxy and of its control."""
     tls: ssl.SSLContext | bool = ssl.create_default_context(cafile=ca) if ca else True
     connector = aiohttp.TCPConnector(limit=0, ssl=tls)
     # No limit of its own: whoever calls has one, and stalls are what this is made for.
@@ -216,11 +216,11 @@ async def _listening(app: web.Application, host: str, port: int) -> AsyncIterato
 
 
 async def _main() -> None:
-    parser = argparse.ArgumentParser(description="Stand before an API server, and break what you are told to.")
+    parser = argparse.ArgumentParser(description="Proxy an API server and inject faults.")
     parser.add_argument("upstream", help="the API server, as https://host:port")
     parser.add_argument("--port", type=int, default=8001)
     parser.add_argument("--control-port", type=int, default=8002)
-    parser.add_argument("--ca", help="the CA's certificate that the upstream is to have")
+    parser.add_argument("--ca", help="CA certificate of the upstream")
     args = parser.parse_args()
     async with serving(args.upstream, port=args.port, control_port=args.control_port, ca=args.ca):
         await asyncio.Event().wait()

@@ -17,7 +17,7 @@ from typing import Any
 
 
 class Action(StrEnum):
-    """What is done instead of passing on."""
+    """What happens instead of forwarding."""
 
     REFUSE = "refuse"
     """Answer with ``status``; within a watch, by an ERROR event."""
@@ -34,7 +34,7 @@ class Action(StrEnum):
 
 
 class Point(StrEnum):
-    """When a rule is asked for."""
+    """The moment at which a rule is checked."""
 
     REQUEST = "request"
     EVENT = "event"
@@ -42,7 +42,7 @@ class Point(StrEnum):
 
 @dataclass(frozen=True)
 class Asked:
-    """What is about to be passed on: a request, or an event of the watch that it is."""
+    """What is about to be forwarded: a request, or an event of its watch."""
 
     at: Point
     method: str
@@ -56,12 +56,7 @@ _NEVER = {(Point.REQUEST, Action.TRUNCATE), (Point.EVENT, Action.CLOSE)}
 
 @dataclass(frozen=True)
 class Rule:
-    """An ``action`` on requests, or events of watches, that match; the first ``count`` of each caller's (None: all).
-
-    ``path`` and ``agent`` are regular expressions to be found in the URL's path and in the User-Agent; what is empty
-    is any. ``watch``: only watches (true), or only what is none (false). ``status`` and ``retry_after`` (seconds)
-    belong to REFUSE, ``seconds`` to DELAY and CLOSE.
-    """
+    """An ``action`` for matching requests or watch events: the first ``count`` of each caller (None: all)."""
 
     action: Action
     at: Point = Point.REQUEST
@@ -76,11 +71,11 @@ class Rule:
 
     def __post_init__(self) -> None:
         if (self.at, self.action) in _NEVER:
-            raise ValueError(f"{self.action.value} is not possible at a {self.at.value}")
+            raise ValueError(f"{self.action.value} cannot be used at a {self.at.value}")
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Rule:
-        """The rule that :meth:`as_json` wrote; raises ValueError or TypeError for anything else."""
+        """Parse the output of :meth:`as_json`; raises ValueError or TypeError for anything else."""
         known = dict(fields)
         return cls(Action(known.pop("action")), Point(known.pop("at", Point.REQUEST)), **known)
 
@@ -98,7 +93,7 @@ class Rule:
 
 
 class Script:
-    """The rules in force, in order, and how often each was used on whom."""
+    """The current rules in order, and how often each caller triggered them."""
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self._rules = tuple(rules)
@@ -106,11 +101,11 @@ class Script:
 
     @property
     def used(self) -> tuple[Mapping[str, int], ...]:
-        """How often each rule was used, by User-Agent: what shows that a fault took place."""
+        """Return how often each rule was used, by User-Agent, to show that a fault took place."""
         return self._used
 
     def take(self, asked: Asked) -> Rule | None:
-        """The first rule that matches and is not used up by this caller, now used once more."""
+        """Return the first rule that matches and is not used up by this caller, and count its use."""
         for rule, used in zip(self._rules, self._used, strict=True):
             if rule.matches(asked) and (rule.count is None or used[asked.agent] < rule.count):
                 used[asked.agent] += 1

@@ -1,4 +1,4 @@
-"""A host of our own for the tests of what is done to hosts."""
+"""A fake host for the tests of the cluster tooling."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tools.cluster import dockerd, firewall, host, runc_wrapper
 
 @pytest.fixture
 def fake_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    """A clean host with an engine, kind and kubectl; of the real one no program is found, and nothing is changed."""
+    """A clean host with an engine, kind and kubectl; real programs are not found, and the real host is not changed."""
     made = Host.made(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("FAKE_WORLD", str(tmp_path / "world.json"))

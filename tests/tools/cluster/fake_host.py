@@ -1,4 +1,4 @@
-"""A host whose programs are fakes (`fake_program`): what is so on it can be set, and what they did can be read."""
+"""A host with fake programs (`fake_program`), whose state tests can set and whose calls they can read."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ _CLEAN: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What is on this host, and what a run of ours on it says."""
+    """The state of the host, and the output of our run on it."""
 
     folder: Path
     settings: Settings
@@ -36,7 +36,7 @@ class Host:
 
     @classmethod
     def made(cls, folder: Path) -> "Host":
-        """A clean host below `folder`, with an engine, kind and kubectl."""
+        """Create a clean host below `folder`, with an engine, kind and kubectl."""
         (folder / "bin").mkdir()
         (folder / "world.json").write_text(json.dumps(_CLEAN))
         program = folder / "fake_program.py"
@@ -49,12 +49,12 @@ class Host:
 
     @property
     def world(self) -> dict[str, Any]:
-        """All that the programs know."""
+        """The state that the programs share."""
         known: dict[str, Any] = json.loads((self.folder / "world.json").read_text())
         return known
 
     def change(self, **facts: Any) -> None:
-        """Something happens on the host."""
+        """Change the state of the host."""
         (self.folder / "world.json").write_text(json.dumps(self.world | facts))
 
     def add(self, *programs: str) -> None:
@@ -67,12 +67,12 @@ class Host:
         (self.folder / "bin" / program).unlink()
 
     def calls(self, command: str) -> list[str]:
-        """The calls of a program that begin with these words."""
+        """Return the calls of a program that begin with these words."""
         return [call for call in self.world["calls"] if call.startswith(command)]
 
     @property
     def said(self) -> str:
-        """What the person at the terminal saw."""
+        """Return the terminal output."""
         stream = self.console.stream
         assert isinstance(stream, StringIO)
         return stream.getvalue()

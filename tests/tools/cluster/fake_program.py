@@ -1,6 +1,6 @@
-"""docker, kind, kubectl, dockerd and apt-get, as far as a cluster's life needs them: they act on a file, the world.
+"""Fakes of docker, kind, kubectl, dockerd and apt-get that act on a state file.
 
-Run under the name of the program to be. There is a function for each command of each; what has none fails.
+Run under the name of the program. There is a function per supported command; other commands fail.
 """
 
 import fcntl
@@ -52,7 +52,7 @@ def docker_build(world: World) -> str:
 
 
 def docker_exec(world: World) -> str:
-    """What containerd on a node notes of its images: `ctr images label` and `ctr images list`."""
+    """Answer `ctr images label` and `ctr images list` on a node."""
     if "label" in WORDS:
         world["loaded"].append([WORDS[1], " - ".join(WORDS[-2:])])
     return "\n".join(line for node, line in world["loaded"] if node == WORDS[1])

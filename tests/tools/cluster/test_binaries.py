@@ -1,4 +1,4 @@
-"""Which kind and which kubectl on PATH are good enough."""
+"""Which versions of kind and kubectl on PATH are acceptable."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from tools.cluster.engine import has_builtin_buildkit
     ],
 )
 def test_the_first_version_of_an_answer_counts(told: str, expected: tuple[int, int, int] | None) -> None:
-    """Programs say their version first, and then other programs' versions."""
+    """The first version in the output counts; later ones are of other programs."""
     assert version(told) == expected
 
 
@@ -26,7 +26,7 @@ def test_the_first_version_of_an_answer_counts(told: str, expected: tuple[int, i
     [(f"kind {versions.KIND_VERSION}", True), ("kind v99.0.0", True), ("kind v0.20.0", False), ("", False)],
 )
 def test_kind_must_be_the_pinned_release_or_later(told: str, suits: bool) -> None:
-    """An older kind cannot make clusters of the pinned node image."""
+    """An older kind is rejected, since it cannot use the pinned node image."""
     assert suits_kind(told) is suits
 
 
@@ -43,7 +43,7 @@ def test_kind_must_be_the_pinned_release_or_later(told: str, suits: bool) -> Non
     ],
 )
 def test_kubectl_may_be_one_minor_version_away(told: str, suits: bool) -> None:
-    """Kubernetes supports no more than that."""
+    """A kubectl more than one minor version away is rejected."""
     assert suits_server(told, "v1.37.2") is suits
 
 
@@ -59,5 +59,5 @@ def test_kubectl_may_be_one_minor_version_away(told: str, suits: bool) -> None:
     ],
 )
 def test_only_middle_aged_docker_clients_have_buildkit_without_a_plugin(client: str, builtin: bool) -> None:
-    """From 18.09 on, until it moved to the buildx plugin with 23.0."""
+    """Docker clients from 18.09 to 22 have BuildKit without a plugin."""
     assert has_builtin_buildkit(client) is builtin

@@ -1,4 +1,4 @@
-"""What is built is named by what it is built from, and appears whole or not at all."""
+"""The build cache: names are hashes of the inputs, and entries are complete."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from tools.cluster.cache import digest, digest_files, draft, drafts, files_below
 
 
 def test_a_digest_tells_where_a_part_ends() -> None:
-    """Moving a letter from one part to the next is another content."""
+    """Moving a letter between parts changes the digest."""
     assert digest("ab", "c") != digest("a", "bc")
 
 
 def test_a_digest_is_of_the_content_alone(tmp_path: Path) -> None:
-    """The same files below another root, named in another order, have the same digest."""
+    """The digest depends neither on the root nor on the order of names."""
     for root in (tmp_path / "one", tmp_path / "two"):
         (root / "sub").mkdir(parents=True)
         (root / "a").write_text("A")
@@ -23,7 +23,7 @@ def test_a_digest_is_of_the_content_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", ["content", "name", "mode", "link"])
 def test_a_change_that_a_build_can_see_changes_the_digest(tmp_path: Path, change: str) -> None:
-    """Content, names, the executable bit and links all count."""
+    """Content, names, executable bits and links change the digest."""
     file = tmp_path / "file"
     file.write_text("text")
     before = digest_files(tmp_path, files_below(tmp_path))
@@ -41,7 +41,7 @@ def test_a_change_that_a_build_can_see_changes_the_digest(tmp_path: Path, change
 
 
 def test_a_draft_becomes_its_target_when_it_is_finished(tmp_path: Path) -> None:
-    """The target is not there while it is being built, and is there as a whole afterwards."""
+    """The target appears complete, at the end of the build."""
     target = tmp_path / "cache" / "thing"
     with draft(target) as path:
         path.mkdir()
@@ -53,7 +53,7 @@ def test_a_draft_becomes_its_target_when_it_is_finished(tmp_path: Path) -> None:
 
 
 def test_a_failed_draft_leaves_nothing(tmp_path: Path) -> None:
-    """A build that fails publishes nothing, and what it had written is gone."""
+    """A failed build publishes and leaves nothing."""
 
     def build() -> None:
         with draft(tmp_path / "thing") as path:
@@ -66,7 +66,7 @@ def test_a_failed_draft_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_run_left_is_found(tmp_path: Path) -> None:
-    """Drafts of other processes are listed, in the cache and in its folders; finished things are not."""
+    """Temporary paths of other processes are found; finished entries are not among them."""
     (tmp_path / "rootfs").mkdir()
     left = {tmp_path / "cluster.json.draft-1", tmp_path / "rootfs" / "node.tar.draft-2"}
     for path in (*left, tmp_path / "rootfs" / "node.tar"):

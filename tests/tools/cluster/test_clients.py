@@ -1,4 +1,4 @@
-"""Images of test clients: on the workers by a name that tells their content."""
+"""Images of test clients, whose tags are hashes of their content."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ LOADED = "kind load"
 
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
-    """A client of one file."""
+    """A client with one file."""
     folder = tmp_path / "client"
     folder.mkdir()
     (folder / "Dockerfile").write_text("FROM backendpool/greet:dev\nCOPY client /\n")
@@ -33,7 +33,7 @@ def delivered(host: Host, context: Path) -> str:
 
 
 def test_a_client_is_built_and_copied_once(fake_host: Host, context: Path) -> None:
-    """Onto the workers alone; as long as nothing changes it is neither built nor copied again."""
+    """An unchanged client is built and copied to the workers once."""
     names = {delivered(fake_host, context) for _ in range(2)}
     (name,) = names
     assert name.startswith("backendpool/client:")
@@ -44,7 +44,7 @@ def test_a_client_is_built_and_copied_once(fake_host: Host, context: Path) -> No
 
 
 def test_another_client_has_another_name(fake_host: Host, context: Path) -> None:
-    """A run beside this one keeps the image that it began with."""
+    """A changed client gets another name, so other runs keep theirs."""
     before = delivered(fake_host, context)
     (context / "client").write_text("another")
     after = delivered(fake_host, context)
@@ -53,7 +53,7 @@ def test_another_client_has_another_name(fake_host: Host, context: Path) -> None
 
 
 def test_no_client_is_pushed_to_a_cluster_of_the_users(fake_host: Host, context: Path) -> None:
-    """Said, with what to do instead."""
+    """For a user's cluster, loading a client fails with what to do instead."""
     cluster = Cluster("mine", "mine", fake_host.settings.kubeconfig, "kubectl")
     with pytest.raises(ClusterError, match="mine"):
         images.deliver_client("client", context, cluster, fake_host.settings, fake_host.console)

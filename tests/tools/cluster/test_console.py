@@ -1,4 +1,4 @@
-"""What the person at the terminal sees."""
+"""Terminal output."""
 
 import io
 from pathlib import Path
@@ -14,12 +14,12 @@ from tools.cluster.errors import ClusterError
     [(0.04, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (450.0, "7 min 30 s")],
 )
 def test_durations_read_well(seconds: float, text: str) -> None:
-    """Tenths where they matter, minutes where seconds do not."""
+    """Durations use tenths if short, and minutes if long."""
     assert duration(seconds) == text
 
 
 def test_a_step_ends_with_what_it_did_and_how_long_it_took() -> None:
-    """One line, the duration at its end."""
+    """A step prints one line with its result and duration."""
     console = Console(io.StringIO())
     with console.step("engine") as step:
         step.says("Docker 28")
@@ -30,7 +30,7 @@ def test_a_step_ends_with_what_it_did_and_how_long_it_took() -> None:
 
 
 def test_a_failed_step_names_itself() -> None:
-    """The reader sees which step it was, and the error goes on to whoever can report it."""
+    """A failed step prints its name, and the error is raised."""
     stream = io.StringIO()
     with pytest.raises(ClusterError), Console(stream).step("kubernetes"):
         raise ClusterError("no")
@@ -39,7 +39,7 @@ def test_a_failed_step_names_itself() -> None:
 
 
 def test_progress_in_a_log_is_a_line_now_and_then() -> None:
-    """A log is not flooded by a line per package."""
+    """In a log, progress is printed only occasionally."""
     stream = io.StringIO()
     with Console(stream).step("kubernetes") as step:
         for done in range(1000):
@@ -48,7 +48,7 @@ def test_progress_in_a_log_is_a_line_now_and_then() -> None:
 
 
 def test_an_error_shows_the_end_of_its_log_and_the_way_on(tmp_path: Path) -> None:
-    """The message first, the last lines of the log, then what to do."""
+    """An error shows message, end of the log, and hint."""
     log = tmp_path / "build.log"
     log.write_text("\n".join(f"line {number}" for number in range(100)))
     report = ClusterError("it failed", log=log, hint="run it again").report().splitlines()
@@ -59,5 +59,5 @@ def test_an_error_shows_the_end_of_its_log_and_the_way_on(tmp_path: Path) -> Non
 
 
 def test_every_error_says_how_to_go_on() -> None:
-    """Also one that nobody foresaw."""
+    """An error without a hint gets a general one."""
     assert "run this again" in ClusterError("it failed").report()

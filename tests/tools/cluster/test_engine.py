@@ -1,4 +1,4 @@
-"""The engine that answers is used; where none does, one is brought up, if that is ours to do."""
+"""Finding or starting a Docker engine."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from tools.cluster.errors import ClusterError
 
 @pytest.fixture
 def bare(fake_host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
-    """A Debian without systemd where we are root and no engine answers; apt-get can install one."""
+    """Debian without systemd, as root, without an engine; apt-get can install one."""
     if sys.platform != "linux":
         pytest.skip("an engine of our own is for Linux only")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -36,14 +36,14 @@ def required(host: Host) -> engine.Engine:
 
 
 def test_the_engine_that_answers_is_used(fake_host: Host) -> None:
-    """It is the user's, and stays when the cluster goes."""
+    """A running engine is used, and stays when the cluster is deleted."""
     assert not required(fake_host).ours
     lifecycle.down(fake_host.settings, fake_host.console)
     assert fake_host.world["engine"]
 
 
 def test_an_engine_is_installed_and_started_on_a_bare_host(bare: Host) -> None:
-    """It is ours, outlives the run that started it, and ends with the cluster."""
+    """On a bare host an engine is installed and started; it outlives the run and is stopped with the cluster."""
     assert required(bare).ours
     assert bare.calls("apt-get install")
     assert dockerd.running(bare.settings)
@@ -54,13 +54,13 @@ def test_an_engine_is_installed_and_started_on_a_bare_host(bare: Host) -> None:
 
 
 def test_an_engine_that_its_package_starts_is_used(systemd: Host) -> None:
-    """A second one on the same socket would keep both from working."""
+    """An engine that its package starts is used, and no second one is started."""
     assert not required(systemd).ours
     assert systemd.calls("dockerd") == []
 
 
 def test_what_systemd_is_to_start_is_not_started_beside_it(systemd: Host) -> None:
-    """An engine that its package installs and does not start: the user is told how to."""
+    """If systemd should start an installed engine but did not, the user is told how to."""
     systemd.change(package_starts_engine=False)
     with pytest.raises(ClusterError) as silent:
         required(systemd)
@@ -69,7 +69,7 @@ def test_what_systemd_is_to_start_is_not_started_beside_it(systemd: Host) -> Non
 
 
 def test_an_engine_that_does_not_come_up_is_ended(bare: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is left running, and the host is as before; the error shows its log."""
+    """An engine that does not start is stopped and its changes undone; the error shows its log."""
     monkeypatch.setattr(dockerd, "_START_SECONDS", 1.0)
     bare.change(dockerd_hangs=True)
     with pytest.raises(ClusterError) as failed:
@@ -81,7 +81,7 @@ def test_an_engine_that_does_not_come_up_is_ended(bare: Host, monkeypatch: pytes
 
 
 def test_only_root_installs_an_engine(bare: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others are told what to install."""
+    """Other users are told what to install."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(ClusterError) as refused:
         required(bare)
@@ -90,7 +90,7 @@ def test_only_root_installs_an_engine(bare: Host, monkeypatch: pytest.MonkeyPatc
 
 
 def test_elsewhere_than_on_debian_it_is_said_what_to_install(bare: Host) -> None:
-    """Without apt-get we would not know how."""
+    """Without apt-get, the user is told what to install."""
     bare.remove("apt-get")
     with pytest.raises(ClusterError) as refused:
         required(bare)
@@ -98,7 +98,7 @@ def test_elsewhere_than_on_debian_it_is_said_what_to_install(bare: Host) -> None
 
 
 def test_an_engine_that_the_user_names_is_the_users_to_start(bare: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DOCKER_HOST means that one and no other."""
+    """With DOCKER_HOST, only that engine is used, and never started."""
     monkeypatch.setenv("DOCKER_HOST", "tcp://engine.example.com:2376")
     with pytest.raises(ClusterError, match=r"tcp://engine\.example\.com:2376"):
         required(bare)

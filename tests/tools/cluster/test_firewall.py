@@ -1,4 +1,4 @@
-"""What Docker left in the packet filter is taken out, and nothing else."""
+"""Removing Docker's rules from the packet filter, and nothing else."""
 
 import pytest
 
@@ -18,7 +18,7 @@ COMMIT
 
 
 def test_dockers_rules_go_before_its_chains() -> None:
-    """A chain can be deleted only when nothing jumps to it and nothing is in it."""
+    """Rules are removed before chains, since only empty, unused chains can be deleted."""
     assert leftovers(NAT) == [
         ["-D", "PREROUTING", "-m", "addrtype", "--dst-type", "LOCAL", "-j", "DOCKER"],
         ["-D", "POSTROUTING", "-s", "198.18.240.0/24", "!", "-o", "docker0", "-j", "MASQUERADE"],
@@ -28,18 +28,18 @@ def test_dockers_rules_go_before_its_chains() -> None:
 
 
 def test_the_users_rules_stay() -> None:
-    """A rule of somebody else's network is not ours."""
+    """Rules of others are kept."""
     assert not any("10.8.0.0/24" in arguments for arguments in leftovers(NAT))
 
 
 def test_a_clean_table_has_no_leftovers() -> None:
-    """Nothing is done where nothing is left."""
+    """A table without Docker's rules needs no change."""
     assert leftovers("*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n") == []
     assert leftovers("") == []
 
 
 def test_a_rule_is_named_as_it_was_written() -> None:
-    """Words in quotes are one argument: iptables would not find the rule by its pieces."""
+    """A quoted text of a rule is one argument."""
     rule = '-A FORWARD -i docker0 -m comment --comment "of the \\"old\\" engine" -j ACCEPT\n'
     (arguments,) = leftovers(rule)
     assert arguments[6:8] == ["--comment", 'of the "old" engine']
@@ -57,7 +57,7 @@ BEFORE = {"policy": "ACCEPT", "forwarding": "0"}
     ],
 )
 def test_only_what_docker_changed_is_set_back(now: dict[str, str], back: dict[str, str]) -> None:
-    """What somebody else has set in the meantime stays."""
+    """Settings that somebody else changed meanwhile are kept."""
     assert to_set_back(BEFORE, now) == back
 
 
@@ -67,6 +67,6 @@ def test_what_was_as_docker_sets_it_stays() -> None:
 
 
 def test_the_policy_of_forwarded_packets_is_read() -> None:
-    """A host whose filter was never used accepts, as the kernel does."""
+    """Without a filter table, the policy is ACCEPT."""
     assert forward_policy("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n") == "DROP"
     assert forward_policy("") == "ACCEPT"

@@ -1,4 +1,4 @@
-"""What is asked of the host's kernel, and told to it."""
+"""Access to the kernel: mounts and the cgroup freezer."""
 
 import sys
 from pathlib import Path
@@ -10,12 +10,12 @@ from tools.cluster.host import mounts, thaw
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts are listed of Linux only: no engine of ours runs elsewhere")
 def test_the_root_is_mounted() -> None:
-    """The list of mounts is the kernel's own."""
+    """The list of mounts contains /."""
     assert "/" in mounts()
 
 
 def test_frozen_pods_of_a_container_are_thawed(tmp_path: Path) -> None:
-    """Only what is frozen is written to, and only below this container."""
+    """Only frozen cgroups below this container are thawed."""
     states = {
         "docker/one/kubelet/pod": "FROZEN\n",
         "docker/one/kubelet": "THAWED\n",
@@ -31,5 +31,5 @@ def test_frozen_pods_of_a_container_are_thawed(tmp_path: Path) -> None:
 
 
 def test_nothing_frozen_is_said(tmp_path: Path) -> None:
-    """Then there is another reason why a container does not end, and trying again is of no use."""
+    """If nothing is frozen, the result says so."""
     assert not thaw("one", tmp_path)

@@ -1,4 +1,4 @@
-"""The project's images: what they are made of, and which of them a node holds."""
+"""The project's images: their inputs, and which content a node has."""
 
 import subprocess
 from pathlib import Path
@@ -35,12 +35,12 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_the_dockerfile_says_what_is_copied() -> None:
-    """What comes from another stage is not of the repository."""
+    """Copies from another stage are no inputs."""
     assert copied(DOCKERFILE) == ["requirements/image.txt", "pyproject.toml", "README.md", "operator"]
 
 
 def test_the_dockerfile_says_its_base() -> None:
-    """It is pinned there and nowhere else."""
+    """The base image is read from the Dockerfile's ARG."""
     assert base_of(DOCKERFILE) == "python:3.13-slim"
     with pytest.raises(ValueError, match="ARG BASE"):
         base_of("FROM scratch\n")
@@ -48,7 +48,7 @@ def test_the_dockerfile_says_its_base() -> None:
 
 @pytest.mark.parametrize("name", ["operator/a.py", "operator/new.py", "Dockerfile", "pyproject.toml", ".dockerignore"])
 def test_a_change_of_an_input_asks_for_a_build(repository: Path, name: str) -> None:
-    """Tracked files, files not added yet, and the Dockerfile itself."""
+    """A change of a tracked file, a new file or the Dockerfile triggers a build."""
     before = inputs(repository, BASES)
     (repository / name).write_text(DOCKERFILE + "# changed\n")
     assert inputs(repository, BASES) != before
@@ -56,20 +56,20 @@ def test_a_change_of_an_input_asks_for_a_build(repository: Path, name: str) -> N
 
 @pytest.mark.parametrize("name", ["docs.md", "operator/a.pyc"])
 def test_a_change_of_anything_else_does_not(repository: Path, name: str) -> None:
-    """Files that are not copied, and files that git ignores."""
+    """Files that are not copied, or that git ignores, do not."""
     before = inputs(repository, BASES)
     (repository / name).write_text("changed")
     assert inputs(repository, BASES) == before
 
 
 def test_another_base_asks_for_a_build(repository: Path) -> None:
-    """The same sources on another base are another image."""
+    """Another base image triggers a build."""
     bases = (BASES, Bases("other", "python"), Bases("python", "other"))
     assert len({inputs(repository, each) for each in bases}) == 3
 
 
 def test_a_node_tells_which_content_it_holds() -> None:
-    """An image that was loaded by other means, or replaced since, has no such label."""
+    """An image that was loaded by other means has no label with its content."""
     listing = (
         "REF TYPE DIGEST SIZE PLATFORMS LABELS\n"
         "docker.io/backendpool/greet:dev application/x sha256:1 80 MiB linux/amd64 "
@@ -89,5 +89,5 @@ def test_a_node_tells_which_content_it_holds() -> None:
     ],
 )
 def test_each_image_of_the_control_plane_has_a_stand_in(image: str, source: str) -> None:
-    """Those with an entry point of their own are images of their own; the rest is one."""
+    """Every image of the control plane has a substitute."""
     assert source_of(image) == f"docker.io/backendpool/kubernetes:{source}"

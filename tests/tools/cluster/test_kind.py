@@ -1,4 +1,4 @@
-"""The cluster's configuration, and what its API says about its nodes."""
+"""The cluster's configuration, and the state of its nodes."""
 
 import json
 
@@ -7,7 +7,7 @@ from tools.cluster.kind import configuration, fingerprint
 
 
 def test_there_is_a_worker_in_each_of_two_zones() -> None:
-    """Zones are testable: one control plane, and workers in a and b."""
+    """There is one control plane node, and a worker in each of the zones a and b."""
     nodes = configuration(False, "/policy.json")["nodes"]
     assert [node["role"] for node in nodes] == ["control-plane", "worker", "worker"]
     zones = [node["labels"]["topology.kubernetes.io/zone"] for node in nodes if node["role"] == "worker"]
@@ -15,31 +15,31 @@ def test_there_is_a_worker_in_each_of_two_zones() -> None:
 
 
 def test_the_api_server_listens_to_this_machine_only() -> None:
-    """A test cluster is not for the network to see."""
+    """The API server listens on loopback only."""
     assert configuration(True, "/policy.json")["networking"]["apiServerAddress"] == "127.0.0.1"
 
 
 def test_addresses_are_chosen_on_our_own_engine_only() -> None:
-    """On the user's engine kind's defaults stand."""
+    """On the user's engine, kind's default subnets apply."""
     assert configuration(True, "/policy.json")["networking"]["podSubnet"] == "198.18.0.0/17"
     assert "podSubnet" not in configuration(False, "/policy.json")["networking"]
 
 
 def test_each_patch_names_what_it_patches() -> None:
-    """kind takes patches as documents of their own, and finds their place by `kind`."""
+    """Each patch is a document with a `kind`."""
     patches = [json.loads(patch) for patch in configuration(True, "/policy.json")["kubeadmConfigPatches"]]
     assert [patch["kind"] for patch in patches] == ["KubeletConfiguration", "ClusterConfiguration"]
 
 
 def test_another_image_or_another_network_makes_another_cluster() -> None:
-    """A cluster that was made of something else is recognised."""
+    """Another image or network changes the fingerprint."""
     prints = [fingerprint("a", True), fingerprint("b", True), fingerprint("a", False)]
     assert len(set(prints)) == 3
     assert fingerprint("a", True) == prints[0]
 
 
 def test_a_node_that_is_not_ready_is_named() -> None:
-    """Not ready, unknown, and not reported yet are all not ready."""
+    """Nodes that are not ready, unknown or without a report are named."""
 
     def node(name: str, **status: object) -> dict[str, object]:
         return {"metadata": {"name": name}, "status": status}
@@ -56,7 +56,7 @@ def test_a_node_that_is_not_ready_is_named() -> None:
 
 
 def test_api_server_notes_who_writes() -> None:
-    """The audit policy of this host is mounted where the API server is told that it is."""
+    """The audit policy is mounted at the path that the API server uses."""
     made = configuration(True, "/cache/policy.json")
     mount = made["nodes"][0]["extraMounts"][0]
     cluster = next(p for p in map(json.loads, made["kubeadmConfigPatches"]) if p["kind"] == "ClusterConfiguration")

@@ -1,4 +1,4 @@
-"""The build of Kubernetes from source: its version, and its progress."""
+"""Building Kubernetes from source: version and progress."""
 
 import pytest
 
@@ -17,18 +17,18 @@ replace (
 
 
 def test_the_version_is_the_one_that_go_mod_requires() -> None:
-    """It is said in one place only."""
+    """The version is read from go.mod."""
     assert required_version(GO_MOD, "k8s.io/kubernetes") == "v1.37.2"
 
 
 def test_a_go_mod_without_the_module_is_an_error() -> None:
-    """A module of a similar name does not count."""
+    """A go.mod without the module is an error, even with one of a similar name."""
     with pytest.raises(ClusterError):
         required_version(GO_MOD, "k8s.io/kube")
 
 
 def test_the_staging_modules_are_of_the_same_release() -> None:
-    """Kubernetes v1.N.P publishes its staging modules as v0.N.P; a mixture would not compile, or worse."""
+    """The staging modules have the version of Kubernetes: v0.N.P for v1.N.P."""
     go_mod = (SOURCE / "go.mod").read_text()
     version = required_version(go_mod, "k8s.io/kubernetes")
     replaced = [line.split() for line in go_mod.splitlines() if "=>" in line]
@@ -37,7 +37,7 @@ def test_the_staging_modules_are_of_the_same_release() -> None:
 
 
 def test_the_programs_are_told_their_version() -> None:
-    """kubeadm refuses to work with a Kubernetes of no version."""
+    """Linker flags set the version, without which kubeadm does not work."""
     flags = link_flags("v1.37.2")
     assert "-X=k8s.io/component-base/version.gitVersion=v1.37.2" in flags
     assert "-X=k8s.io/component-base/version.gitMinor=37" in flags
@@ -61,6 +61,6 @@ def test_packages_are_told_from_what_else_go_prints(line: str, package: bool) ->
 
 
 def test_progress_never_exceeds_the_whole() -> None:
-    """A package that is built for two platforms is counted twice, and is no more than done."""
+    """Progress is limited to the total, since packages for two platforms count twice."""
     assert progress(1500, 3000) == "1500 of 3000 packages (50 %)"
     assert progress(3001, 3000) == "3000 of 3000 packages (100 %)"

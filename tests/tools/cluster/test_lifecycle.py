@@ -1,4 +1,4 @@
-"""The cluster's life on a host whose programs are fakes: brought up from any state, and taken down without a trace."""
+"""The cluster on a host with fake programs: brought up from any state, and removed without traces."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ CREATED = "kind create cluster"
 
 @contextmanager
 def using(host: Host, environment: dict[str, str] | None = None) -> Iterator[Cluster]:
-    """A run that uses the cluster."""
+    """Run something that uses the cluster."""
     cache = {"XDG_CACHE_HOME": str(host.folder / "cache")}
     settings = from_environment(cache | (environment or {}), host.folder)
     with lifecycle.using(settings, host.console, "a test", with_images=False) as cluster:
@@ -38,7 +38,7 @@ def down(host: Host) -> None:
 
 
 def test_a_cluster_comes_up_where_none_is(fake_host: Host) -> None:
-    """Of three nodes, with a kubeconfig of our own."""
+    """A new cluster has three nodes and its own kubeconfig."""
     cluster = up(fake_host)
     assert [node.name for node in cluster.nodes] == NODES
     assert cluster.problems() == []
@@ -46,7 +46,7 @@ def test_a_cluster_comes_up_where_none_is(fake_host: Host) -> None:
 
 
 def test_a_healthy_cluster_is_used_again(fake_host: Host) -> None:
-    """A second run makes nothing."""
+    """A healthy cluster is reused."""
     up(fake_host)
     up(fake_host)
     assert len(fake_host.calls(CREATED)) == 1
@@ -54,25 +54,25 @@ def test_a_healthy_cluster_is_used_again(fake_host: Host) -> None:
 
 
 def test_a_dead_node_means_a_new_cluster(fake_host: Host) -> None:
-    """A reboot or a crash leaves stopped containers: the cluster is deleted and made again."""
+    """A cluster with a stopped node is deleted and created again."""
     up(fake_host)
     fake_host.change(nodes=dict.fromkeys(NODES, "running") | {NODES[1]: "exited"})
     cluster = up(fake_host)
-    assert f"the container of node {NODES[1]} does not run" in fake_host.said
+    assert f"the container of node {NODES[1]} is not running" in fake_host.said
     assert len(fake_host.calls(CREATED)) == 2
     assert cluster.problems() == []
 
 
 def test_a_cluster_of_other_making_is_replaced(fake_host: Host) -> None:
-    """Another node image is another cluster."""
+    """A cluster with another node image is replaced."""
     up(fake_host)
     up(fake_host, {"NODE_IMAGE": "example.com/node:1"})
-    assert "made by another version" in fake_host.said
+    assert "another version of the sources" in fake_host.said
     assert "--image example.com/node:1" in fake_host.calls(CREATED)[1]
 
 
 def test_a_cluster_in_use_is_neither_replaced_nor_deleted(fake_host: Host) -> None:
-    """Who wants another one, or none, is told who uses this one; who wants this one may use it too."""
+    """A cluster in use may be shared; replacing or deleting it fails and names the user."""
     with using(fake_host):
         with pytest.raises(ClusterError, match="a test"), using(fake_host, {"NODE_IMAGE": "example.com/node:1"}):
             pass
@@ -85,7 +85,7 @@ def test_a_cluster_in_use_is_neither_replaced_nor_deleted(fake_host: Host) -> No
 
 
 def test_a_creation_that_fails_leaves_nothing_but_logs(fake_host: Host) -> None:
-    """Neither nodes nor the network; the error says where the logs of the nodes are."""
+    """A failed creation leaves neither nodes nor network, and the error names the logs."""
     fake_host.change(creation="fails")
     with pytest.raises(ClusterError) as failed:
         up(fake_host)
@@ -96,7 +96,7 @@ def test_a_creation_that_fails_leaves_nothing_but_logs(fake_host: Host) -> None:
 
 
 def killed_while_it_makes_one(host: Host) -> None:
-    """A run of the command line that is killed (-9) with the network made, and no node."""
+    """Kill a run after it has created the network and before the nodes."""
     host.change(creation="killed")
     environment = {
         "PATH": os.environ["PATH"],
@@ -109,17 +109,17 @@ def killed_while_it_makes_one(host: Host) -> None:
 
 
 def test_a_killed_run_is_gone_on_with(fake_host: Host) -> None:
-    """What it left half made is replaced, and the network still goes with the cluster."""
+    """What a killed run left is replaced, and its network is still removed with the cluster."""
     killed_while_it_makes_one(fake_host)
     fake_host.change(nodes={NODES[0]: "running"})
     up(fake_host)
-    assert "half made" in fake_host.said
+    assert "incomplete one is replaced" in fake_host.said
     down(fake_host)
     assert fake_host.world["networks"] == []
 
 
 def test_what_a_killed_run_left_is_taken_down(fake_host: Host) -> None:
-    """Also where it had made no more than the network."""
+    """`down` also removes what a killed run left, even a network alone."""
     killed_while_it_makes_one(fake_host)
     assert fake_host.world["networks"] == ["kind"]
     down(fake_host)
@@ -127,7 +127,7 @@ def test_what_a_killed_run_left_is_taken_down(fake_host: Host) -> None:
 
 
 def test_down_leaves_the_host_as_it_was(fake_host: Host) -> None:
-    """No nodes, no network, no kubeconfig; doing it again does nothing, and nor does it on a host without an engine."""
+    """`down` removes nodes, network and kubeconfig; repeating it, or running it without an engine, does nothing."""
     up(fake_host)
     down(fake_host)
     assert (fake_host.world["nodes"], fake_host.world["networks"]) == ({}, [])
@@ -140,7 +140,7 @@ def test_down_leaves_the_host_as_it_was(fake_host: Host) -> None:
 
 
 def test_a_network_that_was_there_before_stays(fake_host: Host) -> None:
-    """Other kind clusters of the user's are on it."""
+    """A network that existed before is kept."""
     fake_host.change(networks=["kind"])
     up(fake_host)
     down(fake_host)
@@ -148,14 +148,14 @@ def test_a_network_that_was_there_before_stays(fake_host: Host) -> None:
 
 
 def test_without_a_cluster_none_is_found(fake_host: Host) -> None:
-    """The error says how to bring one up."""
+    """Without a cluster, the error says how to start one."""
     with pytest.raises(ClusterError) as missing:
         lifecycle.find(fake_host.settings, fake_host.console)
     assert "make cluster-up" in missing.value.hint
 
 
 def test_the_status_says_what_is_wrong(fake_host: Host) -> None:
-    """Good, with the command that reaches it; else what keeps it from being so."""
+    """The status has the command to access the cluster, or its problems."""
     up(fake_host)
     assert lifecycle.status(fake_host.settings, fake_host.console)
     assert f"--kubeconfig={fake_host.settings.kubeconfig}" in fake_host.said

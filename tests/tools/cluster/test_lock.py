@@ -1,4 +1,4 @@
-"""Who may use the cluster, and who may change it."""
+"""The lock of the cluster."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ def lock(tmp_path: Path) -> Path:
 
 
 def test_a_second_run_is_told_who_is_at_work(lock: Path) -> None:
-    """The message names the process, the purpose and the checkout of who changes the cluster, and says to wait."""
+    """A second run fails with process, purpose and checkout of the run that changes the cluster, and a hint to wait."""
     with hold(lock, "up"), pytest.raises(ClusterError) as refused, hold(lock, "down"):
         pass
     assert f"pid {os.getpid()}, up, from {Path.cwd()}" in refused.value.message
@@ -25,7 +25,7 @@ def test_a_second_run_is_told_who_is_at_work(lock: Path) -> None:
 
 
 def test_many_use_the_cluster_beside_each_other(lock: Path) -> None:
-    """Runs that share it let others in, who are not alone."""
+    """Several runs can share the cluster; none of them is alone."""
     with hold(lock, "tests") as first:
         assert first.alone
         first.share()
@@ -34,18 +34,18 @@ def test_many_use_the_cluster_beside_each_other(lock: Path) -> None:
 
 
 def test_a_cluster_in_use_is_not_changed(lock: Path) -> None:
-    """What would take it away from the others is refused, and each of them is named."""
+    """A change of a cluster in use fails and names every user."""
     with hold(lock, "tests") as first:
         first.share()
         with hold(lock, "benchmark"), hold(lock, "down") as third, pytest.raises(ClusterError) as refused:
             third.require_alone("delete it")
-    assert "this would delete it" in refused.value.message
+    assert "this run cannot delete it" in refused.value.message
     assert "tests" in refused.value.message
     assert "benchmark" in refused.value.message
 
 
 def test_one_alone_may_change_it(lock: Path) -> None:
-    """Until it shares: then others may have come."""
+    """A run that is alone may change the cluster, until it shares it."""
     with hold(lock, "up") as alone:
         alone.require_alone("make it")
         alone.share()
@@ -54,7 +54,7 @@ def test_one_alone_may_change_it(lock: Path) -> None:
 
 
 def test_the_lock_is_free_again_after_a_run(lock: Path) -> None:
-    """A run that ended does not keep the next one out, even if it failed."""
+    """A finished run releases the lock, even after a failure."""
     with pytest.raises(RuntimeError), hold(lock, "up"):
         raise RuntimeError
     with hold(lock, "down") as free:
@@ -63,7 +63,7 @@ def test_the_lock_is_free_again_after_a_run(lock: Path) -> None:
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_killed_holder_leaves_no_lock(lock: Path, shared: bool) -> None:
-    """A process that dies while it holds the lock releases it, and is not named any more though its note stays."""
+    """A killed run releases the lock, and its note is ignored."""
     code = f"""
 import os, pathlib
 from tools.cluster.lock import hold

@@ -1,4 +1,4 @@
-"""Which node image it is, found out within seconds."""
+"""Choosing the node image within seconds."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from tools.cluster.errors import ClusterError
 
 @pytest.fixture(autouse=True)
 def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The images that were built from source, which is another test's matter."""
+    """Record builds from source instead of running them."""
     built: list[str] = []
     monkeypatch.setattr(node_image._Recipe, "build", lambda recipe, *_: built.append(recipe.reference))
     return built
@@ -23,13 +23,13 @@ def provided(host: Host, **chosen: str) -> str:
 
 
 def test_the_stock_image_is_pulled(fake_host: Host) -> None:
-    """Once: then the engine has it."""
+    """The stock image is pulled once."""
     assert provided(fake_host) == provided(fake_host) == versions.STOCK_NODE_IMAGE
     assert len(fake_host.calls("docker pull")) == 1
 
 
 def test_without_a_registry_one_is_built(fake_host: Host, builds: list[str]) -> None:
-    """And it is said why; once it is built nothing is pulled any more."""
+    """Without a registry an image is built, with the reason; later runs do not try to pull."""
     fake_host.change(registry="lookup registry.example.com: no such host")
     image = provided(fake_host)
     assert builds == [image]
@@ -43,7 +43,7 @@ def test_without_a_registry_one_is_built(fake_host: Host, builds: list[str]) -> 
 def test_a_registry_that_does_not_answer_is_given_up(
     fake_host: Host, builds: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A packet filter that swallows everything must not hold up the first run."""
+    """A registry that does not respond is given up quickly."""
     monkeypatch.setattr(pull, "_PATIENCE", 0.5)
     fake_host.change(registry="stalls")
     assert builds == [provided(fake_host)]
@@ -51,7 +51,7 @@ def test_a_registry_that_does_not_answer_is_given_up(
 
 
 def test_the_image_that_the_user_names_is_the_one(fake_host: Host, builds: list[str]) -> None:
-    """Pulled where the engine lacks it, and not replaced by another where that fails."""
+    """The user's image is pulled if missing, and never replaced by another."""
     assert provided(fake_host, node_image="example.com/node:1") == "example.com/node:1"
     fake_host.change(registry="denied")
     with pytest.raises(ClusterError, match="denied"):

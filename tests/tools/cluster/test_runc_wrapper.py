@@ -1,4 +1,4 @@
-"""runc is asked for no capability that the host lacks."""
+"""The runc wrapper: removing capabilities that the host lacks."""
 
 import json
 from pathlib import Path
@@ -12,17 +12,17 @@ SYS_RESOURCE = 24
 
 
 def test_missing_capabilities_are_named_by_their_bit() -> None:
-    """Number 24 is CAP_SYS_RESOURCE (capability.h)."""
+    """Bit 24 is CAP_SYS_RESOURCE (capability.h)."""
     assert missing(ALL & ~(1 << SYS_RESOURCE), 40) == {"CAP_SYS_RESOURCE"}
 
 
 def test_nothing_is_missing_of_a_full_set() -> None:
-    """Where the host has all capabilities, the wrapper is not needed."""
+    """With all capabilities, nothing is missing."""
     assert missing(ALL, 40) == frozenset()
 
 
 def test_capabilities_that_the_kernel_does_not_know_are_not_missing() -> None:
-    """An older kernel has fewer; runc knows that itself."""
+    """Capabilities that the kernel does not know are not missing."""
     assert missing((1 << 38) - 1, 37) == frozenset()
 
 
@@ -42,12 +42,12 @@ def test_capabilities_that_the_kernel_does_not_know_are_not_missing() -> None:
     ],
 )
 def test_the_file_that_runc_will_read_is_found(arguments: list[str], expected: tuple[str, str]) -> None:
-    """Only create, run and exec with a process file bring capabilities."""
+    """The file is found for create, run, and exec with a process file."""
     assert request(arguments) == expected
 
 
 def test_a_bundle_keeps_all_but_the_dropped_capabilities(tmp_path: Path) -> None:
-    """Everything else of the configuration stays as it was."""
+    """Everything except the dropped capabilities is kept."""
     config = {
         "process": {"args": ["init"], "capabilities": {"bounding": ["CAP_CHOWN", "CAP_SYS_RESOURCE"], "ambient": []}},
         "hostname": "node",
@@ -61,7 +61,7 @@ def test_a_bundle_keeps_all_but_the_dropped_capabilities(tmp_path: Path) -> None
 
 
 def test_a_process_file_may_have_no_capabilities(tmp_path: Path) -> None:
-    """An exec without privileges is left to runc."""
+    """A process file without capabilities is not changed."""
     file = tmp_path / "process"
     file.write_text(json.dumps({"args": ["sh"]}))
     rewrite("exec", str(file), frozenset({"CAP_SYS_RESOURCE"}))

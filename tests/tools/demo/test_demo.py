@@ -20,7 +20,7 @@ from tools.demo.watch import first_seen
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Cluster:
-    """One of the user's, whose kubectl notes what it is told, and knows the pools in the file `left`."""
+    """A user's cluster whose kubectl records its calls; the file `left` lists pools."""
     kubectl = tmp_path / "kubectl"
     kubectl.write_text(
         "#!/bin/sh\n"
@@ -34,7 +34,7 @@ def cluster(tmp_path: Path) -> Cluster:
 
 @pytest.fixture(autouse=True)
 def restored_signal() -> Iterator[None]:
-    """The demo takes SIGTERM for an interrupt."""
+    """Restore SIGTERM, which the demo handles like an interrupt."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -53,7 +53,7 @@ def restored_signal() -> Iterator[None]:
 def test_what_ends_the_demo_early_is_told_in_a_sentence(
     error: BaseException, code: int, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And no traceback; the exit code says that it did not go well."""
+    """An early end prints one sentence without a traceback and has an exit code other than 0."""
 
     @contextmanager
     def fail(purpose: str) -> Iterator[Cluster]:
@@ -69,7 +69,7 @@ def test_what_ends_the_demo_early_is_told_in_a_sentence(
 def test_a_stage_that_is_not_as_it_should_be_is_a_failure(
     failures: int, code: int, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever runs it in a script is told as well."""
+    """An unexpected result leads to an exit code other than 0."""
 
     @contextmanager
     def found(purpose: str) -> Iterator[Cluster]:
@@ -87,7 +87,7 @@ def test_a_stage_that_is_not_as_it_should_be_is_a_failure(
 
 
 def test_what_the_demo_installed_is_removed(cluster: Cluster, tmp_path: Path) -> None:
-    """The namespaces of the stages first, so that the operator is there while their pools go; then the operator."""
+    """The stages are removed before the operator."""
     assert deploy.remove(cluster) == ""
     calls = (tmp_path / "calls").read_text().splitlines()
     assert calls[0] == "delete namespace greet-sticky"
@@ -95,14 +95,14 @@ def test_what_the_demo_installed_is_removed(cluster: Cluster, tmp_path: Path) ->
 
 
 def test_an_operator_that_still_has_pools_stays(cluster: Cluster, tmp_path: Path) -> None:
-    """With the CRD the user's pools would go; they are named instead."""
+    """With other pools, operator and CRD stay, and the pools are named."""
     (tmp_path / "left").write_text("shop   cart   True\n")
     assert "cart" in deploy.remove(cluster)
     assert "--filename=-" not in (tmp_path / "calls").read_text()
 
 
 def test_words_are_noted_when_they_are_first_seen(tmp_path: Path) -> None:
-    """Each has one time, that of its first line, though the program goes on; a watch that ends is begun anew."""
+    """Each word has the time of its first line; a watch that ends is restarted."""
     again = tmp_path / "again"
     program = f"""
 import pathlib, time
@@ -118,6 +118,6 @@ again.touch()
 
 
 def test_the_times_of_a_new_pod_are_told_from_one_moment_on() -> None:
-    """But for the last, which is from being ready to the first answer."""
+    """Times are relative to one moment, except the delay from ready to the first answer."""
     assert NewPod("x", 102.0, 102.25, 102.5).row(100.0) == ("x", "2.00 s", "2.25 s", "2.50 s", "0.50 s")
     assert NewPod("x", 102.0, 102.25, None).row(100.0) == ("x", "2.00 s", "2.25 s", "never", "never")

@@ -1,4 +1,4 @@
-"""How the demo looks."""
+"""The demo's screen."""
 
 from io import StringIO
 
@@ -13,7 +13,7 @@ def drawn() -> tuple[Screen, StringIO]:
 
 
 def test_what_others_say_is_shown_letter_by_letter() -> None:
-    """A name or an error in brackets is no markup, and no reason to fail."""
+    """Brackets in names and errors are printed literally."""
     screen, stream = drawn()
     texts = ["[red]", "[/]", "ipv6:[::1]:50051"]
     for text in texts:
@@ -31,21 +31,21 @@ def test_what_others_say_is_shown_letter_by_letter() -> None:
 
 
 def test_bars_are_as_long_as_the_shares() -> None:
-    """The longest is the pod that answered most; one that answered nothing has none, and is shown."""
+    """The pod with the most answers has the longest bar; a pod without answers has none and is listed."""
     screen, stream = drawn()
     screen.bars({"a": 100, "b": 50, "c": 0}, {})
     assert [line.count("█") for line in stream.getvalue().splitlines()] == [30, 15, 0]
 
 
 def test_no_calls_at_all_are_drawn_as_well() -> None:
-    """Where all failed, there is nothing to compare with."""
+    """A chart without any answer is drawn."""
     screen, stream = drawn()
     screen.bars({"a": 0}, {"503": 300})
     assert "300 failed: 503" in stream.getvalue()
 
 
 def test_what_is_not_as_it_should_be_is_counted() -> None:
-    """The moral is told only where it is true."""
+    """Unexpected results are counted, and only expected ones print their message."""
     screen, stream = drawn()
     screen.result(True, "balanced", "it should be balanced")
     assert (screen.failures, "it should be" in stream.getvalue()) == (0, False)

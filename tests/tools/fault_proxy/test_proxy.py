@@ -1,4 +1,4 @@
-"""The fault proxy before a server on loopback: what it passes on, and what it breaks."""
+"""The fault proxy before a server on loopback: forwarding and faults."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BOOKMARK = b'{"type":"BOOKMARK","object":{}}\n'
 
 
 class Upstream:
-    """Echoes requests; a watch sends a bookmark, then an event each time that it is told to."""
+    """Echoes requests; a watch sends a bookmark, then an event on request."""
 
     def __init__(self) -> None:
         self.go = asyncio.Semaphore(0)
@@ -58,7 +58,7 @@ class Upstream:
 
 
 class Between:
-    """A client of the proxy, and of its control."""
+    """A client of the proxy and of its control."""
 
     def __init__(self, session: aiohttp.ClientSession, port: int, control: int) -> None:
         self.session = session
@@ -113,7 +113,7 @@ async def between(upstream: Upstream) -> AsyncIterator[Between]:
 
 
 async def test_request_is_passed_on_as_it_is(between: Between) -> None:
-    """Method, path with its escapes, query, body and the caller's own Authorization; status and headers back."""
+    """Method, escaped path, query, body and Authorization are forwarded; status and headers return."""
     headers = {"Authorization": "Bearer mine"}
     url = f"{between.url}/a%3Ab?x=1"
     async with between.session.post(URL(url, encoded=True), data="body", headers=headers) as answer:
@@ -127,7 +127,7 @@ async def test_request_is_passed_on_as_it_is(between: Between) -> None:
 
 
 async def test_events_are_passed_on_as_they_come(between: Between, upstream: Upstream) -> None:
-    """Each at once, and the end after the last."""
+    """Each event is forwarded at once, and the end after the last."""
     watch = await between.watch()
     for line in LINES:
         upstream.go.release()
@@ -137,7 +137,7 @@ async def test_events_are_passed_on_as_they_come(between: Between, upstream: Ups
 
 @pytest.mark.parametrize("status", [401, 403, 410, 429, 500, 503])
 async def test_refuse(between: Between, status: int) -> None:
-    """A Status document under its HTTP status, as often as was said, and counted."""
+    """REFUSE returns a Status document with its HTTP status, as often as requested, and is counted."""
     await between.script(Rule(Action.REFUSE, count=1, status=status, retry_after=7))
     async with between.session.get(f"{between.url}/pods") as answer:
         document = await answer.json()
@@ -148,7 +148,7 @@ async def test_refuse(between: Between, status: int) -> None:
 
 
 async def test_only_whom_a_rule_names(between: Between) -> None:
-    """One caller is refused, while another is passed on."""
+    """A rule for one caller does not affect another."""
     await between.script(Rule(Action.REFUSE, agent="gateway"))
     assert (await between.get())[0] == 503
     async with between.session.get(f"{between.url}/pods", headers={"User-Agent": "another"}) as answer:
@@ -156,7 +156,7 @@ async def test_only_whom_a_rule_names(between: Between) -> None:
 
 
 async def test_refuse_within_a_watch(between: Between, upstream: Upstream) -> None:
-    """A watch that is open already ends by an ERROR event in the place of the next event."""
+    """In an open watch, REFUSE sends an ERROR event instead of the next event."""
     watch = await between.watch()
     await between.script(Rule(Action.REFUSE, Point.EVENT, status=410))
     upstream.go.release()
@@ -166,14 +166,14 @@ async def test_refuse_within_a_watch(between: Between, upstream: Upstream) -> No
 
 
 async def test_cut_a_request(between: Between) -> None:
-    """The connection is reset, and there is no answer."""
+    """CUT resets the connection without a response."""
     await between.script(Rule(Action.CUT, count=1))
     with pytest.raises(aiohttp.ClientConnectionError):
         await between.session.post(f"{between.url}/pods")  # unlike GET, it is not tried again
 
 
 async def test_cut_just_before_an_event(between: Between, upstream: Upstream) -> None:
-    """The event before it is there, and the one it stands before is not."""
+    """CUT at an event delivers the event before it, and not this one."""
     watch = await between.watch()
     upstream.go.release()
     assert await watch.content.readline() == LINES[0]
@@ -184,7 +184,7 @@ async def test_cut_just_before_an_event(between: Between, upstream: Upstream) ->
 
 
 async def test_cut_all_that_is_open(between: Between, upstream: Upstream) -> None:
-    """Reset from outside, without a request or an event; the upstream's side is closed as well."""
+    """Cutting all connections resets both sides without a request or event."""
     watch = await between.watch()
     assert await between.cut() == 1
     with pytest.raises(aiohttp.ClientError):
@@ -193,7 +193,7 @@ async def test_cut_all_that_is_open(between: Between, upstream: Upstream) -> Non
 
 
 async def test_stall(between: Between, upstream: Upstream) -> None:
-    """Neither an answer nor an event, and the connection stays open."""
+    """STALL sends neither a response nor an event and keeps the connection open."""
     watch = await between.watch()
     await between.script(Rule(Action.STALL, Point.EVENT), Rule(Action.STALL))
     upstream.go.release()
@@ -204,7 +204,7 @@ async def test_stall(between: Between, upstream: Upstream) -> None:
 
 
 async def test_delay(between: Between, upstream: Upstream) -> None:
-    """Request and event come, later."""
+    """DELAY delivers requests and events later."""
     watch = await between.watch()
     await between.script(Rule(Action.DELAY, Point.EVENT, seconds=0.2), Rule(Action.DELAY, seconds=0.2))
     begun = time.monotonic()
@@ -215,7 +215,7 @@ async def test_delay(between: Between, upstream: Upstream) -> None:
 
 
 async def test_truncate(between: Between, upstream: Upstream) -> None:
-    """Half a line, and an end in good order after it."""
+    """TRUNCATE sends half a line, then a normal end."""
     watch = await between.watch()
     await between.script(Rule(Action.TRUNCATE, Point.EVENT))
     upstream.go.release()
@@ -223,7 +223,7 @@ async def test_truncate(between: Between, upstream: Upstream) -> None:
 
 
 async def test_close_after_a_while(between: Between, upstream: Upstream) -> None:
-    """A watch passes events on until its time is over, and ends in good order."""
+    """CLOSE ends a watch normally after its time."""
     await between.script(Rule(Action.CLOSE, watch=True, seconds=0.3))
     watch = await between.watch()
     upstream.go.release()
@@ -231,14 +231,14 @@ async def test_close_after_a_while(between: Between, upstream: Upstream) -> None
 
 
 async def test_bookmarks_are_no_events(between: Between) -> None:
-    """A rule on events lets bookmarks pass, which would use it up before anything happens."""
+    """Rules for events ignore bookmarks."""
     await between.script(Rule(Action.CUT, Point.EVENT, count=1))
     await between.watch()
     assert await between.used() == [{}]
 
 
 async def test_rules_that_nobody_understands_are_refused(between: Between) -> None:
-    """With a sentence, and those before stay in force."""
+    """Invalid rules are rejected with a message, and the current ones are kept."""
     await between.script(Rule(Action.REFUSE))
     async with between.session.post(f"{between.control}/script", json=[{"action": "no"}]) as answer:
         assert answer.status == 400
