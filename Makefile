@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed-$(shell cat requirements/dev.txt pyproject.toml | sha256sum | cut -c1-16)
-# Debian and Ubuntu keep venv in a package of its own; as Docker it is installed where we are root.
+# Debian and Ubuntu have venv in a separate package. As root, install it, like Docker.
 INSTALL_VENV := { test "$$(id -u)" = 0 && command -v apt-get > /dev/null && echo "==> python3-venv, from the distribution" \
   && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends python3-venv > /dev/null; }
 
@@ -16,7 +16,7 @@ help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}'
 
 .PHONY: venv
-venv: $(READY)  ## The Python environment, from pinned requirements
+venv: $(READY)  ## Create the Python environment from pinned requirements
 $(READY):
 	@echo "==> Python environment in $(VENV) (requirements/dev.txt)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -29,46 +29,46 @@ $(READY):
 	@rm -f $(VENV)/.installed-* && touch $@
 
 .PHONY: demo
-demo: venv  ## Bring up a cluster and show the five stages, from one sticky pod to a balanced pool
+demo: venv  ## Start a cluster and show the five stages, from one sticky pod to a balanced pool
 	@$(BIN)/python -m tools.demo
 
 .PHONY: demo-down
-demo-down: venv  ## Remove all that the demo brought up
+demo-down: venv  ## Remove everything that the demo started
 	@$(BIN)/python -m tools.demo --down
 
-# The checks wait for nothing, and a cluster that comes up mostly waits.
+# Run the checks while the cluster starts, which mostly waits.
 .PHONY: test
-test: venv  ## Lint, types, import contracts, unit tests, e2e tests on a real cluster
+test: venv  ## Run lint, types, import contracts, unit tests, and e2e tests on a real cluster
 	@$(MAKE) --no-print-directory --jobs=2 checks cluster-up
 	@$(MAKE) --no-print-directory unit e2e
 
 .PHONY: checks
-checks: lint types contracts  ## All that only reads the code
+checks: lint types contracts  ## Run lint, types and import contracts
 
 .PHONY: lint
-lint: venv  ## ruff and codespell
+lint: venv  ## Run ruff and codespell
 	@echo "==> lint"
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
 	@$(BIN)/codespell
 
 .PHONY: types
-types: venv  ## mypy --strict
+types: venv  ## Run mypy --strict
 	@echo "==> types"
 	@$(BIN)/mypy
 
 .PHONY: contracts
-contracts: venv  ## Who may import whom
+contracts: venv  ## Check the import contracts
 	@echo "==> import contracts"
 	@$(BIN)/lint-imports --no-cache | grep -E 'KEPT|BROKEN|Contracts:|->' ; exit $${PIPESTATUS[0]}
 
 # One test: make unit T='tests/unit/controller/test_workqueue.py -k backoff', make e2e T='tests/e2e/pool/test_pool.py -k drift'
 .PHONY: unit
-unit: venv  ## Unit tests; T= selects
+unit: venv  ## Run the unit tests; T= selects some
 	@echo "==> unit tests"
 	@$(BIN)/pytest --quiet $(or $(T),tests/unit tests/docs tests/tools tests/bench --numprocesses=auto)
 
 .PHONY: e2e
-e2e: venv  ## e2e tests on the cluster, which is brought up where it is not; T= selects
+e2e: venv  ## Run the e2e tests; starts the cluster if necessary; T= selects some
 	@echo "==> e2e tests"
 ifdef T
 	@$(BIN)/pytest $(T)
@@ -78,35 +78,35 @@ else
 endif
 
 .PHONY: faults
-faults: venv  ## What takes minutes: a node lost, the API server away for long, each way to it alone, the benchmarks at their smallest
+faults: venv  ## Run the long fault tests: lost nodes, long outages, each fault alone, small benchmarks
 	@$(BIN)/pytest tests/e2e -m faults
 
 .PHONY: bench
-bench: venv  ## What 10, 100 and 1,000 pools cost, on the cluster
+bench: venv  ## Measure the operator with 10, 100 and 1,000 pools (cluster)
 	@$(BIN)/python -m bench.operator
 
 .PHONY: bench-lookaside
-bench-lookaside: venv  ## What the lookaside's streams cost, beside go-control-plane (needs Go)
+bench-lookaside: venv  ## Measure the lookaside's streams against go-control-plane (cluster, Go)
 	@$(BIN)/python -m bench.lookaside
 
 .PHONY: bench-client
-bench-client: venv  ## What a call over a pool costs its client, beside a bare channel (no cluster)
+bench-client: venv  ## Measure a call over a pool against a bare channel (no cluster)
 	@$(BIN)/python -m bench.client
 
 .PHONY: bench-start
-bench-start: venv  ## What a lookaside and a client cost to start, beside their libraries alone (no cluster)
+bench-start: venv  ## Measure the start of lookaside and client against their libraries (no cluster)
 	@$(BIN)/python -m bench.startup
 
 .PHONY: cluster-up cluster-down cluster-status
-cluster-up: venv  ## A kind cluster of our own, with the project's images (CLUSTER=context:NAME: one of yours)
+cluster-up: venv  ## Start a kind cluster with the project's images (CLUSTER=context:NAME: use yours)
 	@$(BIN)/python -m tools.cluster up
-cluster-down: venv  ## Remove the cluster, and the Docker engine where we started it
+cluster-down: venv  ## Delete the cluster, and stop the Docker engine if make started it
 	@$(BIN)/python -m tools.cluster down
-cluster-status: venv  ## What is there
+cluster-status: venv  ## Print the state of the cluster and how to access it
 	@$(BIN)/python -m tools.cluster status
 
 .PHONY: images
-images: venv  ## The project's images, named by IMAGES= for a cluster of yours
+images: venv  ## Build the project's images; IMAGES= sets their prefix for your cluster
 	@$(BIN)/python -m tools.cluster images
 
 .PHONY: docs
@@ -114,12 +114,12 @@ docs: venv  ## Generate docs/reference from the docstrings of the public modules
 	@$(BIN)/python tools/reference.py
 
 .PHONY: protos
-protos: venv  ## Generate the code of the .proto files anew
+protos: venv  ## Regenerate the code of the .proto files
 	@$(BIN)/python tools/protos.py
 
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 .PHONY: requirements
-requirements:  ## Pin the requirements anew (needs uv)
+requirements:  ## Update the pinned requirements (needs uv)
 	$(COMPILE) --group dev --all-extras pyproject.toml -o requirements/dev.txt
 	$(COMPILE) --all-extras pyproject.toml -c requirements/dev.txt -o requirements/image.txt
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt

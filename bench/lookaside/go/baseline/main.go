@@ -1,5 +1,5 @@
-// What a control plane for one Service's endpoints is at its least: go-control-plane's cache and server, fed by
-// client-go's informer. Something to compare with.
+// Command baseline is a minimal control plane for the endpoints of one Service: go-control-plane's cache and server, fed by
+// client-go's informer.
 package main
 
 import (
@@ -28,7 +28,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// oneNode has all clients share a snapshot.
+// oneNode makes all clients share a snapshot.
 type oneNode struct{}
 
 func (oneNode) ID(*corev3.Node) string { return "all" }
@@ -62,7 +62,7 @@ func client(kubeconfig, kubecontext string) kubernetes.Interface {
 	return found
 }
 
-// follow keeps the snapshot up to date, and returns when there is a first one.
+// follow keeps the snapshot current, and returns when there is a first one.
 func follow(ctx context.Context, api kubernetes.Interface, namespace, service string, snapshots cachev3.SnapshotCache) {
 	factory := informers.NewSharedInformerFactoryWithOptions(api, 0, informers.WithNamespace(namespace),
 		informers.WithTweakListOptions(func(options *metav1.ListOptions) {

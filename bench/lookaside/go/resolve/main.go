@@ -1,4 +1,4 @@
-// A load of Resolve calls on a lookaside, and how many it answered.
+// Command resolve sends Resolve calls to a lookaside and prints the number of answers.
 package main
 
 import (
@@ -16,7 +16,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// bytesCodec passes messages through: the load is not to be busy with them.
+// bytesCodec passes messages through, so that the load generator spends no time on them.
 type bytesCodec struct{}
 
 func (bytesCodec) Name() string                  { return "proto" }
@@ -31,7 +31,7 @@ func main() {
 	namespace := flag.String("namespace", "default", "of the pool")
 	pool := flag.String("pool", "greetserver", "its name")
 	connections := flag.Int("connections", 4, "how many")
-	calls := flag.Int("calls", 16, "under way on each at once")
+	calls := flag.Int("calls", 16, "concurrent calls per connection")
 	seconds := flag.Float64("seconds", 5, "how long")
 	flag.Parse()
 

@@ -1,8 +1,8 @@
-// Many xDS clients that follow one pool's endpoints, each over a connection of its own, as far as a control plane can
-// tell. A line on standard input is a command; a line of JSON on standard output answers it.
+// Command streams runs many xDS clients that follow the endpoints of one pool, each over its own connection. It reads commands
+// from standard input, one per line, and answers each with a line of JSON.
 //
-//	expect ADDRESS   when every stream has been told of the address: when the first and the last were
-//	reconnect        all connections are closed and made anew: how long until each has been told again
+//	expect ADDRESS   wait until every stream has the address; print the times of the first and the last
+//	reconnect        reopen all connections; print the time until every stream has a response
 package main
 
 import (
@@ -25,7 +25,7 @@ import (
 
 const endpoints = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 
-// marker is an address that a change brings, and who has heard of it.
+// marker is an address that a change adds, and the streams that have it.
 type marker struct {
 	address     []byte
 	missing     int
@@ -33,7 +33,7 @@ type marker struct {
 	done        chan struct{}
 }
 
-// fleet is all streams. Whoever is told something looks at the marker, if there is one.
+// fleet is the set of all streams. Each stream checks the marker, if any, at every response.
 type fleet struct {
 	target, name string
 	size         int
@@ -72,7 +72,7 @@ func main() {
 	}
 }
 
-// connect opens all streams at once and waits until each has been told something; it returns how long that took.
+// connect opens all streams at once, waits until each has a response, and returns the duration.
 func (f *fleet) connect() time.Duration {
 	ctx, cancel := context.WithCancel(context.Background())
 	f.mutex.Lock()
@@ -91,7 +91,7 @@ func (f *fleet) connect() time.Duration {
 	return time.Since(begun)
 }
 
-// follow is one client: it asks for the pool's endpoints, and takes all that it is told.
+// follow runs one client: it subscribes to the pool's endpoints and ACKs every response.
 func (f *fleet) follow(ctx context.Context) error {
 	connection, err := grpc.NewClient(f.target, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -148,7 +148,7 @@ func (f *fleet) heard(response *discovery.DiscoveryResponse, first bool) {
 	}
 }
 
-// expect waits for a change that brings the address, of which nobody has heard yet.
+// expect waits for a change that adds the address, which no stream has yet.
 func (f *fleet) expect(address string) *marker {
 	found := &marker{address: []byte(address), missing: f.size, done: make(chan struct{})}
 	f.mutex.Lock()

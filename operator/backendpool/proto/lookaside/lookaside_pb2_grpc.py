@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LookasideStub:
-    """Tells a client where to send its next call.
+    """Returns the backend of the next call.
     """
 
     def __init__(self, channel):
@@ -43,15 +43,15 @@ class LookasideStub:
 
 
 class LookasideServicer:
-    """Tells a client where to send its next call.
+    """Returns the backend of the next call.
     """
 
     def Resolve(self, request, context):
         """Picks one backend of a service.
 
-        Errors: INVALID_ARGUMENT for an unknown router, or a service or namespace left empty; NOT_FOUND for a
-        service that this server does not know; UNAVAILABLE while the service has no backend, or before this
-        server knows its backends. Each carries a sentence that says what to do.
+        Errors: INVALID_ARGUMENT for an unknown router or an empty service or namespace; NOT_FOUND for a service that this server
+        does not serve; UNAVAILABLE while the service has no backend or the server has not read its backends yet. The details
+        of each error say what to do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -74,7 +74,7 @@ def add_LookasideServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Lookaside:
-    """Tells a client where to send its next call.
+    """Returns the backend of the next call.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class EndpointsStub:
-    """Tells clients who may be called.
+    """Serves the endpoints of pools.
     """
 
     def __init__(self, channel):
@@ -43,19 +43,19 @@ class EndpointsStub:
 
 
 class EndpointsServicer:
-    """Tells clients who may be called.
+    """Serves the endpoints of pools.
     """
 
     def Watch(self, request, context):
-        """Follows the endpoints of a pool for as long as the client likes.
+        """Streams the endpoints of a pool until the client cancels.
 
-        The whole set comes at once, and again whenever it or the way to use it changes; a client that is slow is told the
-        latest when it is ready for it. In between there are heartbeats, so that a client can tell how old its knowledge
-        is, and that the server is still there. Where the server does not know the endpoints yet, the first message comes
-        when it does. The server ends the stream when it is about to stop: call again, and another one answers.
+        The first message has the whole set, and so has each message after a change of the endpoints or the load balancing. A slow
+        client gets only the latest set. Heartbeats in between tell the client the age of the set, and that the server is alive.
+        If the server has not read the endpoints yet, the first message is delayed until it has. The server ends the stream
+        before it stops; reconnect to reach another replica.
 
-        Errors: INVALID_ARGUMENT for a namespace or service left empty; NOT_FOUND for a pool that this server does not know;
-        RESOURCE_EXHAUSTED for a client that does not read. Each carries a sentence that says what to do.
+        Errors: INVALID_ARGUMENT for an empty namespace or service; NOT_FOUND for a pool that this server does not serve;
+        RESOURCE_EXHAUSTED for a client that does not read. The details of each error say what to do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,7 +78,7 @@ def add_EndpointsServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Endpoints:
-    """Tells clients who may be called.
+    """Serves the endpoints of pools.
     """
 
     @staticmethod
