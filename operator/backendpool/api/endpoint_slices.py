@@ -19,7 +19,7 @@ from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 REMOVAL_GRACE_SECONDS: Final = 0.05
 
 CallLater: TypeAlias = Callable[[float, Callable[[], None]], object]
-"""Schedules a callback after so many seconds: an event loop's ``call_later``."""
+"""Schedules a callback after a number of seconds, like an event loop's ``call_later``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _state(conditions: Mapping[str, bool | None]) -> EndpointState | None:
 class SliceTracker:
     """Tracks the slices of one Service, with a removal grace of :data:`REMOVAL_GRACE_SECONDS`.
 
-    The cluster moves endpoints between slices, each slice is a write of its own, and a watch may report that an
+    The cluster moves endpoints between slices, each slice is written separately, and a watch may report that an
     endpoint left one before it reports that it joined another. A pod that is going becomes unready or terminates before
     it leaves. So an endpoint that was Ready and whose address is in no slice any longer is kept for the grace.
     ``changed`` is called after each change of the endpoints.

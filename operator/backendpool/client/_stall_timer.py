@@ -6,13 +6,11 @@ before it would fire.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol, TypeAlias
 from weakref import ref
 
-CallLater: TypeAlias = Callable[[float, Callable[[], None]], object]
-"""Runs a callback in so many seconds: an event loop's ``call_later``."""
+from backendpool.api.endpoint_slices import CallLater
 
 _GRANULARITY: Final = 0.1
 

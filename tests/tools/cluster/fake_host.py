@@ -38,7 +38,7 @@ class Host:
     def made(cls, folder: Path) -> "Host":
         """Create a clean host below `folder`, with an engine, kind and kubectl."""
         (folder / "bin").mkdir()
-        (folder / "world.json").write_text(json.dumps(_CLEAN))
+        (folder / "host.json").write_text(json.dumps(_CLEAN))
         program = folder / "fake_program.py"
         program.write_text(f"#!{sys.executable} -IS\n{_SOURCE.read_text()}")
         program.chmod(0o755)
@@ -48,14 +48,14 @@ class Host:
         return host
 
     @property
-    def world(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """The state that the programs share."""
-        known: dict[str, Any] = json.loads((self.folder / "world.json").read_text())
+        known: dict[str, Any] = json.loads((self.folder / "host.json").read_text())
         return known
 
     def change(self, **facts: Any) -> None:
         """Change the state of the host."""
-        (self.folder / "world.json").write_text(json.dumps(self.world | facts))
+        (self.folder / "host.json").write_text(json.dumps(self.state | facts))
 
     def add(self, *programs: str) -> None:
         """Install programs."""
@@ -68,7 +68,7 @@ class Host:
 
     def calls(self, command: str) -> list[str]:
         """Return the calls of a program that begin with these words."""
-        return [call for call in self.world["calls"] if call.startswith(command)]
+        return [call for call in self.state["calls"] if call.startswith(command)]
 
     @property
     def said(self) -> str:

@@ -26,7 +26,7 @@ def context(tmp_path: Path) -> Path:
 
 
 def delivered(host: Host, context: Path) -> str:
-    host.change(images=sorted({*host.world["images"], "backendpool/greet:dev"}))
+    host.change(images=sorted({*host.state["images"], "backendpool/greet:dev"}))
     nodes = (Node("control-plane", "control-plane", True), Node("worker", "worker", True))
     cluster = Cluster("ours", "ours", host.settings.kubeconfig, "kubectl", nodes, "kind", find(host.settings))
     return images.deliver_client("client", context, cluster, host.settings, host.console)
@@ -49,7 +49,7 @@ def test_another_client_has_another_name(fake_host: Host, context: Path) -> None
     (context / "client").write_text("another")
     after = delivered(fake_host, context)
     assert after != before
-    assert {before, after} <= set(fake_host.world["images"])
+    assert {before, after} <= set(fake_host.state["images"])
 
 
 def test_no_client_is_pushed_to_a_cluster_of_the_users(fake_host: Host, context: Path) -> None:

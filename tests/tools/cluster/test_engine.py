@@ -39,7 +39,7 @@ def test_the_engine_that_answers_is_used(fake_host: Host) -> None:
     """A running engine is used, and stays when the cluster is deleted."""
     assert not required(fake_host).ours
     lifecycle.down(fake_host.settings, fake_host.console)
-    assert fake_host.world["engine"]
+    assert fake_host.state["engine"]
 
 
 def test_an_engine_is_installed_and_started_on_a_bare_host(bare: Host) -> None:

@@ -89,7 +89,7 @@ def test_a_creation_that_fails_leaves_nothing_but_logs(fake_host: Host) -> None:
     fake_host.change(creation="fails")
     with pytest.raises(ClusterError) as failed:
         up(fake_host)
-    assert (fake_host.world["nodes"], fake_host.world["networks"]) == ({}, [])
+    assert (fake_host.state["nodes"], fake_host.state["networks"]) == ({}, [])
     assert "failed to create cluster" in failed.value.report()
     assert (fake_host.settings.logs / "kind" / "kubelet.log").exists()
     assert str(fake_host.settings.logs / "kind") in failed.value.hint
@@ -100,7 +100,7 @@ def killed_while_it_makes_one(host: Host) -> None:
     host.change(creation="killed")
     environment = {
         "PATH": os.environ["PATH"],
-        "FAKE_WORLD": os.environ["FAKE_WORLD"],
+        "FAKE_HOST": os.environ["FAKE_HOST"],
         "XDG_CACHE_HOME": str(host.settings.cache.parent),
     }
     command = [sys.executable, "-m", "tools.cluster", "up"]
@@ -115,22 +115,22 @@ def test_a_killed_run_is_gone_on_with(fake_host: Host) -> None:
     up(fake_host)
     assert "incomplete one is replaced" in fake_host.said
     down(fake_host)
-    assert fake_host.world["networks"] == []
+    assert fake_host.state["networks"] == []
 
 
 def test_what_a_killed_run_left_is_taken_down(fake_host: Host) -> None:
     """`down` also removes what a killed run left, even a network alone."""
     killed_while_it_makes_one(fake_host)
-    assert fake_host.world["networks"] == ["kind"]
+    assert fake_host.state["networks"] == ["kind"]
     down(fake_host)
-    assert fake_host.world["networks"] == []
+    assert fake_host.state["networks"] == []
 
 
 def test_down_leaves_the_host_as_it_was(fake_host: Host) -> None:
     """`down` removes nodes, network and kubeconfig; repeating it, or running it without an engine, does nothing."""
     up(fake_host)
     down(fake_host)
-    assert (fake_host.world["nodes"], fake_host.world["networks"]) == ({}, [])
+    assert (fake_host.state["nodes"], fake_host.state["networks"]) == ({}, [])
     assert not fake_host.settings.kubeconfig.exists()
     assert ClusterRecord.read(fake_host.settings) is None
     down(fake_host)
@@ -144,7 +144,7 @@ def test_a_network_that_was_there_before_stays(fake_host: Host) -> None:
     fake_host.change(networks=["kind"])
     up(fake_host)
     down(fake_host)
-    assert fake_host.world["networks"] == ["kind"]
+    assert fake_host.state["networks"] == ["kind"]
 
 
 def test_without_a_cluster_none_is_found(fake_host: Host) -> None:
