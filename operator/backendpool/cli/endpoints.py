@@ -50,7 +50,7 @@ async def look(channel: PoolChannel, *, timeout: float) -> str:
         raise status.problem
     if status.initialized:
         raise NoBackendError(absent(status.pool))
-    raise SourceError(f"{status.pool}: nothing was told within {timeout:g} s")
+    raise SourceError(f"{status.pool}: no response within {timeout:g} s")
 
 
 async def follow(channel: PoolChannel, show: Callable[[str], None]) -> NoReturn:
@@ -72,7 +72,7 @@ def _table(status: Status) -> str:
     rows = [tuple(read(backend) or "-" for read in _COLUMNS.values()) for backend in status.backends]
     states = [backend.endpoint.state for backend in status.backends]
     counts = f"{states.count(EndpointState.READY)} ready, {states.count(EndpointState.DRAINING)} draining"
-    more = ", and more that its status does not list" if status.view.endpoints.truncated else ""
+    more = ", and more that are not in the status" if status.view.endpoints.truncated else ""
     return f"{_aligned([tuple(_COLUMNS), *rows])}\n{counts}{more}; {status.view.balancing.policy}"
 
 

@@ -69,7 +69,7 @@ class PoolChannel(grpc.aio.Channel):
     async def close(self, grace: float | None = None) -> None:
         """Take no new calls, and cancel those that are still in flight after ``grace`` seconds."""
         if grace is not None and grace < 0:
-            raise ValueError(f"a grace of {grace} s: give 0 or more")
+            raise ValueError(f"invalid grace {grace}: expected 0 or more")
         if self._resolver is not None:
             await self._resolver.stop()
         await asyncio.gather(self._dispatcher.close(grace), *(channel.close(grace) for channel in self._intercepting))

@@ -47,7 +47,7 @@ class Options:
         numbers = {"subset": self.subset, "slow_start": self.slow_start.window, "drain_timeout": self.drain_timeout}
         for name, number in numbers.items():
             if number < 0:
-                raise SettingsError(f"{name} is {number}: give 0 or more")
+                raise SettingsError(f"invalid {name} {number}: expected 0 or more")
 
     def over(self, balancing: LoadBalancing) -> LoadBalancing:
         """Return the load balancing in effect: the pool's ``balancing``, overridden by these options."""
@@ -67,7 +67,7 @@ def chosen(option: str, kind: type[E], value: E | str | None) -> E | None:
     try:
         return None if value is None else kind(value)
     except ValueError:
-        raise SettingsError(f"{option} is {value!r}: give {', '.join(kind)}") from None
+        raise SettingsError(f"invalid {option} {value!r}: expected {', '.join(kind)}") from None
 
 
 def key_of(balancing: LoadBalancing, hash_key: HashKey | None) -> KeyOf | None:

@@ -174,4 +174,4 @@ class RaisedCall(FinishedCall):
 
 CANCELLED: Final = FinishedCall(StatusCode.CANCELLED, LOCALLY_CANCELLED)
 
-BACKEND_REMOVED: Final = FinishedCall(StatusCode.UNAVAILABLE, "the backend left before it answered")
+BACKEND_REMOVED: Final = FinishedCall(StatusCode.UNAVAILABLE, "the backend was removed before it answered")

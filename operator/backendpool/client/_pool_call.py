@@ -305,7 +305,7 @@ class PoolCall:
             if decision is PickDecision.START:
                 return backend
             if decision is PickDecision.FAIL:
-                raise NoBackendError("the connection to each backend was just lost")
+                raise NoBackendError("the connections to all backends were just lost")
             await asyncio.sleep(_RECHECK)
 
     def _hash_key(self) -> bytes | None:

@@ -93,7 +93,7 @@ class Failure(Protocol):
 
 def unsent(target: str) -> str:
     """Details of a call that interceptors still held when its backend was removed."""
-    return f"the backend {target} left before the call was sent"
+    return f"the backend {target} was removed before the call was sent"
 
 
 def never_sent(failure: Failure, target: str) -> bool:

@@ -51,16 +51,16 @@ def parse_service_config(text: str) -> ServiceConfig:
         throttling = config.get("retryThrottling")
         return ServiceConfig(policies, _throttle(throttling) if throttling is not None else None)
     except KeyError as error:
-        raise SettingsError(f"service config: {error.args[0]} is missing, or not one that there is") from error
+        raise SettingsError(f"invalid service config: {error.args[0]} is missing or unknown") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise SettingsError(f"service config: {error}") from error
+        raise SettingsError(f"invalid service config: {error}") from error
 
 
 def _names(entry: Mapping[str, Any]) -> Iterator[str]:
     for name in entry["name"]:
         service, method = name.get("service", ""), name.get("method", "")
         if method and not service:
-            raise ValueError(f"the method {method} has no service")
+            raise ValueError(f"method {method!r} has no service")
         yield f"/{service}/{method}" if service else "/"
 
 
@@ -74,19 +74,19 @@ def _policy(fields: Mapping[str, Any]) -> RetryPolicy:
         codes=frozenset(_CODES[code] for code in fields["retryableStatusCodes"]),
     )
     if attempts < 2 or not policy.codes or min(policy.initial_backoff, policy.max_backoff, policy.multiplier) <= 0:
-        raise ValueError("a retryPolicy takes two attempts or more, some codes, and backoffs above 0")
+        raise ValueError("retryPolicy needs at least two attempts, at least one code, and backoffs above 0")
     return policy
 
 
 def _seconds(duration: str) -> float:
     """Parse a duration in protobuf's JSON form, ``0.5s``."""
     if not duration.endswith("s"):
-        raise ValueError(f"{duration} is no duration: write it as 0.5s")
+        raise ValueError(f"invalid duration {duration!r}: expected a value such as 0.5s")
     return float(duration[:-1])
 
 
 def _throttle(fields: Mapping[str, Any]) -> RetryThrottle:
     maximum, ratio = float(fields["maxTokens"]), float(fields["tokenRatio"])
     if not 0 < maximum <= 1000 or ratio <= 0:
-        raise ValueError("retryThrottling takes maxTokens from 1 to 1000 and a tokenRatio above 0")
+        raise ValueError("retryThrottling needs maxTokens from 1 to 1000 and a tokenRatio above 0")
     return RetryThrottle(maximum, ratio)

@@ -67,15 +67,15 @@ def unreachable(pool: str, endpoints: Sequence[Endpoint]) -> str:
     """Say that no endpoint can be connected to."""
     some = ", ".join(endpoint.target for endpoint in endpoints[:3])
     return (
-        f"none of the {len(endpoints)} backends of {pool} can be connected to ({some}): "
-        "check that they listen on the pool's port, and that no NetworkPolicy is in the way"
+        f"none of the {len(endpoints)} backends of {pool} accepts a connection ({some}): "
+        "check that they listen on the pool's port and that no NetworkPolicy blocks them"
     )
 
 
 def absent(pool: str) -> str:
     """Say that there is no list of endpoints."""
     if pool.startswith("/"):
-        return f"there is no file {pool} that can be read: write one, or give its right path"
+        return f"file {pool} cannot be read: create it or correct the path"
     return (
         f"there is no pool {pool} that may be read: apply a GrpcBackendPool of that name, with this client's service "
         "account among its spec.readers"

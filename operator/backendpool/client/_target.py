@@ -100,10 +100,10 @@ def parse_target(text: str) -> Target:
 
 def _pool(rest: str) -> PoolTarget:
     if not rest.startswith("/"):
-        raise ValueError("a pool is on no host: expected pool:///namespace/name, with three slashes")
+        raise ValueError("expected pool:///namespace/name with three slashes")
     namespace, _, name = rest[1:].rpartition("/")
     if "/" in namespace or rest.startswith("//"):
-        raise ValueError("expected pool:///namespace/name, or pool:///name for the namespace that you are in")
+        raise ValueError("expected pool:///namespace/name, or pool:///name for the current namespace")
     if namespace:
         _check_label("namespace", namespace)
     return PoolTarget(namespace, _check_label("name", name))
@@ -130,7 +130,7 @@ _PARSERS: Final[dict[str, Callable[[str], Target]]] = {"pool": _pool, "lookaside
 
 def _check_label(part: str, text: str) -> str:
     if not is_label(text):
-        raise ValueError(f"the {part} is {text!r}: write up to 63 lower-case letters, digits and hyphens")
+        raise ValueError(f"invalid {part} {text!r}: expected up to 63 lower-case letters, digits and hyphens")
     return text
 
 
@@ -139,7 +139,7 @@ def _check_host(host: str) -> str:
     with suppress(ValueError):
         return str(ip_address(host))
     if not _HOST.fullmatch(host):
-        raise ValueError(f"the host is {host!r}: write a DNS name or an IP address")
+        raise ValueError(f"invalid host {host!r}: expected a DNS name or an IP address")
     return host
 
 
@@ -154,9 +154,9 @@ def split_host_port(text: str, default_port: int | None = None) -> tuple[str, in
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise ValueError(f"write an IPv6 address in brackets, as in [2001:db8::1]:50051, not {text!r}")
+        raise ValueError(f"invalid address {text!r}: expected IPv6 in brackets, as in [2001:db8::1]:50051")
     if not host:
-        raise ValueError(f"write host:port, not {text!r}")
+        raise ValueError(f"invalid address {text!r}: expected host:port")
     if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
-        raise ValueError(f"write a port from 1 to 65535 after the host, not {text!r}")
+        raise ValueError(f"invalid address {text!r}: expected a port from 1 to 65535")
     return host, int(port)

@@ -17,14 +17,14 @@ def credentials_in(folder: Path) -> grpc.ChannelCredentials:
     """
     if not folder.is_dir():
         raise SettingsError(
-            f"there is no folder {folder}: give one with ca.crt and, for mutual TLS, tls.crt and tls.key"
+            f"folder {folder} does not exist: expected one with ca.crt and, for mutual TLS, tls.crt and tls.key"
         )
     try:
         ca, key, chain = (_content(folder / name) for name in ("ca.crt", "tls.key", "tls.crt"))
     except OSError as error:
         raise SettingsError(f"{error.filename} cannot be read: {error.strerror}") from error
     if (key is None) != (chain is None):
-        raise SettingsError(f"{folder} has only one of tls.crt and tls.key: give both, or neither")
+        raise SettingsError(f"{folder} has only one of tls.crt and tls.key: expected both or neither")
     return grpc.ssl_channel_credentials(ca, key, chain)
 
 

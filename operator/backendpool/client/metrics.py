@@ -41,14 +41,12 @@ def _of_pools(statuses: Sequence[Status]) -> Iterable[Metric]:
     age = GaugeMetricFamily(
         # The same name as in the operator and the lookaside.
         "backendpool_view_age_seconds",
-        "Since the pool was last known to be current.",
+        "Time since the pool was last known to be current.",
         labels=["pool"],
     )
-    picks = CounterMetricFamily(
-        f"{_PREFIX}_picks", "Attempts at calls, of all backends that ever were.", labels=["pool"]
-    )
+    picks = CounterMetricFamily(f"{_PREFIX}_picks", "Attempts of calls on all backends ever.", labels=["pool"])
     failures = CounterMetricFamily(
-        f"{_PREFIX}_failures", "Attempts at calls that failed, of all backends that ever were.", labels=["pool"]
+        f"{_PREFIX}_failures", "Failed attempts of calls on all backends ever.", labels=["pool"]
     )
     backends = GaugeMetricFamily(f"{_PREFIX}_backends", "Backends by their connection.", labels=["pool", "connection"])
     for status in statuses:
@@ -62,14 +60,14 @@ def _of_pools(statuses: Sequence[Status]) -> Iterable[Metric]:
 
 
 _COUNTERS: Final[dict[str, tuple[str, Callable[[BackendStatus], int]]]] = {
-    "picks": ("Attempts at calls.", lambda backend: backend.calls_started),
-    "failures": ("Attempts at calls that failed.", lambda backend: backend.calls_failed),
-    "ejections": ("Times that it was ejected.", lambda backend: backend.ejections),
-    "connections": ("Connections that were made.", lambda backend: backend.connections),
+    "picks": ("Attempts of calls.", lambda backend: backend.calls_started),
+    "failures": ("Failed attempts of calls.", lambda backend: backend.calls_failed),
+    "ejections": ("Ejections by outlier detection.", lambda backend: backend.ejections),
+    "connections": ("Connections.", lambda backend: backend.connections),
 }
 _GAUGES: Final[dict[str, tuple[str, Callable[[BackendStatus], bool]]]] = {
     "connected": ("1 while it is connected.", lambda backend: backend.connection is Connection.CONNECTED),
-    "ejected": ("1 while it gets no calls for its failures.", lambda backend: backend.ejected),
+    "ejected": ("1 while it is ejected.", lambda backend: backend.ejected),
 }
 
 

@@ -141,7 +141,7 @@ class ChildApplier:
         """
         held = await self._api.get(POOLS, pool.namespace, pool.name)
         if held["metadata"]["uid"] != pool.uid:
-            raise NotFound(404, "NotFound", f"{pool.namespace}/{pool.name} is another pool of that name by now")
+            raise NotFound(404, "NotFound", f"{pool.namespace}/{pool.name} was replaced by another pool with this name")
 
     async def _carry_out(self, pool: Pool, todo: Plan, before: Mapping[ChildRef, KubernetesObject]) -> _Progress:
         """Write up to the first conflict. An error of one child does not keep the others from being written."""
@@ -307,14 +307,14 @@ def _cluster_ip(obj: KubernetesObject) -> str | None:
 
 
 def _failed(pool: Pool, live: Mapping[ChildRef, KubernetesObject], error: ApiError) -> Applied:
-    failure = f"The API server refused a child ({error.reason}): {error.message}"
+    failure = f"The API server rejected a child ({error.reason}): {error.message}"
     return Applied(live, replace(children_status(pool, live), failure=failure), error=error)
 
 
 def _in_conflict(pool: Pool, live: Mapping[ChildRef, KubernetesObject], conflicts: Sequence[ChildRef]) -> Applied:
     sentence = (
-        f"Left alone, for they are not this pool's: {_names(conflicts)} in namespace {pool.namespace}. "
-        "Delete what is there, or give the pool another name."
+        f"These objects in namespace {pool.namespace} are not the pool's and are left alone: {_names(conflicts)}. "
+        "Delete them, or rename the pool."
     )
     return Applied(live, replace(children_status(pool, live), conflict=sentence), requeue_after=_CONFLICT_RECHECK)
 
@@ -327,10 +327,10 @@ def _events(pool: Pool, done: _Progress, before: Mapping[ChildRef, KubernetesObj
     if made:
         yield PoolEvent("ChildrenApplied", f"Applied {_names(made)}.", action="Apply")
     if repaired:
-        note = f"Put right {_names(repaired)}: somebody else had changed or deleted what this pool needs."
+        note = f"Repaired {_names(repaired)}, which had been changed or deleted manually."
         yield PoolEvent("DriftRepaired", note, warning=True, action="Apply")
     if done.deleted:
-        note = f"Removed {_names(done.deleted)}, which the spec no longer asks for."
+        note = f"Removed {_names(done.deleted)}, which the spec no longer needs."
         yield PoolEvent("Removed", note, action="Delete")
 
 

@@ -106,7 +106,7 @@ class LeaderElection:
     def assert_leader(self) -> None:
         """Raise :class:`NotLeading` unless a write that is sent now arrives before the Lease expires."""
         if self._clock() + self._timing.request_timeout >= self._expires_at:
-            raise NotLeading(f"{self.identity} does not hold the Lease {self._lease.name} for long enough to write")
+            raise NotLeading(f"{self.identity} does not hold the Lease {self._lease.name} long enough for a write")
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -189,7 +189,7 @@ class LeaderElection:
         begun = self._clock()
         if not self.leading:
             # The process was paused, and another process may be the leader.
-            raise LeadershipLost(f"{self.identity} held the Lease {self._lease.name} and let it end")
+            raise LeadershipLost(f"{self.identity} let the Lease {self._lease.name} expire")
         try:
             await self._write(self.identity)
         except ClusterError as error:
@@ -213,7 +213,7 @@ class LeaderElection:
         except NotFound:
             raise LeadershipLost(f"the Lease {self._lease.name} was deleted") from None
         if (holder := self._parse(lease).holder) != self.identity:
-            raise LeadershipLost(f"the Lease {self._lease.name} was taken by {holder}")
+            raise LeadershipLost(f"the Lease {self._lease.name} was acquired by {holder}")
         self._lease.version = lease["metadata"]["resourceVersion"]
 
     def _held_since(self, begun: float) -> None:

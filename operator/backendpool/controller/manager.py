@@ -121,13 +121,17 @@ class Manager:
             )
             for namespace, informers in self._namespaces.items()
         }
-        metrics.gauge("backendpool_pools", "Pools known.", lambda: len(self._cache.pools()))
-        metrics.gauge("backendpool_queue_depth", "Pools due or being worked on.", lambda: len(self._queue))
+        metrics.gauge("backendpool_pools", "Known pools.", lambda: len(self._cache.pools()))
+        metrics.gauge(
+            "backendpool_queue_depth",
+            "Pools waiting or being reconciled.",
+            lambda: len(self._queue),
+        )
         for namespace, informers in self._namespaces.items():
             for resource, informer in informers.by_resource.items():
                 metrics.view_age(resource, namespace, informer.age)
         metrics.requests(api.requests)
-        metrics.gauge("backendpool_leader", "1 where this process may write.", self._is_leader)
+        metrics.gauge("backendpool_leader", "1 on the leader, 0 on a standby.", self._is_leader)
 
     def readiness_error(self) -> str | None:
         """Return which informers are not synced, or None.
@@ -144,9 +148,9 @@ class Manager:
     def liveness_error(self) -> str | None:
         """Return why only a restart can help, or None. External outages do not count."""
         if (silence := self._pools.thread.unresponsive_for()) > MAX_THREAD_SILENCE:
-            return f"the thread that watches pools has given no sign of life for {silence:.0f} s"
+            return f"the thread that watches pools has been stuck for {silence:.0f} s"
         if (running := self._queue.longest_run()) > MAX_RECONCILE_SECONDS:
-            return f"a pool has been worked on for {running:.0f} s"
+            return f"a reconcile has been running for {running:.0f} s"
         return None
 
     async def run(self) -> None:

@@ -87,7 +87,7 @@ class PoolInformer:
             group.create_task(self._process_events())
             for resync in self.resyncs.values():
                 group.create_task(resync.run())
-        raise AssertionError("none ever returns")
+        raise AssertionError("no task returns")
 
     async def _process_events(self) -> NoReturn:
         """Process events outside of kopf, which would log an error here and continue without the pool."""
@@ -175,7 +175,7 @@ class PoolInformer:
             return error
         finally:
             stop.cancel()
-        return RuntimeError("kopf ended without being told to")
+        return RuntimeError("kopf exited unexpectedly")
 
     def _register(self, registry: kopf.OperatorRegistry, loop: asyncio.AbstractEventLoop) -> None:
         """Register handlers that run in kopf's thread and pass every event to ``loop``."""

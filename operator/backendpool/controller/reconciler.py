@@ -124,8 +124,8 @@ class Reconciler:
     async def _report(self, pool: Pool, error: Exception) -> None:
         """Report ``error`` in the status, and still update the endpoints, which it may not concern."""
         sentence = (
-            f"The operator could not reconcile this pool ({_shorten(error)}) and tries again. "
-            "Its log has the traceback: please report it."
+            f"Reconciling this pool failed unexpectedly ({_shorten(error)}); the operator retries. "
+            "The operator's log has the traceback; please report it."
         )
         # Errors of the report itself are dropped: the caller raises and logs the original one.
         with suppress(Exception):

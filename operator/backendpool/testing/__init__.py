@@ -113,7 +113,7 @@ class FakePool:
 
     async def _start(self) -> Endpoint:
         if self._register is None:
-            raise ValueError("a FakePool without servers: give it what registers one, or set its endpoints")
+            raise ValueError("this FakePool has no servers: pass register, or use set() instead")
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         self._register(server)
         port = server.add_insecure_port(f"{_LOOPBACK}:0")

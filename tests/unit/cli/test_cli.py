@@ -99,7 +99,10 @@ def test_wrong_target_exits_2_with_what_to_write(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize(
     ("files", "advice"),
-    [(None, "give one with ca.crt and, for mutual TLS, tls.crt and tls.key"), (["tls.crt"], "give both, or neither")],
+    [
+        (None, "expected one with ca.crt and, for mutual TLS, tls.crt and tls.key"),
+        (["tls.crt"], "expected both or neither"),
+    ],
 )
 def test_unusable_tls_folder_exits_2(
     files: list[str] | None, advice: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

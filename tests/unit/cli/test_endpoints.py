@@ -94,7 +94,7 @@ def test_empty_listing_has_its_head() -> None:
 def test_truncated_listing_says_so() -> None:
     """A truncated list says so."""
     truncated = PoolView(replace(VIEW.endpoints, truncated=True))
-    assert "1 draining, and more that its status does not list; " in listing(status(truncated, *BACKENDS))
+    assert "1 draining, and more that are not in the status; " in listing(status(truncated, *BACKENDS))
 
 
 def test_missing_pool_is_said_to_be_missing() -> None:
@@ -208,7 +208,7 @@ async def test_silence_exits_1() -> None:
     """A lookaside that does not respond leads to exit code 1 after the timeout."""
     async with scripted(tells()) as lookaside:
         code, _, err = await run(str(lookaside), "--timeout", "0.2")
-    assert (code, err) == (1, "backendpool endpoints: ns/who: nothing was told within 0.2 s\n")
+    assert (code, err) == (1, "backendpool endpoints: ns/who: no response within 0.2 s\n")
 
 
 async def test_target_that_names_nothing_exits_2() -> None:

@@ -217,7 +217,7 @@ async def test_span_of_a_call_that_is_cut(everywhere: Tracing) -> None:
             await a.called.wait()
             pool.set([])
             assert await waiting is UNAVAILABLE
-            with pytest.raises(NoBackendError, match="the backend left before it answered"):
+            with pytest.raises(NoBackendError, match="the backend was removed before it answered"):
                 await call
         a.held.set()
     assert everywhere.codes() == [StatusCode.CANCELLED]

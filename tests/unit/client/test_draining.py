@@ -85,7 +85,7 @@ async def test_call_cut_by_the_end_of_the_grace_is_unavailable(held: Pod, pool: 
             await task
         assert raised.value.code() is StatusCode.UNAVAILABLE
         assert isinstance(raised.value, NoBackendError)
-        assert str(raised.value) == "the backend left before it answered"
+        assert str(raised.value) == "the backend was removed before it answered"
 
 
 async def test_call_that_was_cut_says_so_by_all_that_it_tells(held: Pod, pool: FakePool) -> None:
@@ -100,7 +100,7 @@ async def test_call_that_was_cut_says_so_by_all_that_it_tells(held: Pod, pool: F
         pool.set([])
         assert await asyncio.wait_for(told, 10) is call
         assert await call.code() is StatusCode.UNAVAILABLE
-        assert await call.details() == "the backend left before it answered"
+        assert await call.details() == "the backend was removed before it answered"
         assert (call.done(), call.cancelled()) == (True, False)
 
 

@@ -153,7 +153,7 @@ async def test_backend_that_leaves_without_another(gate: Gate) -> None:
             pool.set([])
             await until(lambda: backend.channel.get_state() is ChannelConnectivity.SHUTDOWN)
             gate.opened.set()
-            assert await asked == f"the backend ipv4:{a.endpoint.target} left before the call was sent"
+            assert await asked == f"the backend ipv4:{a.endpoint.target} was removed before the call was sent"
             assert await call.code() is StatusCode.UNAVAILABLE
 
 

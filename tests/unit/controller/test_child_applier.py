@@ -119,7 +119,7 @@ async def test_refused_child_withholds_no_other() -> None:
     harness.api.refusals["create", "Deployment"] = QUOTA
     outcome = await harness.apply(harness.pool(readers=[{"serviceAccount": "gateway"}]))
     assert outcome.error is QUOTA
-    assert outcome.status.failure == "The API server refused a child (Forbidden): exceeded quota: pods"
+    assert outcome.status.failure == "The API server rejected a child (Forbidden): exceeded quota: pods"
     assert not outcome.status.applied
     assert ("RoleBinding", "greetserver-reader") in harness.api.children()
     assert ("Deployment", "greetserver-lookaside") not in harness.api.children()
@@ -188,7 +188,7 @@ async def test_repair_is_a_warning(harness: ApplierHarness, change: str) -> None
     await harness.apply(replace(harness.pool(), status={"conditions": [applied]}))
     (event,) = harness.recorder.events
     assert (event.reason, event.warning) == ("DriftRepaired", True)
-    assert "Service greetserver:" in event.note
+    assert "Service greetserver," in event.note
 
 
 async def test_pool_made_anew_takes_its_children_over(harness: ApplierHarness) -> None:
@@ -206,7 +206,7 @@ async def test_pool_made_anew_takes_its_children_over(harness: ApplierHarness) -
 async def test_nothing_is_made_for_a_pool_that_another_replaced() -> None:
     """No child is created for a pool that was replaced by one with the same name."""
     harness = ApplierHarness()
-    with pytest.raises(NotFound, match="default/greetserver is another pool of that name by now"):
+    with pytest.raises(NotFound, match="default/greetserver was replaced by another pool with this name"):
         await harness.apply(replace(harness.pool(), uid="ghost", status={"observedGeneration": 3}))
     assert harness.api.writes == []
 
@@ -217,7 +217,7 @@ async def test_foreign_object_that_the_watch_does_not_show_ends_it() -> None:
     account = {"kind": "ServiceAccount", "metadata": {"namespace": "default", "name": "greetserver-lookaside"}}
     foreign = harness.api.put(account)
     outcome = await harness.apply()
-    assert "ServiceAccount greetserver-lookaside in namespace default" in outcome.status.conflict
+    assert "left alone: ServiceAccount greetserver-lookaside" in outcome.status.conflict
     assert outcome.requeue_after
     assert harness.api.children() == {
         ("Service", "greetserver"): harness.api.children()["Service", "greetserver"],

@@ -42,7 +42,7 @@ async def test_run_that_hangs_is_told_by_healthz(
         monkeypatch.setattr(manager, "MAX_RECONCILE_SECONDS", 0.0)
         async with session.get(url) as response:
             assert response.status == 503
-            assert re.fullmatch(r"a pool has been worked on for \d+ s\n", await response.text())
+            assert re.fullmatch(r"a reconcile has been running for \d+ s\n", await response.text())
         free.set()
 
 
@@ -57,7 +57,7 @@ async def test_thread_of_kopf_that_hangs_is_told(
         loop, free = operator._pools.thread._loop, threading.Event()
         assert loop is not None
         loop.call_soon_threadsafe(free.wait, 60)
-        hangs = "the thread that watches pools has given no sign of life for "
+        hangs = "the thread that watches pools has been stuck for "
         await until(lambda: (operator.liveness_error() or "").startswith(hangs))
         free.set()
         await until(lambda: operator.liveness_error() is None)

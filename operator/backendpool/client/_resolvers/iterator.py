@@ -44,4 +44,4 @@ class IteratorResolver:
             self.problem = SourceError(f"the iterator of endpoints failed: {error!r}")
             log.exception("The iterator of endpoints failed, keeping the last endpoints", extra={"error": repr(error)})
         await asyncio.Event().wait()
-        raise AssertionError("nobody sets it")
+        raise AssertionError("the event is never set")

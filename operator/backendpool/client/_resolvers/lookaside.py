@@ -105,9 +105,9 @@ class LookasideResolver:
             return LookasideError(error.code().name, error.details() or "")
         except TimeoutError:
             return LookasideError(
-                StatusCode.DEADLINE_EXCEEDED.name, f"nothing came for {self._timing.idle_timeout:g} s"
+                StatusCode.DEADLINE_EXCEEDED.name, f"the stream was silent for {self._timing.idle_timeout:g} s"
             )
-        return LookasideError(StatusCode.OK.name, "the stream was ended as soon as it had begun")
+        return LookasideError(StatusCode.OK.name, "the stream ended immediately")
 
     def _channel(self) -> grpc.aio.Channel:
         if self._credentials is None:

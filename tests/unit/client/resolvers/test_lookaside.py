@@ -201,7 +201,7 @@ async def test_silent_stream_is_made_anew() -> None:
 async def test_silence_is_a_problem() -> None:
     """The problem says how long the stream was silent."""
     async with scripted(tells()) as lookaside, following(source(lookaside, replace(QUICK, idle_timeout=0.05))) as told:
-        assert await told.problem() == "DEADLINE_EXCEEDED: nothing came for 0.05 s"
+        assert await told.problem() == "DEADLINE_EXCEEDED: the stream was silent for 0.05 s"
 
 
 async def test_heartbeats_keep_a_stream() -> None:
