@@ -39,9 +39,14 @@ def section(path: Path, heading: str) -> str:
 
 
 def block(text: str, language: str) -> str:
-    """Return the body of the only code block in ``language``."""
-    (found,) = (body for kind, body in _FENCE.findall(text) if kind == language)
-    return str(found)
+    """Return the one code block of ``language``."""
+    (found,) = blocks(text, language)
+    return found
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return all code blocks of ``language``."""
+    return [body for kind, body in _FENCE.findall(text) if kind == language]
 
 
 def commands(text: str) -> list[Command]:
