@@ -32,7 +32,9 @@ from backendpool.client import (
     EmptyPolicy,
     Endpoint,
     EndpointState,
+    FailurePercentage,
     LoadBalancing,
+    OutlierDetection,
     Policy,
     PoolChannel,
     Preference,
@@ -41,9 +43,11 @@ from backendpool.client import (
     TargetError,
     connect,
 )
+from backendpool.client._balancer import _UNTIL_DONE
+from backendpool.client._options import Options
 from backendpool.client._policies.load_report import TRAILER
 from backendpool.client._policies.locality import OVERPROVISIONING
-from backendpool.client._policies.outliers import PANIC_PERCENT
+from backendpool.client._policies.outliers import PANIC_PERCENT, Stats, sweep
 from backendpool.client._policies.penalty import HALF_LIFE
 from backendpool.client._resolvers.document import parse_view
 from backendpool.client._resolvers.lookaside import LookasideTiming
@@ -302,6 +306,24 @@ def test_policies_are_described() -> None:
     assert all(f"`{word}`" in text for word in (*EmptyPolicy, *Preference, *EndpointState, *Connection))
 
 
+async def test_hash_key_gets_the_documented_arguments() -> None:
+    """hash_key is called with the method name of the document and the metadata as a dict."""
+    (method,) = re.findall(r"the method, such as `(\S+)`", section(CLIENT, "Consistent hashing"))
+    got: list[tuple[str, Any]] = []
+
+    def key(name: str, metadata: Any) -> None:
+        got.append((name, metadata))
+
+    class Greeter(GreetServiceServicer):
+        async def Greet(self, request: GreetingRequest, context: Any) -> GreetingResponse:  # noqa: N802
+            return GreetingResponse()
+
+    server = FakePool(lambda server: add_GreetServiceServicer_to_server(Greeter(), server), count=1)
+    async with server as pool, connect(pool, policy="ConsistentHash", hash_key=key) as channel:
+        await GreetServiceStub(channel).Greet(GreetingRequest(), timeout=30, metadata=(("user", "ada"),))
+    assert got[0] == (method, {"user": "ada"})
+
+
 def test_errors_are_described() -> None:
     """The table has exactly the public errors of the client, with those that have a second base class."""
     rows = {row["error"]: row["meaning"] for row in table(section(CLIENT, "Errors"), "error", "raised", "meaning")}
@@ -330,7 +352,18 @@ def test_numbers_are_those_of_the_code() -> None:
     assert f"1/{OVERPROVISIONING:g} ({100 / OVERPROVISIONING:.0f}%)" in text
     assert f"half-life of {HALF_LIFE:g} s" in text
     assert PANIC_PERCENT == 50
+    assert _UNTIL_DONE == 3600.0
     assert f"at most {MAX_STATUS_ENDPOINTS:,} endpoints" in text
+
+
+def test_outlier_detection_without_algorithms_turns_off_the_pools_own() -> None:
+    """A client with `OutlierDetection()` ejects nothing, whatever the pool's spec says."""
+    strict = OutlierDetection(failure_percentage=FailurePercentage(threshold=1, minimum_hosts=1, request_volume=1))
+    stats = {"failing": Stats(failures=100), "good": Stats(successes=100)}
+    used = Options(outliers=OutlierDetection()).over(LoadBalancing(outliers=strict)).outliers
+    assert used is not None
+    assert [key for key, found in sweep(0.0, stats, strict).items() if found.ejected] == ["failing"]
+    assert [key for key, found in sweep(0.0, stats, used).items() if found.ejected] == []
 
 
 def test_slow_start_has_the_formula_of_the_code() -> None:
@@ -338,6 +371,7 @@ def test_slow_start_has_the_formula_of_the_code() -> None:
     assert "max(`least`, (`age` / `window`) ^ (1 / `aggression`))" in " ".join(CLIENT.read_text().split())
     settings = SlowStart(window=20.0, aggression=2.0, least=0.3)
     assert [settings.ramp(age) for age in (1.0, 5.0, 20.0)] == [0.3, (5 / 20) ** (1 / 2), 1.0]
+    assert SlowStart(window=20.0, least=0.01).ramp(0.0) == 1 / 20
 
 
 async def test_grpcio_hides_load_reports() -> None:
