@@ -15,7 +15,7 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from backendpool.api.load_balancing import LoadBalancing, Policy, Preference
-from backendpool.client import EndpointSet, PoolChannel, PoolView, connect
+from backendpool.client import EndpointSet, PoolChannel, PoolView, SlowStart, connect
 from backendpool.client._subchannel import Connection
 from backendpool.errors import NoBackendError, SettingsError, TargetError
 from backendpool.testing import FakePool
@@ -95,6 +95,9 @@ async def test_target_that_names_nothing_is_refused_at_once(nothing: str) -> Non
         ({"prefer": "Planet"}, "invalid prefer 'Planet': expected Zone"),
         ({"subset": -1}, "invalid subset -1: expected 0 or more"),
         ({"slow_start": -1.0}, r"invalid slow_start -1\.0: expected"),
+        ({"slow_start": SlowStart(5.0, aggression=0.0)}, r"invalid aggression 0\.0 of slow_start: expected above 0"),
+        ({"slow_start": SlowStart(5.0, least=0.0)}, r"invalid least 0\.0 of slow_start: expected above 0"),
+        ({"slow_start": SlowStart(5.0, least=1.5)}, r"invalid least 1\.5 of slow_start"),
         ({"drain_timeout": -1.0}, r"invalid drain_timeout -1\.0: expected"),
         ({"service_config": "{"}, "service config: "),
     ],
