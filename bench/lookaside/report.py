@@ -52,7 +52,7 @@ _ROWS: tuple[tuple[str, str, Callable[[StreamsResult], float]], ...] = (
 
 
 def table(results: Results) -> str:
-    """The whole report, in Markdown that reads well on a terminal too."""
+    """Return the whole report, in Markdown that is readable on a terminal too."""
     pairs = [*zip(results.streams[::2], results.streams[1::2], strict=True)]
     head = [f"{results.endpoints} endpoints, streams"]
     for ours, theirs in pairs:

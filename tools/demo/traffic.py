@@ -109,7 +109,7 @@ def load(
 
     As a ``reader`` it has the token of the namespace's default service account.
 
-    Without ``calls`` or ``seconds`` it goes on until :meth:`Load.stop`, or the end of the context.
+    Without ``calls`` or ``seconds`` it runs until :meth:`Load.stop` or the end of the context.
     """
     generator = pod(namespace, ["load", f"--url={url}", *flags({"wait": 120, **settings})])
     generator["spec"]["automountServiceAccountToken"] = reader

@@ -1,4 +1,4 @@
-"""A proxy between a program and the API server, which breaks what it passes on as it is told.
+"""A proxy between a program and the API server that injects faults.
 
-It runs in a pod, from its source, and imports nothing of this project.
+It runs from source in a pod and imports nothing else of this project.
 """

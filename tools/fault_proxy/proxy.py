@@ -1,13 +1,13 @@
-"""A reverse proxy in front of the API server that breaks what it is told to break.
+"""A reverse proxy in front of the API server that injects faults.
 
     python -m faults.proxy UPSTREAM [--port 8001] [--control-port 8002] [--ca FILE]
 
-Whoever calls is passed on with the Authorization it brought: the proxy has no rights of its own. It is scripted on
-the control port, which no fault reaches:
+It forwards the Authorization of each caller and has no credentials itself. The control port sets the rules, and no
+fault affects it:
 
-    POST /script    a JSON list of rules (see `rules`), in place of those before
-    GET /script     how often each rule was used, by User-Agent
-    POST /cut       reset all connections that are open
+    POST /script    replace the rules by a JSON list (see `rules`)
+    GET /script     return how often each rule was used, by User-Agent
+    POST /cut       reset all open connections
 """
 
 from __future__ import annotations

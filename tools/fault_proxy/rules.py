@@ -1,9 +1,9 @@
-"""What the fault proxy is to do to whom: rules, and how often each is still to be used. Pure.
+"""The rules of the fault proxy: what happens to whom, and how often. Pure.
 
-A rule is asked for at one of two points: when a request comes, and when an event of an open watch is about to be
-passed on. So a fault also reaches watches that were opened before the rule was made, as those of real networks do.
+Rules are checked at two points: when a request arrives, and before an event of an open watch is forwarded. So a fault
+also affects watches that were opened before the rule, like faults of real networks.
 
-Callers are told apart by their User-Agent, which names program and process.
+Callers are identified by their User-Agent, which names program and process.
 """
 
 from __future__ import annotations

@@ -347,7 +347,7 @@ class _RequestWriter(AsyncIterator[Any]):
 
 
 class _Returned:
-    """What an interceptor returned instead of a call. Everything else is delegated to ``call``."""
+    """A result of an interceptor that is no call. Everything else is delegated to ``call``."""
 
     def __init__(self, call: Any) -> None:
         self._call = call

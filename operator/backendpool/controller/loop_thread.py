@@ -1,4 +1,4 @@
-"""A thread with an event loop of its own, whose responsiveness can be checked."""
+"""A thread with its own event loop, whose responsiveness can be checked."""
 
 from __future__ import annotations
 

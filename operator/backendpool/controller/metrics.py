@@ -1,4 +1,4 @@
-"""The operator's Prometheus metrics, in a registry of its own."""
+"""The operator's Prometheus metrics, in a separate registry."""
 
 from __future__ import annotations
 

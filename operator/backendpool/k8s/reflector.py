@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _MAX_EMPTY_WATCHES: Final = 3
-"""After so many watches in a row that were accepted and brought nothing, the objects are listed again."""
+"""Number of accepted watches in a row without an event after which the objects are listed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class ReflectorTiming:
     clock: Callable[[], float] = since_boot
 
     def pause(self, failures: int) -> float:
-        """Return the seconds to wait after so many failures in a row."""
+        """Return the seconds to wait after ``failures`` failures in a row."""
         return self.jitter(0.0, max_backoff(failures, self.backoff, self.longest_backoff))
 
 

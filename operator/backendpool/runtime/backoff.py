@@ -9,7 +9,7 @@ from backendpool.runtime.logs import FieldLogger
 
 
 def max_backoff(failures: int, initial: float, longest: float) -> float:
-    """Return the longest delay in seconds after so many failures in a row: ``initial``, doubled up to ``longest``.
+    """Return the longest delay in seconds after ``failures`` failures in a row: ``initial``, doubled up to ``longest``.
 
     Callers wait for a random part of it, so that those that failed together do not retry together.
     """

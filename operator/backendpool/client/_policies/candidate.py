@@ -1,4 +1,4 @@
-"""What a picker picks from."""
+"""Candidates: the backends that a picker picks from."""
 
 from __future__ import annotations
 

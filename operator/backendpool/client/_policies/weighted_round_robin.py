@@ -72,7 +72,7 @@ class WeightedRoundRobin(Generic[C]):
                 return taken
 
     def _other(self, place: int, avoid: Collection[C]) -> int:
-        """Pick another place at random by weight: advancing could skip light items a thousand times."""
+        """Pick another item at random by weight. Advancing the rotation could skip light items a thousand times."""
         others = [index for index, item in enumerate(self._items) if item not in avoid]
         return self._random.choices(others, [self._strides[index] for index in others])[0] if others else place
 

@@ -49,7 +49,7 @@ class LookasideTiming:
     jitter: Callable[[float, float], float] = random.uniform
 
     def pause(self, failures: int) -> float:
-        """Return the seconds to wait after so many failures in a row."""
+        """Return the seconds to wait after ``failures`` failures in a row."""
         return self.jitter(0.0, max_backoff(failures, self.backoff, self.longest_backoff))
 
 
@@ -84,7 +84,7 @@ class LookasideResolver:
         self._answered = False  # by the current stream
 
     def age(self) -> float:
-        """As :meth:`Resolver.age`; a stale lookaside makes its clients as stale."""
+        """As :meth:`Resolver.age`. The age of the lookaside's own data is included."""
         return self._freshness.age()
 
     async def run(self) -> NoReturn:
