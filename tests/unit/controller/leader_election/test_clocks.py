@@ -19,6 +19,7 @@ from tests.unit.controller.leader_election.candidates import TIMING, candidate, 
 from tests.unit.controller.leader_election.lease_server import Clock, LeaseServer
 
 
+@pytest.mark.fake_clock
 async def test_paused_leader_never_writes_again(server: LeaseServer) -> None:
     """A leader that resumes after its Lease has expired fails its first write and exits."""
     clock = Clock()
@@ -31,6 +32,7 @@ async def test_paused_leader_never_writes_again(server: LeaseServer) -> None:
             await asyncio.wait_for(a.renew_until_lost(), 1)
 
 
+@pytest.mark.fake_clock
 async def test_paused_leader_leaves_its_successor_alone(server: LeaseServer) -> None:
     """A leader that resumes while another leads exits without sending a request."""
     clock = Clock()
@@ -96,6 +98,7 @@ async def test_clock_of_the_holder_does_not_count(server: LeaseServer, ahead: fl
         assert asyncio.get_running_loop().time() - begun >= 1.5, "from the second time that it was seen to change"
 
 
+@pytest.mark.fake_clock
 async def test_no_write_that_might_arrive_too_late(server: LeaseServer) -> None:
     """The fence closes one request timeout before the Lease expires."""
     clock = Clock()
