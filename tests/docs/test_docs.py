@@ -8,18 +8,14 @@ import re
 import sys
 import tomllib
 from collections import Counter
-from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
 import pytest
 import yaml
 
-from backendpool.api.conditions import ChildrenStatus
-from backendpool.api.endpoints import Endpoint, EndpointSet
-from backendpool.api.pool import parse_pool
+from backendpool.api.endpoints import Endpoint
 from backendpool.api.spec import parse_spec
-from backendpool.api.status import build_status
 from greet.settings import Mode
 from tests.docs.markdown import (
     ARCHITECTURE,
@@ -34,7 +30,7 @@ from tests.docs.markdown import (
     section,
     table,
 )
-from tests.fakes import pools
+from tests.fakes.objects import reconciled_pool
 from tests.unit.greet.servers import greet_servers
 from tests.unit.k8s.scripted import ScriptedServer, page
 from tools.cluster.deploy import STAGES
@@ -133,11 +129,7 @@ async def test_python_example_runs(tmp_path: Path) -> None:
     program = WITHOUT_OTHER_EXTRAS + block(section(README, "Use it"), "python").replace("timeout=5", "timeout=100")
     server = ScriptedServer()
     async with greet_servers(*HOSTS) as port, server.serving():
-        document = pools.document()
-        endpoints = EndpointSet.of(Endpoint(host, port, pod_uid=host) for host in HOSTS)
-        now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-        status = build_status(parse_pool(document), endpoints, ChildrenStatus(applied=True), now)
-        server.script(page({**document, "status": status}, version=41))
+        server.script(page(reconciled_pool([Endpoint(host, port, pod_uid=host) for host in HOSTS]), version=41))
         env = {**os.environ, "KUBECONFIG": server.kubeconfig(tmp_path, {"token": "secret"})}
         running = await asyncio.create_subprocess_exec(
             sys.executable, "-c", program, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE

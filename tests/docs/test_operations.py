@@ -18,7 +18,7 @@ import backendpool.cli
 import greet.cli
 from backendpool.api.conditions import ConditionType, Reason
 from backendpool.api.endpoints import Endpoint, EndpointSet
-from backendpool.api.pool import PoolView, parse_pool
+from backendpool.api.pool import PoolView
 from backendpool.api.spec import PoolSpec
 from backendpool.children.lookaside import pod_template
 from backendpool.client import PoolChannel
@@ -36,7 +36,7 @@ from backendpool.lookaside.settings import LookasideSettings
 from greet.gateway.metrics import GatewayMetrics
 from greet.settings import GatewaySettings, Mode, ServerSettings
 from tests.docs.markdown import OPERATIONS, REPOSITORY, section, table
-from tests.fakes.pools import document
+from tests.fakes.objects import parsed_pool
 from tests.unit.k8s.scripted import ScriptedServer
 
 Families = dict[str, tuple[str, frozenset[str]]]
@@ -110,7 +110,7 @@ async def test_gateways_metrics_are_documented() -> None:
 
 def templates() -> dict[str, dict[str, Any]]:
     """Return the pod template of each program."""
-    pool = parse_pool(document())
+    pool = parsed_pool()
     assert isinstance(pool.spec, PoolSpec)
     files = {"Operator": "manifests/operator/base/deployment.yaml", "Gateway": "manifests/greet/base/gateway.yaml"}
     objects = {name: list(yaml.safe_load_all((REPOSITORY / path).read_text())) for name, path in files.items()}

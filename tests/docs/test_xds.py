@@ -12,7 +12,8 @@ from backendpool.children.desired import children
 from backendpool.children.xds_bootstrap import TLS_FOLDER, bootstrap
 from backendpool.lookaside.cert_watcher import CERTIFICATE, CLIENTS_CA, KEY
 from tests.docs.markdown import XDS, block, section, table
-from tests.fakes.pools import crd_schema, pool
+from tests.fakes.crd import crd_schema
+from tests.fakes.objects import parsed_pool
 
 HEAD = ("of the pool's spec", "C++, Python", "Go", "Java", "Node", "Envoy")
 
@@ -22,7 +23,7 @@ def test_pod_mounts_what_the_operator_lays_ready() -> None:
     fragment = yaml.safe_load("spec:\n" + block(XDS.read_text().partition("\n## ")[0], "yaml"))["spec"]
     (variable,) = fragment["containers"][0]["env"]
     (mount,) = fragment["containers"][0]["volumeMounts"]
-    made = {(child["kind"], child["metadata"]["name"]): child for child in children(pool(), "image")}
+    made = {(child["kind"], child["metadata"]["name"]): child for child in children(parsed_pool(), "image")}
     data = made["ConfigMap", fragment["volumes"][0]["configMap"]["name"]]["data"]
     assert variable["value"].removeprefix(f"{mount['mountPath']}/") in data
 
@@ -41,13 +42,13 @@ def test_bootstrap_by_a_variable_is_the_operators() -> None:
     """The example for zones equals the output of `backendpool bootstrap --zone`."""
     (_, variable) = yaml.safe_load("spec:\n" + block(section(XDS, "Zones"), "yaml"))["spec"]["env"]
     assert variable["name"] == "GRPC_XDS_BOOTSTRAP_CONFIG"
-    assert json.loads(variable["value"].replace("$(ZONE)", "a")) == bootstrap(pool(), "a")
+    assert json.loads(variable["value"].replace("$(ZONE)", "a")) == bootstrap(parsed_pool(), "a")
 
 
 def test_certificate_is_for_the_lookasides_name() -> None:
     """The example certificate is for the host in the bootstrap, which clients verify."""
     certificate = yaml.safe_load(block(section(XDS, "TLS"), "yaml"))["spec"]
-    one: Pool = pool()
+    one: Pool = parsed_pool()
     assert certificate["dnsNames"] == [lookaside_target(one).partition(":")[0]]
     text = section(XDS, "TLS")
     assert all(f"`{name}`" in text for name in (CERTIFICATE, KEY, CLIENTS_CA))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backendpool.api.conditions import Condition, ConditionType, Reason, merge_conditions, transitions
-from tests.fakes import pools
+from tests.fakes.crd import crd_schema
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -46,7 +46,7 @@ def test_condition_is_written_as_the_api_conventions_ask() -> None:
 def test_message_is_cut_to_what_the_schema_takes() -> None:
     """Messages are cut to the limit of the schema."""
     refused = Condition(ConditionType.RECONCILING, True, Reason.APPLY_FAILED, "x" * 100_000)
-    conditions = pools.crd_schema()["status"]["properties"]["conditions"]
+    conditions = crd_schema()["status"]["properties"]["conditions"]
     assert len(written(refused)[0]["message"]) == conditions["items"]["properties"]["message"]["maxLength"]
 
 

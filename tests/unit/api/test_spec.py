@@ -20,7 +20,8 @@ from backendpool.api.load_balancing import (
 )
 from backendpool.api.spec import LookasideSpec, PoolSpec, parse_spec
 from backendpool.errors import SpecError
-from tests.fakes.pools import CRD_FILE, SELECTOR, crd_schema
+from tests.fakes.crd import CRD_FILE, crd_schema
+from tests.fakes.objects import SELECTOR
 
 LEAST = {"selector": SELECTOR, "port": 50051}
 KNOWN = "RoundRobin, Random, LeastRequest, WeightedRoundRobin, ConsistentHash"

@@ -13,7 +13,8 @@ from backendpool.children.desired import children
 from backendpool.children.manifest import Child, digest
 from backendpool.children.xds_bootstrap import bootstrap
 from backendpool.errors import SpecError
-from tests.fakes.pools import CRD_FILE, SELECTOR, pool
+from tests.fakes.crd import CRD_FILE
+from tests.fakes.objects import SELECTOR, parsed_pool
 
 IMAGE = "backendpool/operator:dev"
 
@@ -32,7 +33,7 @@ READER = {("Role", "greetserver-reader"), ("RoleBinding", "greetserver-reader")}
 
 def made(name: str = "greetserver", **spec: Any) -> dict[tuple[str, str], Child]:
     """Return the children by kind and name."""
-    return {(child["kind"], child["metadata"]["name"]): child for child in children(pool(name, **spec), IMAGE)}
+    return {(child["kind"], child["metadata"]["name"]): child for child in children(parsed_pool(name, **spec), IMAGE)}
 
 
 def pod_of(**spec: Any) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def test_single_replica_has_no_budget() -> None:
 def test_bad_spec_makes_no_children() -> None:
     """An invalid spec gives no children."""
     with pytest.raises(SpecError, match=r"spec\.policy"):
-        children(pool(policy="Newer"), IMAGE)
+        children(parsed_pool(policy="Newer"), IMAGE)
 
 
 def test_every_child_is_owned_and_labelled() -> None:
@@ -86,7 +87,7 @@ def test_every_child_is_owned_and_labelled() -> None:
                 "apiVersion": "backendpool.io/v1alpha1",
                 "kind": "GrpcBackendPool",
                 "name": "greetserver",
-                "uid": "pool-uid",
+                "uid": parsed_pool().uid,
                 "controller": True,
             }
         ]
@@ -170,7 +171,7 @@ def test_lookaside_program_is_told_what_to_serve() -> None:
 def test_bootstrap_lies_ready_for_xds_clients() -> None:
     """The ConfigMap has a bootstrap file that points to the lookaside."""
     data = made(lookaside={"port": 6000})["ConfigMap", "greetserver-xds"]["data"]
-    assert json.loads(data["bootstrap.json"]) == bootstrap(pool(lookaside={"port": 6000}))
+    assert json.loads(data["bootstrap.json"]) == bootstrap(parsed_pool(lookaside={"port": 6000}))
     assert data.keys() == {"bootstrap.json"}
 
 
@@ -191,8 +192,10 @@ def test_clients_of_a_tls_lookaside_are_told_so() -> None:
     """With TLS there is a bootstrap with and one without a client certificate, and the appProtocol is not h2c."""
     these = made(lookaside=TLS)
     data = these["ConfigMap", "greetserver-xds"]["data"]
-    assert json.loads(data["bootstrap.json"]) == bootstrap(pool(lookaside=TLS))
-    assert json.loads(data["bootstrap-without-certificate.json"]) == bootstrap(pool(lookaside=TLS), certificate=False)
+    assert json.loads(data["bootstrap.json"]) == bootstrap(parsed_pool(lookaside=TLS))
+    assert json.loads(data["bootstrap-without-certificate.json"]) == bootstrap(
+        parsed_pool(lookaside=TLS), certificate=False
+    )
     assert "appProtocol" not in these["Service", "greetserver-lookaside"]["spec"]["ports"][0]
 
 
@@ -286,14 +289,14 @@ def test_longest_pool_name_leaves_room_for_the_childrens() -> None:
 
 def test_what_others_refer_to_is_made_first() -> None:
     """Objects come before those that refer to them."""
-    kinds = [child["kind"] for child in children(pool(), IMAGE)]
+    kinds = [child["kind"] for child in children(parsed_pool(), IMAGE)]
     assert kinds.index("ServiceAccount") < kinds.index("RoleBinding") < kinds.index("Deployment")
     assert kinds.index("Role") < kinds.index("RoleBinding")
 
 
 def test_manifests_are_the_same_each_time() -> None:
     """Manifests are deterministic."""
-    assert children(pool(), IMAGE) == children(pool(), IMAGE)
+    assert children(parsed_pool(), IMAGE) == children(parsed_pool(), IMAGE)
 
 
 def test_digest_names_the_content() -> None:

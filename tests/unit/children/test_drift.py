@@ -12,10 +12,10 @@ import pytest
 from backendpool.children.desired import children
 from backendpool.children.drift import Plan, belongs_to, covers, owned_by, plan
 from backendpool.children.manifest import Child, ChildRef, ref_of
-from tests.fakes.pools import pool
+from tests.fakes.objects import parsed_pool
 
 IMAGE = "backendpool/operator:dev"
-POOL = pool(readers=[{"serviceAccount": "gateway"}])
+POOL = parsed_pool(readers=[{"serviceAccount": "gateway"}])
 DESIRED = children(POOL, IMAGE)
 
 HEADLESS: ChildRef = ("Service", "greetserver")
@@ -201,7 +201,7 @@ def test_live_objects_of_another_shape_do_not_cover(live: dict[str, Any], desire
 
 def test_children_no_longer_wanted_are_deleted() -> None:
     """Children that the spec no longer needs are deleted."""
-    fewer = pool(lookaside={"replicas": 0})
+    fewer = parsed_pool(lookaside={"replicas": 0})
     todo = plan(fewer, children(fewer, IMAGE), stored())
     assert todo.apply == ()
     assert set(todo.delete) == {ref_of(child) for child in DESIRED} - {HEADLESS}
@@ -210,13 +210,13 @@ def test_children_no_longer_wanted_are_deleted() -> None:
 def test_deletion_under_way_is_not_repeated() -> None:
     """A child in deletion is not deleted again."""
     live = changed(READER, lambda it: it["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z"))
-    fewer = pool()
+    fewer = parsed_pool()
     assert plan(fewer, children(fewer, IMAGE), live).delete == (("Role", "greetserver-reader"),)
 
 
 def test_only_what_the_pool_owns_is_deleted() -> None:
     """An object with the pool label that the pool does not own is not deleted."""
-    fewer = pool()
+    fewer = parsed_pool()
     live = changed(READER, lambda it: it["metadata"].update(ownerReferences=[]))
     assert plan(fewer, children(fewer, IMAGE), live).delete == (("Role", "greetserver-reader"),)
 
@@ -230,7 +230,7 @@ def test_foreign_object_stops_everything() -> None:
 
 def test_child_of_another_pool_is_foreign() -> None:
     """A child of another pool is foreign: pools ``x`` and ``x-lookaside`` both want a Service ``x-lookaside``."""
-    second = pool("greetserver-lookaside")
+    second = parsed_pool("greetserver-lookaside")
     taken = {ref: obj for ref, obj in stored().items() if ref == ("Service", "greetserver-lookaside")}
     taken["Service", "greetserver-lookaside"]["metadata"]["ownerReferences"][0]["uid"] = "uid-of-the-first"
     todo = plan(second, children(second, IMAGE), taken)

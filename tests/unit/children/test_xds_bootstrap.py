@@ -7,14 +7,14 @@ import pytest
 from backendpool.api.pool import xds_target
 from backendpool.children.xds_bootstrap import bootstrap
 from backendpool.errors import SpecError
-from tests.fakes.pools import pool
+from tests.fakes.objects import parsed_pool
 
 TLS = {"tls": {"secretName": "greet-tls"}}
 
 
 def test_client_is_led_to_every_server_of_the_lookaside() -> None:
     """The server URI uses DNS, so clients get all addresses; credentials are plaintext without TLS."""
-    assert bootstrap(pool(lookaside={"port": 6000})) == {
+    assert bootstrap(parsed_pool(lookaside={"port": 6000})) == {
         "xds_servers": [
             {
                 "server_uri": "dns:///greetserver-lookaside.default.svc:6000",
@@ -24,17 +24,17 @@ def test_client_is_led_to_every_server_of_the_lookaside() -> None:
         ],
         "node": {"id": "greetserver.default", "cluster": "backendpool", "locality": {}},
     }
-    assert xds_target(pool()) == "xds:///greetserver.default"
+    assert xds_target(parsed_pool()) == "xds:///greetserver.default"
 
 
 def test_client_says_where_it_is() -> None:
     """The bootstrap can hold the client's zone."""
-    assert bootstrap(pool(), "a")["node"]["locality"] == {"zone": "a"}
+    assert bootstrap(parsed_pool(), "a")["node"]["locality"] == {"zone": "a"}
 
 
 def test_client_has_no_second_choice_than_tls() -> None:
     """With TLS, "insecure" is not among the credentials, so clients cannot fall back to it."""
-    (server,) = bootstrap(pool(lookaside=TLS))["xds_servers"]
+    (server,) = bootstrap(parsed_pool(lookaside=TLS))["xds_servers"]
     assert server["channel_creds"] == [
         {
             "type": "tls",
@@ -50,7 +50,7 @@ def test_client_has_no_second_choice_than_tls() -> None:
 
 def test_client_without_a_certificate_trusts_all_the_same() -> None:
     """Without a client certificate, the CA is still verified."""
-    (server,) = bootstrap(pool(lookaside=TLS), certificate=False)["xds_servers"]
+    (server,) = bootstrap(parsed_pool(lookaside=TLS), certificate=False)["xds_servers"]
     (credentials,) = server["channel_creds"]
     assert credentials["config"].keys() == {"ca_certificate_file", "refresh_interval"}
 
@@ -58,4 +58,4 @@ def test_client_without_a_certificate_trusts_all_the_same() -> None:
 def test_bad_spec_has_no_bootstrap() -> None:
     """An invalid spec gives no bootstrap."""
     with pytest.raises(SpecError, match=r"spec\.port"):
-        bootstrap(pool(port=None))
+        bootstrap(parsed_pool(port=None))

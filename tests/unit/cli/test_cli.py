@@ -22,7 +22,7 @@ from backendpool.errors import Unreachable
 from backendpool.lookaside import server
 from backendpool.lookaside.settings import LookasideSettings
 from tests.fakes.api_server import ApiServer
-from tests.fakes.pools import document, pool
+from tests.fakes.objects import parsed_pool, pool
 
 
 @pytest.fixture(autouse=True)
@@ -81,13 +81,13 @@ def test_lookaside_is_started_with_its_settings(monkeypatch: pytest.MonkeyPatch)
 async def test_bootstrap_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The printed bootstrap equals the one in the ConfigMap, plus the zone."""
     server = ApiServer()
-    server.put({**document(), "kind": "GrpcBackendPool"})
+    server.put(pool())
     async with server.serving(tmp_path) as kubeconfig:
         env = {**os.environ, "KUBECONFIG": str(kubeconfig)}
         command = [str(Path(sys.executable).with_name("backendpool")), "bootstrap", "greetserver", "--zone", "a"]
         process = await asyncio.create_subprocess_exec(*command, env=env, stdout=asyncio.subprocess.PIPE)
         printed, _ = await process.communicate()
-    assert json.loads(printed) == bootstrap(pool(), "a")
+    assert json.loads(printed) == bootstrap(parsed_pool(), "a")
 
 
 def test_wrong_target_exits_2_with_what_to_write(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes.api_server import ApiServer
 from tests.fakes.autojump import loop_factories
-from tests.unit.controller.operators import pool
+from tests.fakes.objects import pool
 
 
 @pytest.fixture(autouse=True)

@@ -16,24 +16,16 @@ import pytest
 from kubernetes.aio.config import kube_config
 from prometheus_client import generate_latest
 
-from backendpool.api.constants import API_VERSION, BACKENDS, COMPONENT_LABEL, KIND, POOL_LABEL, SERVICE_NAME_LABEL
+from backendpool.api.constants import BACKENDS, COMPONENT_LABEL, KIND, POOL_LABEL, SERVICE_NAME_LABEL
 from backendpool.controller import manager
 from backendpool.controller.manager import Manager
 from backendpool.controller.settings import OperatorSettings
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import Resource
 from tests.fakes.api_server import ApiServer
-from tests.fakes.pools import document
 
 SETTINGS = OperatorSettings("backendpool/operator:test", instance="operator-0")
 NAME = "greetserver"
-
-
-def pool(namespace: str = "default", **spec: Any) -> dict[str, Any]:
-    made = document(**spec)
-    made["metadata"]["namespace"] = namespace
-    del made["metadata"]["uid"]
-    return {"apiVersion": API_VERSION, "kind": KIND, **made}
 
 
 def endpoint_slice(server: ApiServer, *addresses: str) -> dict[str, Any]:

@@ -12,11 +12,11 @@ import pytest
 from backendpool.api.constants import POOL_LABEL
 from backendpool.api.endpoint_slices import REMOVAL_GRACE_SECONDS, Slice, union
 from backendpool.api.endpoints import Endpoint
-from backendpool.api.pool import Pool, PoolKey, parse_pool
+from backendpool.api.pool import Pool, PoolKey
 from backendpool.children.manifest import KubernetesObject
 from backendpool.controller.cache import Cache
 from tests.fakes.clock import FakeClock
-from tests.fakes.pools import document
+from tests.fakes.objects import parsed_pool
 
 KEY = ("default", "greetserver")
 OTHER = ("default", "other")
@@ -46,8 +46,8 @@ def watched() -> Watched:
     return Watched()
 
 
-def pool(version: int, uid: str = "pool-uid", **status: Any) -> Pool:
-    return replace(parse_pool(document()), resource_version=str(version), uid=uid, status=status)
+def pool_version(version: int, uid: str = "", **status: Any) -> Pool:
+    return parsed_pool(resource_version=version, uid=uid, status=status)
 
 
 def service(version: int, uid: str = "service-1", label: str = KEY[1]) -> KubernetesObject:
@@ -65,21 +65,21 @@ def held(cache: Cache, key: PoolKey = KEY) -> KubernetesObject | None:
 
 def test_new_and_changed_pools_are_told(watched: Watched) -> None:
     """A new or changed pool is reported as changed."""
-    watched.cache.put_pool(pool(1))
+    watched.cache.put_pool(pool_version(1))
     assert watched.changed() == {KEY}
-    watched.cache.put_pool(pool(2, revision="a"))
+    watched.cache.put_pool(pool_version(2, revision="a"))
     assert watched.changed() == {KEY}
-    assert watched.cache.pool(KEY) == pool(2, revision="a")
+    assert watched.cache.pool(KEY) == pool_version(2, revision="a")
 
 
 def test_repeated_pool_is_not_told(watched: Watched) -> None:
     """A repeated event, a relist, or a change of unused fields is not reported."""
-    watched.cache.put_pool(pool(1))
+    watched.cache.put_pool(pool_version(1))
     watched.changed()
-    watched.cache.put_pool(pool(1))
-    watched.cache.put_pool(pool(2))
+    watched.cache.put_pool(pool_version(1))
+    watched.cache.put_pool(pool_version(2))
     assert watched.changed() == set()
-    assert watched.cache.pool(KEY) == pool(2), "writes are bound to the latest version all the same"
+    assert watched.cache.pool(KEY) == pool_version(2), "writes are bound to the latest version all the same"
 
 
 def test_pools_at_rest_take_little_memory(watched: Watched) -> None:
@@ -88,7 +88,7 @@ def test_pools_at_rest_take_little_memory(watched: Watched) -> None:
     text = json.dumps(endpoints)
     tracemalloc.start()
     try:
-        news = pool(1, endpoints=json.loads(text))
+        news = pool_version(1, endpoints=json.loads(text))
         as_objects, _ = tracemalloc.get_traced_memory()
         watched.cache.put_pool(news)
         del news
@@ -96,54 +96,54 @@ def test_pools_at_rest_take_little_memory(watched: Watched) -> None:
     finally:
         tracemalloc.stop()
     assert at_rest < as_objects / 2
-    assert watched.cache.pool(KEY) == pool(1, endpoints=endpoints)
+    assert watched.cache.pool(KEY) == pool_version(1, endpoints=endpoints)
 
 
 def test_late_event_does_not_take_a_pool_back(watched: Watched) -> None:
     """An event from before the operator's own write does not replace the newer pool."""
-    watched.cache.put_pool(pool(1))
-    watched.cache.note_pool(pool(3, revision="b"))
+    watched.cache.put_pool(pool_version(1))
+    watched.cache.note_pool(pool_version(3, revision="b"))
     watched.changed()
-    watched.cache.put_pool(pool(2, revision="a"))
-    assert watched.cache.pool(KEY) == pool(3, revision="b")
+    watched.cache.put_pool(pool_version(2, revision="a"))
+    assert watched.cache.pool(KEY) == pool_version(3, revision="b")
     assert watched.changed() == set()
 
 
 def test_answer_does_not_bring_a_pool_back(watched: Watched) -> None:
     """A response that arrives after the pool's deletion does not add it again."""
-    watched.cache.note_pool(pool(2))
+    watched.cache.note_pool(pool_version(2))
     assert watched.cache.pool(KEY) is None
     assert watched.shelves() == 0
 
 
 def test_pool_made_anew_replaces_the_old_one(watched: Watched) -> None:
     """A new uid replaces the old pool, and late events of the old one are ignored."""
-    watched.cache.put_pool(pool(1, uid="old"))
+    watched.cache.put_pool(pool_version(1, uid="old"))
     watched.changed()
-    watched.cache.put_pool(pool(5, uid="new"))
+    watched.cache.put_pool(pool_version(5, uid="new"))
     assert watched.changed() == {KEY}
-    watched.cache.put_pool(pool(3, uid="old"))
-    watched.cache.note_pool(pool(4, uid="old"))
-    assert watched.cache.pool(KEY) == pool(5, uid="new")
+    watched.cache.put_pool(pool_version(3, uid="old"))
+    watched.cache.note_pool(pool_version(4, uid="old"))
+    assert watched.cache.pool(KEY) == pool_version(5, uid="new")
 
 
 def test_pool_that_is_gone_is_forgotten(watched: Watched) -> None:
     """A deleted pool is reported once more, and nothing of it is kept."""
-    watched.cache.put_pool(pool(1))
+    watched.cache.put_pool(pool_version(1))
     watched.changed()
-    watched.cache.drop_pool(pool(2))
+    watched.cache.drop_pool(pool_version(2))
     assert watched.changed() == {KEY}
-    watched.cache.drop_pool(pool(2))
+    watched.cache.drop_pool(pool_version(2))
     assert watched.changed() == set()
     assert watched.shelves() == 0
 
 
 def test_late_end_of_a_pool_spares_the_one_made_anew(watched: Watched) -> None:
     """A deletion of the old pool that is reported late does not remove the new one."""
-    watched.cache.put_pool(pool(1, uid="old"))
-    watched.cache.put_pool(pool(3, uid="new"))
-    watched.cache.drop_pool(pool(2, uid="old"))
-    assert watched.cache.pool(KEY) == pool(3, uid="new")
+    watched.cache.put_pool(pool_version(1, uid="old"))
+    watched.cache.put_pool(pool_version(3, uid="new"))
+    watched.cache.drop_pool(pool_version(2, uid="old"))
+    assert watched.cache.pool(KEY) == pool_version(3, uid="new")
 
 
 def test_child_is_kept_by_its_pool_and_told(watched: Watched) -> None:

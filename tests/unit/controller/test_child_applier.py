@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from backendpool.api.constants import API_VERSION, KIND
+from backendpool.api.constants import KIND
 from backendpool.api.pool import Pool, PoolKey, parse_pool
 from backendpool.children.manifest import KubernetesObject
 from backendpool.controller.cache import Cache
@@ -21,7 +21,7 @@ from backendpool.errors import Forbidden, NotFound, TooManyRequests, Unreachable
 from backendpool.k8s.client import Api
 from tests.fakes.clock import FakeClock
 from tests.fakes.fake_api import FakeApi
-from tests.fakes.pools import document
+from tests.fakes.objects import parsed_pool, pool
 
 OTHER = ("default", "other")
 QUOTA = Forbidden(403, "Forbidden", "exceeded quota: pods")
@@ -45,7 +45,7 @@ class ApplierHarness:
         self.registry = CollectorRegistry()
         self.recorder = Recorder()
         self.cache = Cache(lambda key: None, FakeClock().call_later)
-        self.api.put({"apiVersion": API_VERSION, "kind": KIND, **document()})
+        self.api.put(pool())
         self.admitted: list[PoolKey] = []
         self.rollouts = RolloutLimiter(1, self.admitted.append, FakeClock().call_later)
         self._applier = ChildApplier(
@@ -58,7 +58,7 @@ class ApplierHarness:
         )
 
     def pool(self, **spec: Any) -> Pool:
-        return parse_pool({**self.api.objects[KIND, "default", "greetserver"], "spec": document(**spec)["spec"]})
+        return parse_pool({**self.api.objects[KIND, "default", "greetserver"], "spec": pool(**spec)["spec"]})
 
     async def apply(self, pool: Pool | None = None) -> Applied:
         self.api.writes.clear()
@@ -194,9 +194,7 @@ async def test_repair_is_a_warning(harness: ApplierHarness, change: str) -> None
 async def test_pool_made_anew_takes_its_children_over(harness: ApplierHarness) -> None:
     """A recreated pool takes over the children of the deleted pool without a gap."""
     harness.api.remove(KIND, "default", "greetserver")
-    anew = document()
-    anew["metadata"]["uid"] = "pool-anew"
-    harness.api.put({"apiVersion": API_VERSION, "kind": KIND, **anew})
+    harness.api.put(pool(uid="pool-anew"))
     assert (await harness.apply()).status.applied
     owners = [child["metadata"]["ownerReferences"][0]["uid"] for child in harness.api.children().values()]
     assert set(owners) == {"pool-anew"}
@@ -370,7 +368,7 @@ async def test_pool_that_does_not_roll_out_holds_no_place(trouble: str) -> None:
     else:
         del harness.api.objects[KIND, "default", "greetserver"]
         with pytest.raises(NotFound):
-            await harness.apply(replace(parse_pool(document()), status={"observedGeneration": 3}))
+            await harness.apply(parsed_pool(status={"observedGeneration": 3}))
     assert harness.rollouts.admit(OTHER)
 
 

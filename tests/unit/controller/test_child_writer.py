@@ -16,9 +16,9 @@ from backendpool.errors import Conflict
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import Resource
 from tests.fakes.fake_api import Document, FakeApi
-from tests.fakes.pools import pool
+from tests.fakes.objects import parsed_pool
 
-POOL = pool(lookaside={"replicas": 0})
+POOL = parsed_pool(lookaside={"replicas": 0})
 (CHILD,) = children(POOL, "unused")
 REF = ("Service", "default", "greetserver")
 FOREIGN: Document = {"kind": "Service", "metadata": {"namespace": "default", "name": "greetserver"}, "spec": {"a": "b"}}

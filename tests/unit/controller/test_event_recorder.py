@@ -17,7 +17,7 @@ from backendpool.errors import Forbidden, Unreachable
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import EVENTS, Resource
 from tests.fakes.logs import logged
-from tests.fakes.pools import pool
+from tests.fakes.objects import parsed_pool
 from tests.fakes.until import until
 
 MADE = PoolEvent("ChildrenApplied", "Applied Service greetserver.", action="Apply")
@@ -68,12 +68,12 @@ async def running(recorder: EventRecorder) -> AsyncIterator[asyncio.Task[Any]]:
 @pytest.mark.usefixtures("running")
 async def test_event_is_about_its_pool(posted: Posted, recorder: EventRecorder) -> None:
     """The event refers to the pool by uid, and has reason, action, reporter and type."""
-    recorder.record(pool(), MADE)
-    recorder.record(pool(), PoolEvent("Conflict", "Left alone.", warning=True))
+    recorder.record(parsed_pool(), MADE)
+    recorder.record(parsed_pool(), PoolEvent("Conflict", "Left alone.", warning=True))
     made, conflict = await posted.noted(2)
     assert made["metadata"] == {"generateName": "greetserver-", "namespace": "default"}
     assert made["regarding"]["kind"] == "GrpcBackendPool"
-    assert made["regarding"]["uid"] == "pool-uid"
+    assert made["regarding"]["uid"] == parsed_pool().uid
     assert (made["type"], made["reason"], made["action"]) == ("Normal", "ChildrenApplied", "Apply")
     assert made["note"] == "Applied Service greetserver."
     assert made["eventTime"].endswith("Z")
@@ -86,7 +86,7 @@ async def test_refused_event_is_dropped_and_the_next_one_posted(posted: Posted, 
     """A rejected event is dropped and does not delay the next one."""
     posted.failures = [Forbidden(403, "Forbidden", "the namespace is being terminated"), Unreachable("refused")]
     for reason in ("First", "Second", "Third"):
-        recorder.record(pool(), PoolEvent(reason, "It is so."))
+        recorder.record(parsed_pool(), PoolEvent(reason, "It is so."))
     assert [event["reason"] for event in await posted.noted(1)] == ["Third"]
 
 
@@ -95,7 +95,7 @@ async def test_outage_is_told_once(posted: Posted, recorder: EventRecorder, capl
     """When many events cannot be posted, one line is logged."""
     posted.failures = [Unreachable("refused") for _ in range(100)]
     for number in range(101):
-        recorder.record(pool(), PoolEvent(f"Reason{number}", "It is so."))
+        recorder.record(parsed_pool(), PoolEvent(f"Reason{number}", "It is so."))
     await posted.noted(1)
     warned = [record for record in caplog.records if record.levelname == "WARNING"]
     assert warned == logged(caplog, "Posting events failed, dropping them", error="refused")
@@ -107,8 +107,8 @@ async def test_what_happens_again_and_again_is_told_less_and_less(posted: Posted
     recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(min_interval=0.05, max_interval=0.2))
     task = asyncio.create_task(recorder.run())
     for number in range(1, 101):
-        recorder.record(pool(), PoolEvent("EndpointsReady", f"{number} endpoints are ready."))
-        recorder.record(pool(), PoolEvent("NoEndpoints", "No pod can take calls."))
+        recorder.record(parsed_pool(), PoolEvent("EndpointsReady", f"{number} endpoints are ready."))
+        recorder.record(parsed_pool(), PoolEvent("NoEndpoints", "No pod can take calls."))
         await asyncio.sleep(0.004)
     await until(lambda: posted.events[-2]["note"].startswith("100 "))
     task.cancel()
@@ -125,7 +125,7 @@ async def test_reasons_and_pools_do_not_hold_each_other_up(posted: Posted) -> No
     task = asyncio.create_task(recorder.run())
     for uid in ("one", "two"):
         for reason in ("PoolReady", "Conflict", "PoolReady"):
-            recorder.record(replace(pool(), uid=uid), PoolEvent(reason, "It is so."))
+            recorder.record(replace(parsed_pool(), uid=uid), PoolEvent(reason, "It is so."))
     await posted.noted(4)
     await asyncio.sleep(0.05)
     task.cancel()
@@ -137,7 +137,7 @@ async def test_event_under_way_is_posted_to_its_end(posted: Posted, recorder: Ev
     """On shutdown, a post in flight is completed."""
     posted.delay = 0.05
     task = asyncio.create_task(recorder.run())
-    recorder.record(pool(), MADE)
+    recorder.record(parsed_pool(), MADE)
     await asyncio.wait_for(posted.begun.wait(), 5)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -148,10 +148,10 @@ async def test_what_is_too_long_is_cut(posted: Posted) -> None:
     """Notes are cut at 1024 bytes and instances at 128, never within a character."""
     recorder = EventRecorder(cast("Api", posted), "x" * 200, WorkTiming(min_interval=0.01))
     for _ in range(3):
-        recorder.record(pool(), PoolEvent("Conflict", "a" + "ü" * 1000))
+        recorder.record(parsed_pool(), PoolEvent("Conflict", "a" + "ü" * 1000))
     task = asyncio.create_task(recorder.run())
     await posted.noted(1)
-    recorder.record(pool(), PoolEvent("Conflict", "a" + "ü" * 1000))
+    recorder.record(parsed_pool(), PoolEvent("Conflict", "a" + "ü" * 1000))
     repeated, once = await posted.noted(2)
     task.cancel()
     assert once["note"] == "a" + "ü" * 511
@@ -165,7 +165,7 @@ async def test_recording_never_waits_and_never_grows(
 ) -> None:
     """During an outage, at most a thousand events are pending; later ones are dropped, with two log lines."""
     for number in range(1002):
-        recorder.record(replace(pool(), uid=f"uid-{number}"), MADE)
+        recorder.record(replace(parsed_pool(), uid=f"uid-{number}"), MADE)
     task = asyncio.create_task(recorder.run())
     assert len(await posted.noted(1000)) == 1000
     await asyncio.sleep(0)
@@ -180,9 +180,9 @@ async def test_recording_never_waits_and_never_grows(
 async def test_no_error_ends_the_recorder(posted: Posted, recorder: EventRecorder, running: asyncio.Task[Any]) -> None:
     """An unexpected error drops its event, and the next event is posted."""
     posted.failures = [ZeroDivisionError()]
-    recorder.record(pool(), MADE)
+    recorder.record(parsed_pool(), MADE)
     await until(lambda: not posted.failures)
-    recorder.record(pool(), replace(MADE, reason="Removed", note="Removed \ud800."))
+    recorder.record(parsed_pool(), replace(MADE, reason="Removed", note="Removed \ud800."))
     (event,) = await posted.noted(1)
     assert (event["reason"], event["note"]) == ("Removed", "Removed ?.")
     assert not running.done()
@@ -192,10 +192,10 @@ async def test_notice_between_taking_a_key_and_posting_it(posted: Posted) -> Non
     """A second event of a reason that arrives while the first is being posted is merged with it."""
     recorder = EventRecorder(cast("Api", posted), "operator-0", WorkTiming(min_interval=0.01))
     running = asyncio.create_task(recorder.run())
-    recorder.record(pool(), MADE)
+    recorder.record(parsed_pool(), MADE)
     await until(lambda: any(item.running for item in recorder._queue._items.values()), interval=0)
     assert not posted.begun.is_set()
-    recorder.record(pool(), MADE)
+    recorder.record(parsed_pool(), MADE)
     (event,) = await posted.noted(1)
     assert "2 times" in event["note"]
     await until(lambda: not recorder._queue._items)  # a second run found nothing to post

@@ -10,9 +10,9 @@ from backendpool.controller.lookaside_diagnosis import LookasideDiagnosis
 from backendpool.errors import ApiError, Forbidden
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import PODS, Resource
-from tests.fakes.pools import pool
+from tests.fakes.objects import parsed_pool
 
-POOL = pool(lookaside={"tls": {"secretName": "greet-tls"}})
+POOL = parsed_pool(lookaside={"tls": {"secretName": "greet-tls"}})
 WAITING = {
     "metadata": {"name": "greetserver-lookaside-1"},
     "status": {"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]},

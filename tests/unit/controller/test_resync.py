@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from backendpool.api.pool import Pool, parse_pool
+from backendpool.api.pool import Pool
 from backendpool.controller import resync as resync_module
 from backendpool.controller.cache import Cache
 from backendpool.controller.resync import PoolResync, ResyncTiming, pending_versions
@@ -21,7 +21,7 @@ from backendpool.errors import Stalled
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import ReflectorTiming
 from tests.fakes.clock import FakeClock
-from tests.fakes.pools import document
+from tests.fakes.objects import parsed_pool, pool
 from tests.fakes.until import until
 from tests.unit.k8s.scripted import Answer, ScriptedServer, answer, page, raw, refuse
 
@@ -75,13 +75,12 @@ async def resyncing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIte
 
 def listed(name: str, version: int = 1, *, uid: str = "", namespace: str = "default") -> dict[str, Any]:
     """Return a pool as in a list."""
-    made = document(name)["metadata"]
-    return {"metadata": {**made, "namespace": namespace, "uid": uid or name, "resourceVersion": str(version)}}
+    return {"metadata": pool(name, namespace=namespace, uid=uid, resource_version=version)["metadata"]}
 
 
 def brought(name: str, version: int = 1, *, uid: str = "", namespace: str = "default") -> Pool:
     """Return a pool as from the watch."""
-    return parse_pool(document(name) | listed(name, version, uid=uid, namespace=namespace))
+    return parsed_pool(name, namespace=namespace, uid=uid, resource_version=version)
 
 
 async def test_list_that_agrees_proves_that_all_is_known(resyncing: Resyncing) -> None:
@@ -151,9 +150,9 @@ async def test_pool_made_anew_stays(resyncing: Resyncing) -> None:
 
     resyncing.cache.put_pool(brought("a", 3, uid="old"))
     await resyncing.round(late)
-    pool = resyncing.cache.pool(("default", "a"))
-    assert pool is not None
-    assert pool.uid == "new"
+    found = resyncing.cache.pool(("default", "a"))
+    assert found is not None
+    assert found.uid == "new"
 
 
 async def test_other_namespaces_are_left_alone(resyncing: Resyncing) -> None:
@@ -203,10 +202,10 @@ async def test_pool_that_the_watch_left_out_is_read(resyncing: Resyncing, held: 
         await resyncing.round(both)
         resyncing.now += seconds
         resyncing.resync.note_event()
-    await resyncing.round(both, answer(document("b") | listed("b", 7)))
-    pool = resyncing.cache.pool(("default", "b"))
-    assert pool is not None
-    assert pool.resource_version == "7"
+    await resyncing.round(both, answer(pool("b", resource_version=7)))
+    found = resyncing.cache.pool(("default", "b"))
+    assert found is not None
+    assert found.resource_version == "7"
     await resyncing.round(both)
     assert resyncing.resync.synced
     assert not resyncing.stalls
@@ -229,7 +228,7 @@ async def test_pool_that_cannot_be_used_is_not_waited_for(
         await resyncing.round(both)
         resyncing.now += seconds
         resyncing.resync.note_event()
-    await resyncing.round(both, answer(document("b") | listed("b", 7)))
+    await resyncing.round(both, answer(pool("b", resource_version=7)))
     assert [type(error) for error in resyncing.failures] == [ZeroDivisionError]
     assert not resyncing.resync.synced
     await resyncing.round(both)
@@ -247,7 +246,7 @@ async def test_few_are_read_at_once(resyncing: Resyncing) -> None:
         await resyncing.round(page(*map(listed, names), version=9))
         resyncing.now += seconds
         resyncing.resync.note_event()
-    await resyncing.round(page(*map(listed, names), version=9), *[answer(document(n) | listed(n)) for n in names[:10]])
+    await resyncing.round(page(*map(listed, names), version=9), *[answer(pool(n)) for n in names[:10]])
     assert resyncing.known() == {("default", name) for name in names[:10]}
 
 

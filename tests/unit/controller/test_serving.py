@@ -22,6 +22,7 @@ from backendpool.controller.workqueue import WorkQueue
 from backendpool.k8s.resources import CHILD_RESOURCES, DEPLOYMENTS, ENDPOINT_SLICES, POOLS, SERVICES, Resource
 from tests.fakes.api_server import ApiServer
 from tests.fakes.logs import logged
+from tests.fakes.objects import pool
 from tests.fakes.until import until
 from tests.unit.controller.operators import (
     NAME,
@@ -33,7 +34,6 @@ from tests.unit.controller.operators import (
     known,
     listed,
     operated,
-    pool,
     shown,
     status,
 )
@@ -91,7 +91,7 @@ async def test_pool_made_anew_is_served(server: ApiServer, tmp_path: Path) -> No
     async with server.connected(tmp_path) as api, operated(api):
         await until(lambda: applied(server))
         server.remove(KIND, "default", NAME)
-        server.put(pool())
+        server.put(pool(uid="recreated"))
         await until(lambda: applied(server))
         uid = server.objects[KIND, "default", NAME]["metadata"]["uid"]
         owners = {child["metadata"]["ownerReferences"][0]["uid"] for child in server.children().values()}

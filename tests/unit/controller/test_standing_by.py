@@ -15,8 +15,9 @@ from backendpool.controller.leader_election import LeaderElection
 from backendpool.controller.manager import Manager
 from backendpool.errors import LeadershipLost, NotLeading
 from tests.fakes.api_server import ApiServer
+from tests.fakes.objects import pool
 from tests.fakes.until import until
-from tests.unit.controller.operators import SETTINGS, applied, as_run, figures, operating, pool
+from tests.unit.controller.operators import SETTINGS, applied, as_run, figures, operating
 
 
 class Candidate:

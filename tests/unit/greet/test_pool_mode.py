@@ -7,7 +7,6 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,7 @@ import pytest_asyncio
 from kubernetes.aio.config import kube_config
 from prometheus_client import CollectorRegistry
 
-from backendpool.api.conditions import ChildrenStatus
-from backendpool.api.endpoints import Endpoint, EndpointSet
-from backendpool.api.pool import parse_pool
-from backendpool.api.status import build_status
+from backendpool.api.endpoints import Endpoint
 from backendpool.errors import NoBackendError
 from greet.gateway import modes
 from greet.gateway.greeter import Greeter
@@ -28,23 +24,19 @@ from greet.gateway.metrics import GatewayMetrics
 from greet.greet_pb2 import GreetingResponse
 from greet.greet_pb2_grpc import GreetServiceServicer
 from greet.settings import GatewaySettings
-from tests.fakes import pools
+from tests.fakes.objects import reconciled_pool
 from tests.fakes.until import until
 from tests.unit.client.instrumentation import Instrumentation, instrumented
 from tests.unit.greet.servers import REQUEST, Refusing, free_port, greet_servers, pod_of, serving
 from tests.unit.k8s.scripted import ScriptedServer, Watch, answer, line, page, refuse
 
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def published(hosts: Iterable[str], port: int, version: int = 41, **spec: Any) -> dict[str, Any]:
     """The pool greetserver in the API server, with the status that the operator writes."""
-    document = pools.document(**spec)
-    document["metadata"]["resourceVersion"] = str(version)
-    endpoints = EndpointSet.of(Endpoint(host, port, pod_uid=f"uid-{host}", pod_name=host) for host in hosts)
-    status = build_status(parse_pool(document), endpoints, ChildrenStatus(applied=True), NOW)
-    return {**document, "status": status}
+    endpoints = [Endpoint(host, port, pod_uid=f"uid-{host}", pod_name=host) for host in hosts]
+    return reconciled_pool(endpoints, resource_version=version, **spec)
 
 
 @pytest.fixture(params=[Instrumentation.NONE, Instrumentation.OPENTELEMETRY, Instrumentation.SENTRY])

@@ -20,7 +20,7 @@ from backendpool.lookaside.watch_service import EncodedSnapshot, WatchServicer
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet, WatchRequest
 from backendpool.proto.v1.endpoints_pb2_grpc import EndpointsStub
 from tests.fakes.api_server import ApiServer
-from tests.fakes.pools import document
+from tests.fakes.objects import pool
 from tests.fakes.until import until
 from tests.unit.lookaside.peers import SETTINGS, Client, client, started
 from tests.unit.lookaside.slices import endpoint_slice
@@ -63,7 +63,7 @@ async def serving(topic: Topic[EncodedSnapshot], heartbeat: float = 60) -> Async
 
 async def test_whole_set_at_once_and_on_each_change(cluster: ApiServer, api: Api) -> None:
     """The first message and each change carry all addresses, ports, states and the load balancing."""
-    cluster.put({**document(policy="Random", emptyPolicy="KeepLast"), "kind": "GrpcBackendPool"})
+    cluster.put(pool(policy="Random", emptyPolicy="KeepLast"))
     async with started(api) as peer:
         await until(peer.ready)
         stream = Watcher(peer.channel)
@@ -76,12 +76,12 @@ async def test_whole_set_at_once_and_on_each_change(cluster: ApiServer, api: Api
 
 async def test_changed_policy_is_sent(cluster: ApiServer, api: Api) -> None:
     """A changed spec is sent like a change of endpoints."""
-    cluster.put({**document(), "kind": "GrpcBackendPool"})
+    cluster.put(pool())
     async with started(api) as peer:
         await until(peer.ready)
         stream = Watcher(peer.channel)
         before = await stream.next()
-        cluster.put({**document(policy="LeastRequest"), "kind": "GrpcBackendPool"})
+        cluster.put(pool(policy="LeastRequest"))
         after = await stream.next()
     assert (before.balancing.policy, after.balancing.policy) == ("RoundRobin", "LeastRequest")
     assert before.revision == after.revision

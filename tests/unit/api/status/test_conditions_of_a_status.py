@@ -11,7 +11,7 @@ from backendpool.api.conditions import ChildrenStatus
 from backendpool.api.endpoints import EndpointSet
 from backendpool.api.pool import Pool
 from backendpool.api.status import build_status, endpoints_of
-from tests.fakes.pools import pool
+from tests.fakes.objects import parsed_pool
 from tests.unit.api.status.statuses import BOTH, DONE, EMPTY, GOING, NOW, ONE, status_of
 
 
@@ -26,7 +26,7 @@ def message(status: dict[str, Any], kind: str) -> str:
 
 def test_healthy_pool_is_ready() -> None:
     """A pool with applied children, an endpoint and a lookaside is Ready."""
-    assert told(status_of(pool())) == {
+    assert told(status_of(parsed_pool())) == {
         "Ready": ("True", "PoolReady"),
         "EndpointsAvailable": ("True", "EndpointsReady"),
         "LookasideAvailable": ("True", "LookasideReady"),
@@ -51,19 +51,19 @@ def test_each_hindrance_alone_keeps_the_pool_from_ready(
     endpoints: EndpointSet | None, children: ChildrenStatus, reason: str
 ) -> None:
     """Ready has the reason of the condition that makes it False."""
-    assert told(status_of(pool(), endpoints, children))["Ready"] == ("False", reason)
+    assert told(status_of(parsed_pool(), endpoints, children))["Ready"] == ("False", reason)
 
 
 def test_one_lookaside_replica_is_enough() -> None:
     """One available lookaside replica is enough for Ready, so rollouts and lost nodes do not matter."""
-    status = status_of(pool(), children=replace(DONE, lookaside_available=1))
+    status = status_of(parsed_pool(), children=replace(DONE, lookaside_available=1))
     assert told(status)["Ready"] == ("True", "PoolReady")
     assert message(status, "LookasideAvailable") == "1 replica is available."
 
 
 def test_pool_without_a_lookaside_is_ready_without_one() -> None:
     """With ``replicas: 0`` the pool is Ready, the condition says Disabled, and no address is published."""
-    status = status_of(pool(lookaside={"replicas": 0}), children=ChildrenStatus(applied=True))
+    status = status_of(parsed_pool(lookaside={"replicas": 0}), children=ChildrenStatus(applied=True))
     assert told(status)["LookasideAvailable"] == ("False", "Disabled")
     assert told(status)["Ready"] == ("True", "PoolReady")
     assert "lookaside" not in status
@@ -72,10 +72,10 @@ def test_pool_without_a_lookaside_is_ready_without_one() -> None:
 def test_lookaside_that_went_away_is_told_apart_from_one_that_starts() -> None:
     """Losing all available replicas is a warning; a first start is not."""
     away = ChildrenStatus(applied=True)
-    before = status_of(pool())
-    after = status_of(replace(pool(), status=before), children=away)
+    before = status_of(parsed_pool())
+    after = status_of(replace(parsed_pool(), status=before), children=away)
     assert told(after)["LookasideAvailable"] == ("False", "LookasideUnavailable")
-    still = status_of(replace(pool(), status=after), children=away)
+    still = status_of(replace(parsed_pool(), status=after), children=away)
     assert told(still)["LookasideAvailable"] == ("False", "LookasideUnavailable")
     assert "kubectl describe deployment greetserver-lookaside -n default" in message(still, "Ready")
 
@@ -83,14 +83,14 @@ def test_lookaside_that_went_away_is_told_apart_from_one_that_starts() -> None:
 def test_lookaside_that_starts_slowly_is_no_loss() -> None:
     """A lookaside that was never available is starting, however long it takes."""
     starting = ChildrenStatus(applied=True)
-    before = status_of(pool(), children=starting)
-    after = status_of(replace(pool(), status=before), children=starting)
+    before = status_of(parsed_pool(), children=starting)
+    after = status_of(replace(parsed_pool(), status=before), children=starting)
     assert told(after)["LookasideAvailable"] == ("False", "LookasideStarting")
 
 
 def test_no_endpoints_says_where_to_look() -> None:
     """The message has a command that lists the selected pods."""
-    status = status_of(pool(selector={"b": "2", "a": "1"}, port="grpc"), EMPTY)
+    status = status_of(parsed_pool(selector={"b": "2", "a": "1"}, port="grpc"), EMPTY)
     assert message(status, "EndpointsAvailable") == (
         "No pod can take calls. Check that pods are ready and serve gRPC on port grpc: "
         "kubectl get pods -n default -l a=1,b=2."
@@ -111,14 +111,14 @@ def test_no_endpoints_says_where_to_look() -> None:
 )
 def test_counts_are_told_in_words(endpoints: EndpointSet, sentence: str) -> None:
     """Messages use singular and plural correctly."""
-    assert message(status_of(pool(), endpoints), "EndpointsAvailable").startswith(sentence)
+    assert message(status_of(parsed_pool(), endpoints), "EndpointsAvailable").startswith(sentence)
 
 
 @pytest.mark.parametrize(
     "children",
     [ChildrenStatus(), ChildrenStatus(failure="It failed."), ChildrenStatus(conflict="It is taken."), DONE],
 )
-@pytest.mark.parametrize("of", [pool(), pool(policy="Newer")])
+@pytest.mark.parametrize("of", [parsed_pool(), parsed_pool(policy="Newer")])
 def test_reconciling_and_stalled_exclude_each_other(of: Pool, children: ChildrenStatus) -> None:
     """Reconciling and Stalled are never both True (kstatus)."""
     conditions = told(status_of(of, children=children))
@@ -127,8 +127,8 @@ def test_reconciling_and_stalled_exclude_each_other(of: Pool, children: Children
 
 def test_conflict_keeps_the_last_endpoints() -> None:
     """A conflict about the Service keeps the last endpoints."""
-    before = status_of(pool())
-    after = status_of(replace(pool(), status=before), None, ChildrenStatus(conflict="Rename the Service x."))
+    before = status_of(parsed_pool())
+    after = status_of(replace(parsed_pool(), status=before), None, ChildrenStatus(conflict="Rename the Service x."))
     assert endpoints_of(after) == BOTH
     assert (after["ready"], after["zones"]) == (before["ready"], before["zones"])
     assert told(after)["Stalled"] == ("True", "Conflict")
@@ -138,9 +138,9 @@ def test_conflict_keeps_the_last_endpoints() -> None:
 
 def test_endpoints_that_cannot_be_followed_are_told_as_old() -> None:
     """Endpoints that can no longer be watched are kept and reported as stale."""
-    before = status_of(pool())
+    before = status_of(parsed_pool())
     after = build_status(
-        replace(pool(), status=before), BOTH, DONE, NOW, unwatchable={"EndpointSlice": "403 Forbidden"}
+        replace(parsed_pool(), status=before), BOTH, DONE, NOW, unwatchable={"EndpointSlice": "403 Forbidden"}
     )
     assert endpoints_of(after) == BOTH
     assert told(after)["EndpointsAvailable"] == told(after)["Ready"] == ("Unknown", "EndpointsStale")
@@ -150,7 +150,7 @@ def test_endpoints_that_cannot_be_followed_are_told_as_old() -> None:
 def test_kinds_that_may_not_be_watched_are_told() -> None:
     """A kind that can no longer be watched sets Reconciling and keeps the pool Ready."""
     refused = {"Service": "403 Forbidden", "Role": "403 Forbidden: no"}
-    status = build_status(pool(), BOTH, DONE, NOW, unwatchable=refused)
+    status = build_status(parsed_pool(), BOTH, DONE, NOW, unwatchable=refused)
     assert told(status)["Reconciling"] == ("True", "WatchRefused")
     assert told(status)["Ready"] == ("True", "PoolReady")
     assert message(status, "Reconciling").startswith(
@@ -170,21 +170,21 @@ def test_what_holds_the_pool_back_goes_before_a_kind_that_may_not_be_watched(
     children: ChildrenStatus, reason: str
 ) -> None:
     """A reason that makes the pool unready precedes a kind that can no longer be watched."""
-    status = build_status(pool(), BOTH, children, NOW, unwatchable={"Service": "403 Forbidden"})
+    status = build_status(parsed_pool(), BOTH, children, NOW, unwatchable={"Service": "403 Forbidden"})
     assert told(status)["Reconciling"][1] == told(status)["Ready"][1] == reason
 
 
 def test_unknown_endpoints_of_a_new_pool_are_not_none() -> None:
     """A new pool with unknown endpoints has no revision, so clients do not take it for empty."""
-    status = status_of(pool(), None)
+    status = status_of(parsed_pool(), None)
     assert "revision" not in status
     assert "endpoints" not in status
 
 
 def test_bad_spec_keeps_what_was_good() -> None:
     """With an invalid spec, addresses and endpoints are kept."""
-    before = status_of(pool(lookaside={"port": 6000}))
-    bad = replace(pool(policy="Newer"), generation=4, status=before)
+    before = status_of(parsed_pool(lookaside={"port": 6000}))
+    bad = replace(parsed_pool(policy="Newer"), generation=4, status=before)
     after = status_of(bad, BOTH)
     assert after["observedGeneration"] == 4
     assert after["lookaside"]["target"] == "greetserver-lookaside.default.svc:6000"
@@ -201,5 +201,5 @@ def test_bad_spec_keeps_what_was_good() -> None:
 
 def test_bad_spec_says_where_to_look_without_a_selector() -> None:
     """The message has advice even if the selector cannot be read."""
-    status = status_of(pool(selector=None), EMPTY)
+    status = status_of(parsed_pool(selector=None), EMPTY)
     assert message(status, "EndpointsAvailable").endswith("Check the pods that the pool's Service selects.")

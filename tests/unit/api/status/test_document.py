@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from backendpool.api.constants import MAX_STATUS_ENDPOINTS
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.status import build_status, endpoints_of
-from tests.fakes.pools import crd_schema, pool
+from tests.fakes.crd import crd_schema
+from tests.fakes.objects import parsed_pool
 from tests.unit.api.status.statuses import DONE, GOING, NOW, ONE, TWO, status_of
 
 ENDPOINTS = st.builds(
@@ -29,7 +30,7 @@ ENDPOINTS = st.builds(
 
 def test_whole_document() -> None:
     """The status of a healthy pool, field by field."""
-    status = status_of(pool(), EndpointSet.of([ONE, GOING]))
+    status = status_of(parsed_pool(), EndpointSet.of([ONE, GOING]))
     conditions = status.pop("conditions")
     assert [item["type"] for item in conditions] == [
         "Ready",
@@ -77,27 +78,27 @@ def test_whole_document() -> None:
 
 def test_every_field_stands_in_the_crd() -> None:
     """Every field is in the CRD, so the API server prunes nothing."""
-    _assert_known(status_of(pool()), crd_schema()["status"])
+    _assert_known(status_of(parsed_pool()), crd_schema()["status"])
 
 
 @given(st.lists(ENDPOINTS, max_size=20).map(EndpointSet.of))
 def test_clients_read_back_what_was_written(endpoints: EndpointSet) -> None:
     """Parsing a status returns the endpoints that were written."""
-    assert endpoints_of(status_of(pool(), endpoints)) == endpoints
+    assert endpoints_of(status_of(parsed_pool(), endpoints)) == endpoints
 
 
 @given(st.lists(ENDPOINTS, max_size=20).map(EndpointSet.of))
 def test_status_of_an_unchanged_pool_is_equal(endpoints: EndpointSet) -> None:
     """Building the status of an unchanged pool again gives an equal document."""
-    first = status_of(pool(), endpoints)
-    again = build_status(replace(pool(), status=first), endpoints, DONE, NOW + timedelta(days=1))
+    first = status_of(parsed_pool(), endpoints)
+    again = build_status(replace(parsed_pool(), status=first), endpoints, DONE, NOW + timedelta(days=1))
     assert again == first
 
 
 def test_long_list_is_cut_and_says_so() -> None:
     """A long list is truncated; counts and revision cover the whole set."""
     many = EndpointSet.of(replace(ONE, port=port) for port in range(1, MAX_STATUS_ENDPOINTS + 2))
-    status = status_of(pool(), many)
+    status = status_of(parsed_pool(), many)
     assert len(status["endpoints"]) == MAX_STATUS_ENDPOINTS
     assert (status["truncated"], status["ready"], status["total"]) == (True, 1001, 1001)
     read = endpoints_of(status)
@@ -108,12 +109,12 @@ def test_long_list_is_cut_and_says_so() -> None:
 def test_list_of_the_longest_length_is_whole() -> None:
     """A list of exactly 1,000 endpoints is not truncated."""
     just = EndpointSet.of(replace(ONE, port=port) for port in range(1, MAX_STATUS_ENDPOINTS + 1))
-    assert status_of(pool(), just)["truncated"] is False
+    assert status_of(parsed_pool(), just)["truncated"] is False
 
 
 def test_state_from_a_newer_operator_is_left_out() -> None:
     """Endpoints in an unknown state are ignored by clients."""
-    status = status_of(pool())
+    status = status_of(parsed_pool())
     status["endpoints"][0]["state"] = "Quarantined"
     assert endpoints_of(status).endpoints == (TWO,)
 
@@ -127,7 +128,7 @@ def test_zones_count_ready_endpoints() -> None:
     """Zones are sorted and count ready endpoints with a zone."""
     nowhere = replace(ONE, address="10.0.0.3", zone="")
     here = replace(ONE, address="10.0.0.4")
-    status = status_of(pool(), EndpointSet.of([TWO, ONE, here, nowhere, replace(GOING, address="10.0.0.5")]))
+    status = status_of(parsed_pool(), EndpointSet.of([TWO, ONE, here, nowhere, replace(GOING, address="10.0.0.5")]))
     assert status["zones"] == [{"zone": "a", "ready": 2}, {"zone": "b", "ready": 1}]
 
 

@@ -23,7 +23,7 @@ from backendpool.lookaside.server import serving
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet
 from tests.fakes.api_server import ApiServer
 from tests.fakes.logs import logged
-from tests.fakes.pools import document
+from tests.fakes.objects import pool
 from tests.fakes.until import until
 from tests.unit.client.instrumentation import Instrumentation
 from tests.unit.client.resolvers.following import following, pool_at
@@ -82,7 +82,7 @@ async def test_tells_what_the_lookaside_knows(tmp_path: Path) -> None:
     """Endpoints, states, policy and emptyPolicy arrive through a real lookaside."""
     cluster = ApiServer()
     cluster.put(endpoint_slice("10.0.0.1", draining=["10.0.0.2"]))
-    cluster.put({**document(policy="Random", emptyPolicy="KeepLast"), "kind": "GrpcBackendPool"})
+    cluster.put(pool(policy="Random", emptyPolicy="KeepLast"))
     async with cluster.connected(tmp_path) as api, serving(api, SETTINGS) as ports:
         ours = LookasideTarget(LOOPBACK, ports.grpc, "default", "greetserver")
         async with following(source(ours)) as told:

@@ -19,6 +19,7 @@ from backendpool.errors import Forbidden
 from backendpool.k8s.client import Api
 from backendpool.k8s.reflector import ReflectorTiming
 from tests.fakes.logs import logged
+from tests.fakes.objects import pool
 from tests.fakes.until import until
 from tests.unit.k8s.scripted import Answer, ScriptedServer, Watch, answer, line, page, refuse
 
@@ -30,15 +31,10 @@ ENDPOINTS = (
 )
 
 
-def pool(*endpoints: dict[str, Any], revision: str = "r1", version: int = 1, **spec: Any) -> dict[str, Any]:
-    """A pool as the API server has it; without a revision, one whose status was not written yet."""
-    written = {"revision": revision, "endpoints": list(endpoints), "truncated": False}
-    return {
-        "kind": "GrpcBackendPool",
-        "metadata": {"namespace": "ns", "name": "who", "uid": "u", "resourceVersion": str(version)},
-        "spec": {"selector": {"app": "who"}, "port": 50051, **spec},
-        "status": written if revision else {},
-    }
+def pool_with(*endpoints: dict[str, Any], revision: str = "r1", version: int = 1, **spec: Any) -> dict[str, Any]:
+    """Return a pool with these endpoints in its status; without a revision, its status is not written yet."""
+    status = {"revision": revision, "endpoints": list(endpoints), "truncated": False}
+    return pool("who", namespace="ns", resource_version=version, status=status if revision else {}, **spec)
 
 
 RANDOM_KEPT = LoadBalancing(Policy.RANDOM, EmptyPolicy.KEEP_LAST)
@@ -82,7 +78,7 @@ async def following(server: ScriptedServer, folder: Path) -> AsyncIterator[Told]
 
 async def test_tells_the_pool(server: ScriptedServer, tmp_path: Path) -> None:
     """Endpoints, policy and emptyPolicy are read from status and spec."""
-    server.script(page(pool(READY, DRAINING, policy="Random", emptyPolicy="KeepLast"), version=1))
+    server.script(page(pool_with(READY, DRAINING, policy="Random", emptyPolicy="KeepLast"), version=1))
     async with following(server, tmp_path) as told:
         assert await told.count(1) == [PoolView(EndpointSet(ENDPOINTS, "r1"), RANDOM_KEPT)]
         assert told.source.problem is None
@@ -91,7 +87,7 @@ async def test_tells_the_pool(server: ScriptedServer, tmp_path: Path) -> None:
 
 async def test_asks_for_one_pool_only(server: ScriptedServer, tmp_path: Path) -> None:
     """List and watch need only the permissions of a reader of this one pool."""
-    server.script(page(pool(READY), version=1), Watch())
+    server.script(page(pool_with(READY), version=1), Watch())
     async with following(server, tmp_path):
         await until(lambda: bool(server.watches))
     assert {seen.path for seen in server.requests} == {"/apis/backendpool.io/v1alpha1/namespaces/ns/grpcbackendpools"}
@@ -100,9 +96,9 @@ async def test_asks_for_one_pool_only(server: ScriptedServer, tmp_path: Path) ->
 
 async def test_tells_each_change_once(server: ScriptedServer, tmp_path: Path) -> None:
     """A new list of endpoints is reported; other changes of the pool are not."""
-    unrelated = pool(READY, version=2, readers=[{"serviceAccount": "other"}])
-    changed = pool(DRAINING, revision="r2", version=3)
-    server.script(page(pool(READY), version=1), Watch(line("MODIFIED", unrelated), line("MODIFIED", changed)))
+    unrelated = pool_with(READY, version=2, readers=[{"serviceAccount": "other"}])
+    changed = pool_with(DRAINING, revision="r2", version=3)
+    server.script(page(pool_with(READY), version=1), Watch(line("MODIFIED", unrelated), line("MODIFIED", changed)))
     async with following(server, tmp_path) as told:
         assert await told.count(2) == [
             PoolView(EndpointSet(ENDPOINTS[:1], "r1")),
@@ -116,13 +112,13 @@ async def test_tells_that_there_is_no_pool(server: ScriptedServer, tmp_path: Pat
     server.script(page(version=1), watch)
     async with following(server, tmp_path) as told:
         assert await told.count(1) == [None]
-        watch.send(line("ADDED", pool(READY, version=2)))
+        watch.send(line("ADDED", pool_with(READY, version=2)))
         assert await told.count(2) == [None, PoolView(EndpointSet(ENDPOINTS[:1], "r1"))]
 
 
 async def test_tells_that_the_pool_is_gone(server: ScriptedServer, tmp_path: Path) -> None:
     """A deleted pool is reported as None."""
-    server.script(page(pool(READY), version=1), Watch(line("DELETED", pool(READY, version=2))))
+    server.script(page(pool_with(READY), version=1), Watch(line("DELETED", pool_with(READY, version=2))))
     async with following(server, tmp_path) as told:
         assert (await told.count(2))[1] is None
 
@@ -130,11 +126,11 @@ async def test_tells_that_the_pool_is_gone(server: ScriptedServer, tmp_path: Pat
 async def test_tells_nothing_before_the_status_is_written(server: ScriptedServer, tmp_path: Path) -> None:
     """A pool without a status has unknown endpoints, not none."""
     watch = Watch()
-    server.script(page(pool(revision=""), version=1), watch)
+    server.script(page(pool_with(revision=""), version=1), watch)
     async with following(server, tmp_path) as told:
         await watch.opened.wait()
         assert told.views == []
-        watch.send(line("MODIFIED", pool(revision="r0", version=2)))
+        watch.send(line("MODIFIED", pool_with(revision="r0", version=2)))
         assert await told.count(1) == [PoolView(EndpointSet((), "r0"))]
 
 
@@ -142,7 +138,7 @@ async def test_follows_a_pool_whose_spec_it_cannot_read(
     server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An unknown policy of a newer CRD is replaced by the default, with a warning."""
-    server.script(page(pool(READY, policy="Fastest"), version=1))
+    server.script(page(pool_with(READY, policy="Fastest"), version=1))
     async with following(server, tmp_path) as told:
         assert await told.count(1) == [PoolView(EndpointSet(ENDPOINTS[:1], "r1"))]
     (record,) = logged(caplog, "Spec cannot be parsed, using the default policies", pool="ns/who")
@@ -156,14 +152,14 @@ async def test_refusal_at_the_start_means_no_pool(server: ScriptedServer, tmp_pa
     async with following(server, tmp_path) as told:
         assert await told.count(1) == [None]
         assert told.source.problem is not None
-        server.script(page(pool(READY), version=1))
+        server.script(page(pool_with(READY), version=1))
         assert await told.count(2) == [None, PoolView(EndpointSet(ENDPOINTS[:1], "r1"))]
         await until(lambda: told.source.problem is None)
 
 
 async def test_refusal_later_changes_nothing(server: ScriptedServer, tmp_path: Path) -> None:
     """A client that loses its permission keeps its last view."""
-    server.script(page(pool(READY), version=1), Watch().end(), *[refuse(403, "Forbidden")] * 1000)
+    server.script(page(pool_with(READY), version=1), Watch().end(), *[refuse(403, "Forbidden")] * 1000)
     async with following(server, tmp_path) as told:
         await until(lambda: isinstance(told.source.problem, Forbidden))
         assert told.views == [PoolView(EndpointSet(ENDPOINTS[:1], "r1"))]
@@ -180,11 +176,11 @@ async def test_nothing_is_told_of_an_api_server_that_is_away(server: ScriptedSer
 async def test_outage_changes_nothing(server: ScriptedServer, tmp_path: Path) -> None:
     """During an outage the last view is kept, and a relist without changes reports nothing."""
     server.script(
-        page(pool(READY), version=1),
+        page(pool_with(READY), version=1),
         Watch().cut(),
         *[answer({}, 503)] * 2,
         refuse(410, "Expired"),
-        page(pool(READY, version=9), version=9),
+        page(pool_with(READY, version=9), version=9),
     )
     async with following(server, tmp_path) as told:
         await until(lambda: bool(server.watches) and server.watches[-1].query["resourceVersion"] == "9")

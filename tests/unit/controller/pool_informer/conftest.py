@@ -13,8 +13,9 @@ import pytest_asyncio
 from backendpool.controller.resync import ResyncTiming
 from backendpool.k8s.client import Api
 from tests.fakes.api_server import KUBECONFIG, ApiServer
+from tests.fakes.objects import pool
 from tests.fakes.until import until
-from tests.unit.controller.pool_informer.harness import ONCE, InformerHarness, pool
+from tests.unit.controller.pool_informer.harness import ONCE, InformerHarness
 from tools.fault_proxy import proxy
 
 

@@ -6,11 +6,9 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
-from backendpool.api.constants import API_VERSION, KIND
 from backendpool.controller.cache import Cache
 from backendpool.controller.pool_informer import PoolInformer
 from backendpool.controller.resync import ResyncTiming
@@ -19,7 +17,7 @@ from backendpool.k8s.reflector import ReflectorTiming
 from backendpool.k8s.resources import POOLS
 from tests.fakes.api_server import ApiServer
 from tests.fakes.clock import FakeClock
-from tests.fakes.pools import document
+from tests.fakes.objects import pool
 from tests.fakes.until import until
 from tools.fault_proxy.rules import Rule
 
@@ -94,9 +92,3 @@ class InformerHarness:
     async def cut(self) -> None:
         async with aiohttp.ClientSession() as session:
             (await session.post(f"{self._control}/cut")).close()
-
-
-def pool(name: str) -> dict[str, Any]:
-    made = document(name)
-    made["metadata"]["uid"] = name
-    return {"apiVersion": API_VERSION, "kind": KIND, **made}

@@ -17,8 +17,9 @@ from backendpool.controller.pool_informer import PoolInformer
 from backendpool.k8s.resources import POOLS
 from tests.fakes.api_server import ApiServer
 from tests.fakes.clock import FakeClock
+from tests.fakes.objects import pool
 from tests.fakes.until import until
-from tests.unit.controller.pool_informer.harness import OFTEN, ONCE, ONLY_POOLS, InformerHarness, pool
+from tests.unit.controller.pool_informer.harness import OFTEN, ONCE, ONLY_POOLS, InformerHarness
 from tools.fault_proxy.rules import Action, Rule
 
 

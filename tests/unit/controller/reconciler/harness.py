@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
-from backendpool.api.constants import API_VERSION, KIND, POOL_LABEL
+from backendpool.api.constants import KIND, POOL_LABEL
 from backendpool.api.endpoint_slices import Slice
 from backendpool.api.endpoints import Endpoint
 from backendpool.api.pool import PoolKey, parse_pool
@@ -22,6 +22,7 @@ from backendpool.controller.rollouts import RolloutLimiter
 from backendpool.k8s.client import Api
 from tests.fakes.clock import FakeClock
 from tests.fakes.fake_api import FakeApi
+from tests.fakes.objects import pool
 
 KEY = ("shop", "greetserver")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -57,7 +58,7 @@ class ReconcilerHarness:
             clock=lambda: NOW,
         )
         self.seen: dict[Any, Any] = {}
-        self.pool = self.api.put(pool())
+        self.pool = self.api.put(pool(KEY[1], namespace=KEY[0], generation=1))
         self.deliver()
 
     def deliver(self) -> None:
@@ -92,12 +93,3 @@ class ReconcilerHarness:
 
     def condition(self, kind: str) -> dict[str, Any]:
         return next(c for c in self.status["conditions"] if c["type"] == kind)
-
-
-def pool(**spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        "metadata": {"namespace": KEY[0], "name": KEY[1], "uid": "pool-1", "generation": 1},
-        "spec": {"selector": {"run": "greetserver"}, "port": 50051, **spec},
-    }

@@ -11,7 +11,8 @@ from backendpool.api.endpoints import Endpoint
 from backendpool.api.pool import parse_pool
 from backendpool.controller import child_applier, reconciler
 from backendpool.errors import Forbidden, Unreachable
-from tests.unit.controller.reconciler.harness import KEY, STARTING, ReconcilerHarness, pool
+from tests.fakes.objects import pool
+from tests.unit.controller.reconciler.harness import KEY, STARTING, ReconcilerHarness
 
 
 async def test_foreign_service_is_left_alone(harness: ReconcilerHarness) -> None:
@@ -98,9 +99,7 @@ async def test_pool_made_anew_while_its_end_is_noticed_is_kept(harness: Reconcil
     await harness.reconcile()
     harness.api.remove(KIND, *KEY)
     harness.api.remove("Service", *KEY)
-    anew = pool()
-    anew["metadata"]["uid"] = "pool-2"
-    harness.api.put(anew)
+    harness.api.put(pool(KEY[1], namespace=KEY[0], uid="pool-2"))
     harness.cache.put_child(harness.seen.pop(("Service", KEY[1])), None)
     assert await harness.reconcile() == 0.0
     assert harness.api.writes == []

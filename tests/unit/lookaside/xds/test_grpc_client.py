@@ -18,7 +18,7 @@ from greet.gateway import modes
 from greet.gateway.greeter import Greeter
 from greet.settings import GatewaySettings
 from tests.fakes.api_server import ApiServer
-from tests.fakes.pools import document
+from tests.fakes.objects import pool
 from tests.fakes.until import until
 from tests.unit.greet.servers import REQUEST, greet_servers, pod_of
 from tests.unit.lookaside.peers import Client, started
@@ -27,7 +27,6 @@ from tests.unit.lookaside.views import snapshot_cache
 from tests.unit.lookaside.xds.ads_server import AdsServer
 
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
-POOL = "GrpcBackendPool"
 
 
 @asynccontextmanager
@@ -105,7 +104,7 @@ async def test_every_policy_is_acknowledged(
     spec: dict[str, Any], cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client ACKs every policy and calls all backends."""
-    cluster.put({**document(**spec), "kind": POOL})
+    cluster.put(pool(**spec))
     async with greet_servers(*HOSTS) as port:
         cluster.put(endpoint_slice(*HOSTS, port=port))
         async with started(api) as peer, calling(peer.ports.grpc, monkeypatch) as greeter:
@@ -116,7 +115,7 @@ async def test_every_policy_is_acknowledged(
 
 async def test_own_zone_is_preferred(cluster: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """With locality.prefer, calls stay in the client's zone while it has a ready endpoint."""
-    cluster.put({**document(locality={"prefer": "Zone"}), "kind": POOL})
+    cluster.put(pool(locality={"prefer": "Zone"}))
     async with greet_servers(*HOSTS) as port:
         slices = endpoint_slice(*HOSTS, port=port)
         for place, zone in enumerate("abb"):
