@@ -24,7 +24,7 @@ from tests.docs.markdown import ARCHITECTURE, section
 from tests.fakes.api_server import ApiServer
 from tests.fakes.objects import pool, reconciled_pool
 from tests.fakes.until import until
-from tests.unit.controller.operators import NAME, applied, endpoint_slice, listed, operated
+from tests.unit.controller.operators import NAME, applied, listed, operated, put_slice
 from tests.unit.lookaside.views import NAME as XDS_NAME
 from tests.unit.lookaside.views import snapshot_cache
 from tests.unit.lookaside.xds.ads_clients import ENDPOINTS
@@ -50,7 +50,7 @@ async def test_path_of_an_endpoint_slice_event(server: ApiServer, tmp_path: Path
     async with server.connected(tmp_path) as api, operated(api):
         await until(lambda: applied(server))
         with traced() as calls:
-            server.put(endpoint_slice(server, "10.0.0.1"))
+            put_slice(server, "10.0.0.1")
             await until(lambda: listed(server) == ["10.0.0.1"])
     assert next_missing(steps("From an EndpointSlice event to the status write"), calls) is None
 

@@ -11,7 +11,16 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 from backendpool.api.conditions import ChildrenStatus
-from backendpool.api.constants import API_VERSION, KIND
+from backendpool.api.constants import (
+    API_VERSION,
+    BACKENDS,
+    COMPONENT_LABEL,
+    KIND,
+    POOL_LABEL,
+    PORT_NAME,
+    SERVICE_NAME_LABEL,
+)
+from backendpool.api.endpoint_slices import Slice, parse_slice
 from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.pool import Pool, parse_pool
 from backendpool.api.status import build_status
@@ -20,6 +29,17 @@ Document: TypeAlias = dict[str, Any]
 """A JSON object."""
 
 SELECTOR: Final = {"run": "greetserver"}
+
+CONDITIONS: Final[dict[str, dict[str, bool]]] = {
+    "ready": {"ready": True, "serving": True, "terminating": False},
+    "unready": {"ready": False, "serving": False, "terminating": False},
+    "draining": {"ready": False, "serving": True, "terminating": True},
+    "terminated": {"ready": False, "serving": False, "terminating": True},
+    # With publishNotReadyAddresses.
+    "published unready": {"ready": True, "serving": False, "terminating": False},
+    "published draining": {"ready": True, "serving": True, "terminating": True},
+}
+"""The conditions of an endpoint in an EndpointSlice, by the state of its pod (KEP-1672)."""
 
 
 def pool(
@@ -53,6 +73,61 @@ def reconciled_pool(endpoints: Iterable[Endpoint], name: str = "greetserver", **
     obj = pool(name, **fields)
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     return obj | {"status": build_status(parse_pool(obj), EndpointSet.of(endpoints), ChildrenStatus(applied=True), now)}
+
+
+def slice_endpoint(
+    address: str = "10.0.0.1",
+    *,
+    pod_name: str = "",
+    pod_uid: str = "",
+    conditions: Mapping[str, bool | None] = CONDITIONS["ready"],
+    **fields: Any,
+) -> Document:
+    """An endpoint of an EndpointSlice, for a pod whose name and uid are by default derived from the address."""
+    target = {"kind": "Pod", "name": pod_name or f"pod-{address}", "uid": pod_uid or f"uid-{address}"}
+    return {"addresses": [address], "conditions": dict(conditions), "targetRef": target, **fields}
+
+
+def endpoint_slice(
+    *endpoints: str | Document,
+    draining: Iterable[str] = (),
+    name: str = "greetserver-1",
+    namespace: str = "default",
+    service: str = "greetserver",
+    service_uid: str = "",
+    created: str = "",
+    address_type: str = "IPv4",
+    port: int = 50051,
+    ports: list[Document] | None = None,
+) -> Document:
+    """An EndpointSlice of a pool's Service. An address stands for the endpoint of a ready pod.
+
+    ``draining`` are the addresses of further, draining pods. ``ports`` replaces the list of the one ``port``. Without
+    ``service_uid``, the slice has no owner, like one that was made by hand.
+    """
+    metadata = _metadata("EndpointSlice", name, namespace, "", 41)
+    metadata["labels"] = {SERVICE_NAME_LABEL: service, POOL_LABEL: service, COMPONENT_LABEL: BACKENDS}
+    if service_uid:
+        owner = {"apiVersion": "v1", "kind": "Service", "name": service, "uid": service_uid, "controller": True}
+        metadata["ownerReferences"] = [owner]
+    if created:
+        metadata["creationTimestamp"] = created
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": metadata,
+        "addressType": address_type,
+        "endpoints": [
+            *(slice_endpoint(one) if isinstance(one, str) else one for one in endpoints),
+            *(slice_endpoint(address, conditions=CONDITIONS["draining"]) for address in draining),
+        ],
+        "ports": [{"name": PORT_NAME, "port": port, "protocol": "TCP"}] if ports is None else ports,
+    }
+
+
+def parsed_slice(*endpoints: str | Document, **fields: Any) -> Slice:
+    """The parsed :func:`endpoint_slice`."""
+    return parse_slice(endpoint_slice(*endpoints, **fields))
 
 
 def _metadata(kind: str, name: str, namespace: str, uid: str, resource_version: int) -> Document:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backendpool.api.endpoint_slices import parse_slice, union
-from backendpool.api.endpoints import EndpointSet, EndpointState
-from tests.fakes.endpoint_slices import Document, backend, backends_of, document
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
+from tests.fakes.objects import Document, endpoint_slice, slice_endpoint
 
 READY, DRAINING = EndpointState.READY, EndpointState.DRAINING
 UNSET: dict[str, bool | None] = {}
@@ -30,10 +30,10 @@ def slices(draw: st.DrawFn, family: str = "IPv4") -> Document:
         terminating=CONDITION,
         zone=st.sampled_from(["a", "b"]),
     )
-    return document(
+    return endpoint_slice(
         *draw(st.lists(endpoints, max_size=5)),
         name=f"s{draw(st.integers(1, 9))}",
-        family=family,
+        address_type=family,
         ports=draw(PORTS),
     )
 
@@ -41,8 +41,9 @@ def slices(draw: st.DrawFn, family: str = "IPv4") -> Document:
 def _drawn_endpoint(
     address: str, uid: str, ready: bool | None, serving: bool | None, terminating: bool | None, zone: str
 ) -> Document:
-    conditions = {"ready": ready, "serving": serving, "terminating": terminating}
-    item = backend(address, uid, {name: value for name, value in conditions.items() if value is not None}, zone=zone)
+    given = {"ready": ready, "serving": serving, "terminating": terminating}
+    conditions = {name: value for name, value in given.items() if value is not None}
+    item = slice_endpoint(address, pod_name=f"pod-{uid}", pod_uid=uid, conditions=conditions, zone=zone)
     return item if uid else {**item, "targetRef": None}
 
 
@@ -67,7 +68,7 @@ def _views(documents: list[Document]) -> dict[tuple[str, int], list[tuple[Endpoi
 def test_union_is_that_of_the_model(documents: list[Document]) -> None:
     """Each listed address and port is in the union once, in a state that a slice gives it, Ready if any does."""
     views = _views(documents)
-    found = backends_of(*documents)
+    found = _endpoints(*documents)
     assert {(one.address, one.port) for one in found} == views.keys()
     for one in found:
         states = {state for state, _ in views[one.address, one.port]}
@@ -84,7 +85,7 @@ def test_union_is_that_of_the_model(documents: list[Document]) -> None:
 @given(st.lists(slices(), max_size=5))
 def test_set_is_sorted_and_has_each_address_once(documents: list[Document]) -> None:
     """The set is sorted by address and port, without duplicates."""
-    keys = [(one.address, one.port) for one in backends_of(*documents)]
+    keys = [(one.address, one.port) for one in _endpoints(*documents)]
     assert keys == sorted(set(keys))
 
 
@@ -117,8 +118,8 @@ def test_cut_into_slices_does_not_matter(doc: Document, data: st.DataObject) -> 
 def test_slice_that_goes_takes_only_its_own(documents: list[Document]) -> None:
     """Removing a slice removes only endpoints that no other slice lists."""
     gone, *rest = documents
-    before = {(one.address, one.port) for one in backends_of(*documents)}
-    after = {(one.address, one.port) for one in backends_of(*rest)}
+    before = {(one.address, one.port) for one in _endpoints(*documents)}
+    after = {(one.address, one.port) for one in _endpoints(*rest)}
     assert after <= before
     assert before - after <= _views([gone]).keys() - _views(rest).keys()
 
@@ -148,3 +149,7 @@ def test_families_do_not_mix(four: list[Document], six: list[Document]) -> None:
 
 def _union(documents: list[Document]) -> EndpointSet:
     return union(map(parse_slice, documents))
+
+
+def _endpoints(*documents: Document) -> tuple[Endpoint, ...]:
+    return _union([*documents]).endpoints

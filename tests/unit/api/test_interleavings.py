@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from backendpool.api.endpoint_slices import REMOVAL_GRACE_SECONDS, parse_slice, union
 from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
 from backendpool.api.pool import PoolKey
-from tests.fakes.following import CONDITIONS, SERVICES, Document, FollowedCache, document
+from tests.fakes.followed_cache import SERVICES, FollowedCache, slice_of
+from tests.fakes.objects import CONDITIONS, Document
 
 Moving = tuple[PoolKey, str]
 """An address, and the Service whose slices it moves between."""
@@ -31,7 +32,7 @@ def service_of(doc: Document) -> PoolKey:
     return (doc["metadata"]["namespace"], doc["metadata"]["labels"]["kubernetes.io/service-name"])
 
 
-class Told(NamedTuple):
+class WatchEvent(NamedTuple):
     """A watch event: ``put`` or ``drop``, the slice, and the events still in transit."""
 
     verb: str
@@ -45,9 +46,9 @@ class Cluster(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.slices: dict[tuple[str, str], Document] = {}
-        self.untold: list[Told] = []
-        self.last: list[Told] = []
-        self.past: list[Told] = []
+        self.undelivered: list[WatchEvent] = []
+        self.last: list[WatchEvent] = []
+        self.past: list[WatchEvent] = []
         self.follower = FollowedCache()
         self.seen: dict[tuple[PoolKey, Endpoint], float] = {}
         self.moving: Moving | None = None
@@ -56,9 +57,9 @@ class Cluster(RuleBasedStateMachine):
     @rule(key=KEYS, name=NAMES, pods=PODS, port=st.sampled_from([50051, 50052]), uid=st.sampled_from(["u", "v"]))
     def put(self, key: PoolKey, name: str, pods: dict[int, str], port: int, uid: str) -> None:
         """Add or change a slice: its pods, port number, Service, or the pods behind its addresses."""
-        doc = self.follower.stamped(document(key, name, pods, port, uid))
+        doc = self.follower.stamped(slice_of(key, name, pods, port, uid))
         self.slices[key[0], name] = doc
-        self.untold.append(Told("put", doc))
+        self.undelivered.append(WatchEvent("put", doc))
 
     @rule(choice=st.integers(0, 99), removal_first=st.booleans())
     def move(self, choice: int, removal_first: bool) -> None:
@@ -73,19 +74,19 @@ class Cluster(RuleBasedStateMachine):
         first, second = map(self.follower.stamped, (left, joined) if removal_first else (joined, left))
         for doc in (first, second):
             self.slices[doc["metadata"]["namespace"], doc["metadata"]["name"]] = doc
-        self.untold += [Told("put", first, moving), Told("put", second)]
+        self.undelivered += [WatchEvent("put", first, moving), WatchEvent("put", second)]
 
     @rule(key=KEYS, name=NAMES)
     def delete(self, key: PoolKey, name: str) -> None:
         """Delete a slice."""
         doc = self.slices.pop((key[0], name), None)
         if doc:
-            self.untold.append(Told("drop", self.follower.stamped(doc)))
+            self.undelivered.append(WatchEvent("drop", self.follower.stamped(doc)))
 
     @rule(count=st.integers(1, 5))
-    def tell(self, count: int) -> None:
+    def deliver(self, count: int) -> None:
         """Deliver the oldest events in order."""
-        self.last, self.untold = self.untold[:count], self.untold[count:]
+        self.last, self.undelivered = self.undelivered[:count], self.undelivered[count:]
         self._bring(self.last)
         self.past += self.last
 
@@ -93,7 +94,7 @@ class Cluster(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         """Let time pass; both events of a move are delivered within the removal grace."""
         if self.moving and self.follower.clock.now + seconds >= self.moving_until:
-            self.tell(1)
+            self.deliver(1)
         self._note()
         self.follower.clock.advance(seconds)
         self._check()
@@ -108,34 +109,34 @@ class Cluster(RuleBasedStateMachine):
     @rule(choice=st.integers(0, 999))
     def come_late(self, choice: int) -> None:
         """Deliver an event from before the last list, which must have no effect."""
-        told, before = self.past[choice % len(self.past)], dict(self.follower.view.items)
-        assert not (self.follower.view.put if told.verb == "put" else self.follower.view.delete)(told.document)
-        assert self.follower.view.items == before
+        event, before = self.past[choice % len(self.past)], dict(self.follower.store.items)
+        assert not (self.follower.store.put if event.verb == "put" else self.follower.store.delete)(event.document)
+        assert self.follower.store.items == before
 
     @rule()
     def relist(self) -> None:
         """Break the watch, drop undelivered events, and deliver a list."""
-        self.past += self.untold
-        self.untold, self.last, self.moving = [], [], None
+        self.past += self.undelivered
+        self.undelivered, self.last, self.moving = [], [], None
         self._note()
         self.follower.relist(list(self.slices.values()))
         self._check()
 
     @invariant()
-    def has_what_a_fresh_list_gives_when_all_is_told(self) -> None:
-        if not self.untold:
+    def has_what_a_fresh_list_gives_when_all_is_delivered(self) -> None:
+        if not self.undelivered:
             for key in SERVICES:
                 assert self.follower.live(key) == self._fresh(key)
 
     def teardown(self) -> None:
         """After all events or a list, the follower has what a fresh follower would have."""
-        self._bring(self.untold)
-        self.follower.settle()
+        self._bring(self.undelivered)
+        self.follower.pass_grace()
         for key in SERVICES:
             assert self.follower.endpoints(key) == self._fresh(key)
-        self.follower.told.clear()
+        self.follower.changed.clear()
         self.follower.relist(list(self.slices.values()))
-        assert self.follower.told == [], "a list that changes nothing was told as a change"
+        assert self.follower.changed == [], "a list without changes was reported as a change"
 
     def _is_one_ready_pod(self, source: Document, endpoint: Document) -> bool:
         """Return whether the endpoint is Ready and no other slice of its Service disagrees about its address."""
@@ -151,12 +152,12 @@ class Cluster(RuleBasedStateMachine):
     def _slices_of(self, key: PoolKey) -> list[Document]:
         return [doc for doc in self.slices.values() if service_of(doc) == key]
 
-    def _bring(self, changes: list[Told]) -> None:
-        for told in changes:
+    def _bring(self, changes: list[WatchEvent]) -> None:
+        for event in changes:
             self._note()
-            (self.follower.view.put if told.verb == "put" else self.follower.view.delete)(told.document)
-            standing = told.moving or self.moving
-            self.moving, self.moving_until = told.moving, self.follower.clock.now + REMOVAL_GRACE_SECONDS
+            (self.follower.store.put if event.verb == "put" else self.follower.store.delete)(event.document)
+            standing = event.moving or self.moving
+            self.moving, self.moving_until = event.moving, self.follower.clock.now + REMOVAL_GRACE_SECONDS
             self._check()
             if standing:
                 key, address = standing
@@ -164,7 +165,7 @@ class Cluster(RuleBasedStateMachine):
 
     def _note(self) -> None:
         """Record each endpoint that a slice lists now, even if another slice disagrees."""
-        now, slices = self.follower.clock.now, self.follower.view.items.values()
+        now, slices = self.follower.clock.now, self.follower.store.items.values()
         self.seen |= {((held.namespace, held.service), one): now for held in slices for one in held.endpoints}
 
     def _check(self) -> None:
@@ -172,7 +173,7 @@ class Cluster(RuleBasedStateMachine):
         now = self.follower.clock.now
         for key in SERVICES:
             published, live = self.follower.endpoints(key), self.follower.live(key)
-            assert published == union(self.follower.cache.slices(key)), "a change was not told"
+            assert published == union(self.follower.cache.slices(key)), "a change was not reported"
             assert set(live.endpoints) <= set(published.endpoints)
             for endpoint in set(published.endpoints) - set(live.endpoints):
                 assert endpoint.state is EndpointState.READY

@@ -16,31 +16,23 @@ import pytest
 from kubernetes.aio.config import kube_config
 from prometheus_client import generate_latest
 
-from backendpool.api.constants import BACKENDS, COMPONENT_LABEL, KIND, POOL_LABEL, SERVICE_NAME_LABEL
+from backendpool.api.constants import KIND
 from backendpool.controller import manager
 from backendpool.controller.manager import Manager
 from backendpool.controller.settings import OperatorSettings
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import Resource
 from tests.fakes.api_server import ApiServer
+from tests.fakes.objects import endpoint_slice
 
 SETTINGS = OperatorSettings("backendpool/operator:test", instance="operator-0")
 NAME = "greetserver"
 
 
-def endpoint_slice(server: ApiServer, *addresses: str) -> dict[str, Any]:
-    """Return the EndpointSlice that Kubernetes would make for the pool's Service."""
-    service = server.objects["Service", "default", NAME]["metadata"]
-    labels = {SERVICE_NAME_LABEL: NAME, POOL_LABEL: NAME, COMPONENT_LABEL: BACKENDS}
-    owner = {"kind": "Service", "name": NAME, "uid": service["uid"]}
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"namespace": "default", "name": "slice-1", "labels": labels, "ownerReferences": [owner]},
-        "addressType": "IPv4",
-        "ports": [{"name": "grpc", "port": 50051}],
-        "endpoints": [{"addresses": [address]} for address in addresses],
-    }
+def put_slice(server: ApiServer, *addresses: str) -> None:
+    """Store the EndpointSlice that Kubernetes would make for the pool's Service."""
+    service_uid = server.objects["Service", "default", NAME]["metadata"]["uid"]
+    server.put(endpoint_slice(*addresses, service_uid=service_uid))
 
 
 def status(server: ApiServer, namespace: str = "default") -> dict[str, Any]:

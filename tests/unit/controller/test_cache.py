@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from backendpool.api.constants import POOL_LABEL
-from backendpool.api.endpoint_slices import REMOVAL_GRACE_SECONDS, Slice, union
-from backendpool.api.endpoints import Endpoint
+from backendpool.api.endpoint_slices import REMOVAL_GRACE_SECONDS, union
 from backendpool.api.pool import Pool, PoolKey
 from backendpool.children.manifest import KubernetesObject
 from backendpool.controller.cache import Cache
 from tests.fakes.clock import FakeClock
-from tests.fakes.objects import parsed_pool
+from tests.fakes.objects import parsed_pool, parsed_slice
 
 KEY = ("default", "greetserver")
 OTHER = ("default", "other")
@@ -53,10 +51,6 @@ def pool_version(version: int, uid: str = "", **status: Any) -> Pool:
 def service(version: int, uid: str = "service-1", label: str = KEY[1]) -> KubernetesObject:
     meta = {"namespace": KEY[0], "name": KEY[1], "uid": uid, "resourceVersion": str(version)}
     return {"kind": "Service", "metadata": {**meta, "labels": {POOL_LABEL: label}}}
-
-
-def endpoint_slice(service: str = KEY[1], family: str = "IPv4") -> Slice:
-    return Slice(KEY[0], "slice-1", service, family, ())
 
 
 def held(cache: Cache, key: PoolKey = KEY) -> KubernetesObject | None:
@@ -205,11 +199,11 @@ def test_late_deletion_spares_the_child_made_anew(watched: Watched) -> None:
 def test_slices_are_kept_by_their_service(watched: Watched) -> None:
     """A new, changed or deleted slice reports the pool of its Service, and a deleted one is not kept."""
     cache = watched.cache
-    cache.put_slice(None, endpoint_slice())
-    assert (watched.changed(), cache.slices(KEY)) == ({KEY}, (endpoint_slice(),))
-    cache.put_slice(endpoint_slice(), endpoint_slice(family="IPv6"))
-    assert (watched.changed(), cache.slices(KEY)) == ({KEY}, (endpoint_slice(family="IPv6"),))
-    cache.put_slice(endpoint_slice(family="IPv6"), None)
+    cache.put_slice(None, parsed_slice())
+    assert (watched.changed(), cache.slices(KEY)) == ({KEY}, (parsed_slice(),))
+    cache.put_slice(parsed_slice(), parsed_slice(address_type="IPv6"))
+    assert (watched.changed(), cache.slices(KEY)) == ({KEY}, (parsed_slice(address_type="IPv6"),))
+    cache.put_slice(parsed_slice(address_type="IPv6"), None)
     assert (watched.changed(), cache.slices(KEY)) == ({KEY}, ())
     assert watched.shelves() == 0
 
@@ -217,24 +211,23 @@ def test_slices_are_kept_by_their_service(watched: Watched) -> None:
 def test_slice_that_changes_its_service_concerns_both(watched: Watched) -> None:
     """A slice that changes its Service reports both pools, and counts only for the new one."""
     cache = watched.cache
-    cache.put_slice(None, endpoint_slice())
+    cache.put_slice(None, parsed_slice())
     watched.changed()
-    cache.put_slice(endpoint_slice(), endpoint_slice(OTHER[1]))
+    cache.put_slice(parsed_slice(), parsed_slice(service=OTHER[1]))
     assert watched.changed() == {KEY, OTHER}
     assert (cache.slices(KEY), len(cache.slices(OTHER))) == ((), 1)
 
 
 def test_endpoint_that_moves_is_no_news(watched: Watched) -> None:
     """An endpoint that moves between slices does not report its pool."""
-    one, two = (replace(endpoint_slice(), name=name) for name in ("one", "two"))
-    endpoint = Endpoint("10.0.0.1", 50051)
-    with_it, without_it = replace(one, endpoints=(endpoint,)), one
-    watched.cache.put_slice(None, with_it)
-    watched.cache.put_slice(None, two)
+    before, after = parsed_slice("10.0.0.1", name="one"), parsed_slice(name="one")
+    (endpoint,) = before.endpoints
+    watched.cache.put_slice(None, before)
+    watched.cache.put_slice(None, parsed_slice(name="two"))
     watched.changed()
-    watched.cache.put_slice(with_it, without_it)
+    watched.cache.put_slice(before, after)
     assert endpoint in union(watched.cache.slices(KEY)).endpoints
-    watched.cache.put_slice(two, replace(two, endpoints=(endpoint,)))
+    watched.cache.put_slice(parsed_slice(name="two"), parsed_slice("10.0.0.1", name="two"))
     watched.clock.advance(REMOVAL_GRACE_SECONDS)
     assert watched.changed() == set()
     assert endpoint in union(watched.cache.slices(KEY)).endpoints
@@ -242,7 +235,7 @@ def test_endpoint_that_moves_is_no_news(watched: Watched) -> None:
 
 def test_endpoint_that_is_gone_is_told_a_moment_later(watched: Watched) -> None:
     """A removed endpoint is reported after the removal grace, even if its slice was deleted."""
-    one = replace(endpoint_slice(), endpoints=(Endpoint("10.0.0.1", 50051),))
+    one = parsed_slice("10.0.0.1")
     watched.cache.put_slice(None, one)
     watched.changed()
     watched.cache.put_slice(one, None)
@@ -255,6 +248,6 @@ def test_asking_for_what_is_unknown_keeps_nothing(watched: Watched) -> None:
     """Reading unknown keys stores nothing."""
     cache = watched.cache
     assert (cache.pool(KEY), cache.slices(KEY), dict(cache.children(KEY))) == (None, (), {})
-    cache.put_slice(endpoint_slice(), None)
+    cache.put_slice(parsed_slice(), None)
     cache.put_child(service(1), None)
     assert watched.shelves() == 0

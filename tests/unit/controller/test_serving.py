@@ -29,11 +29,11 @@ from tests.unit.controller.operators import (
     SETTINGS,
     applied,
     awaited,
-    endpoint_slice,
     figures,
     known,
     listed,
     operated,
+    put_slice,
     shown,
     status,
 )
@@ -59,9 +59,9 @@ async def test_endpoints_reach_the_status(server: ApiServer, tmp_path: Path) -> 
     """The endpoints of the pool's Service reach the status within moments."""
     async with server.connected(tmp_path) as api, operated(api):
         await until(lambda: applied(server))
-        server.put(endpoint_slice(server, "10.0.0.1"))
+        put_slice(server, "10.0.0.1")
         await until(lambda: listed(server) == ["10.0.0.1"])
-        server.put(endpoint_slice(server, "10.0.0.2", "10.0.0.1"))
+        put_slice(server, "10.0.0.2", "10.0.0.1")
         await until(lambda: listed(server) == ["10.0.0.1", "10.0.0.2"])
 
 
@@ -103,7 +103,7 @@ async def test_restart_writes_nothing(server: ApiServer, tmp_path: Path) -> None
     async with server.connected(tmp_path) as api:
         async with operated(api):
             await until(lambda: applied(server))
-            server.put(endpoint_slice(server, "10.0.0.1"))
+            put_slice(server, "10.0.0.1")
             await until(lambda: listed(server) == ["10.0.0.1"])
         server.writes.clear()
         async with operated(api) as operator:
@@ -117,11 +117,11 @@ async def test_outage_is_caught_up_with(server: ApiServer, tmp_path: Path) -> No
     """Changes during an outage of the API server are handled soon after it."""
     async with server.connected(tmp_path) as api, operated(api):
         await until(lambda: applied(server))
-        server.put(endpoint_slice(server, "10.0.0.1"))
+        put_slice(server, "10.0.0.1")
         await until(lambda: listed(server) == ["10.0.0.1"])
         server.go_away()
         await until(lambda: server.refused > len(CHILD_RESOURCES))
-        server.put(endpoint_slice(server, "10.0.0.2"))
+        put_slice(server, "10.0.0.2")
         server.remove("Service", "default", f"{NAME}-lookaside")
         server.away = False
         await until(lambda: listed(server) == ["10.0.0.2"])
@@ -209,7 +209,7 @@ async def test_kind_that_may_not_be_watched_any_more_is_told_by_the_pools(
 
     async with server.connected(tmp_path) as api, operated(api):
         await until(lambda: applied(server))
-        server.put(endpoint_slice(server, "10.0.0.1"))
+        put_slice(server, "10.0.0.1")
         await until(lambda: told()["Ready"] == ("True", "PoolReady"))
         server.unwatchable = {kind}
         server.go_away()

@@ -9,7 +9,7 @@ import pytest
 
 from backendpool.k8s.client import Api
 from tests.fakes.api_server import ApiServer
-from tests.unit.lookaside.slices import endpoint_slice
+from tests.fakes.objects import endpoint_slice
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from backendpool.api import endpoint_slices
 from backendpool.k8s.client import Api
 from backendpool.lookaside.informers import EndpointInformer
 from tests.fakes.api_server import ApiServer
+from tests.fakes.objects import endpoint_slice
 from tests.fakes.until import until
-from tests.unit.lookaside.slices import endpoint_slice
 
 
 @pytest.fixture
@@ -90,10 +90,7 @@ async def test_slices_of_a_deleted_service_are_ignored(cluster: ApiServer, api: 
     """Slices of an earlier Service with the same name are ignored."""
 
     def made_for(uid: str, second: int, address: str) -> dict[str, Any]:
-        made = endpoint_slice(address, name=f"of-{uid}")
-        made["metadata"]["ownerReferences"] = [{"kind": "Service", "name": "greetserver", "uid": uid}]
-        made["metadata"]["creationTimestamp"] = f"2026-01-01T00:00:0{second}Z"
-        return made
+        return endpoint_slice(address, name=f"of-{uid}", service_uid=uid, created=f"2026-01-01T00:00:0{second}Z")
 
     async with informer_of(api) as informer:
         cluster.put(made_for("old", 1, "10.0.0.7"))

@@ -19,9 +19,9 @@ from backendpool.lookaside.informers import EndpointInformer
 from backendpool.lookaside.server import Ports, serve, serving
 from backendpool.proto.lookaside.lookaside_pb2 import Request
 from tests.fakes.api_server import ApiServer
+from tests.fakes.objects import endpoint_slice
 from tests.fakes.until import until
 from tests.unit.lookaside.peers import NOT_SERVING, SERVING, SETTINGS, Client, client, rpc_error, started
-from tests.unit.lookaside.slices import endpoint_slice
 
 LIST_SERVICES = reflection_pb2.ServerReflectionRequest(list_services="")
 

@@ -20,10 +20,9 @@ from backendpool.lookaside.watch_service import EncodedSnapshot, WatchServicer
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet, WatchRequest
 from backendpool.proto.v1.endpoints_pb2_grpc import EndpointsStub
 from tests.fakes.api_server import ApiServer
-from tests.fakes.objects import pool
+from tests.fakes.objects import endpoint_slice, pool
 from tests.fakes.until import until
 from tests.unit.lookaside.peers import SETTINGS, Client, client, started
-from tests.unit.lookaside.slices import endpoint_slice
 from tests.unit.lookaside.views import view
 
 OURS = WatchRequest(namespace="default", service="greetserver")

@@ -23,7 +23,7 @@ from backendpool.lookaside.server import serving
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet
 from tests.fakes.api_server import ApiServer
 from tests.fakes.logs import logged
-from tests.fakes.objects import pool
+from tests.fakes.objects import endpoint_slice, pool
 from tests.fakes.until import until
 from tests.unit.client.instrumentation import Instrumentation
 from tests.unit.client.resolvers.following import following, pool_at
@@ -41,7 +41,6 @@ from tests.unit.client.resolvers.lookasides import (
     whole,
 )
 from tests.unit.lookaside.peers import SETTINGS
-from tests.unit.lookaside.slices import endpoint_slice
 from tools.certificates import Authority, write
 
 ONE, TWO = pool_at("192.0.2.1"), pool_at("192.0.2.1", "192.0.2.2")

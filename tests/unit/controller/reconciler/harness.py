@@ -9,8 +9,6 @@ from typing import Any, cast
 from prometheus_client import CollectorRegistry
 
 from backendpool.api.constants import KIND, POOL_LABEL
-from backendpool.api.endpoint_slices import Slice
-from backendpool.api.endpoints import Endpoint
 from backendpool.api.pool import PoolKey, parse_pool
 from backendpool.controller.cache import Cache
 from backendpool.controller.child_applier import ChildApplier
@@ -22,7 +20,7 @@ from backendpool.controller.rollouts import RolloutLimiter
 from backendpool.k8s.client import Api
 from tests.fakes.clock import FakeClock
 from tests.fakes.fake_api import FakeApi
-from tests.fakes.objects import pool
+from tests.fakes.objects import parsed_slice, pool
 
 KEY = ("shop", "greetserver")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -77,10 +75,12 @@ class ReconcilerHarness:
         self.deliver()
         return again
 
-    def slices(self, *endpoints: Endpoint, name: str = "s1") -> None:
+    def put_slice(self, *addresses: str, name: str = "s1") -> None:
+        """Put a slice with ready pods at these addresses into the cache."""
         uid = self.api.objects["Service", *KEY]["metadata"]["uid"]
         held = {one.name: one for one in self.cache.slices(KEY)}
-        self.cache.put_slice(held.get(name), Slice(*KEY[:1], name, KEY[1], "IPv4", endpoints, uid))
+        new = parsed_slice(*addresses, name=name, namespace=KEY[0], service=KEY[1], service_uid=uid)
+        self.cache.put_slice(held.get(name), new)
 
     @property
     def status(self) -> dict[str, Any]:

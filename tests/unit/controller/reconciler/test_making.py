@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from backendpool.api.constants import KIND
-from backendpool.api.endpoint_slices import Slice
-from backendpool.api.endpoints import Endpoint
 from backendpool.api.pool import parse_pool
 from backendpool.children.lookaside import selector_labels
+from tests.fakes.objects import parsed_slice
 from tests.unit.controller.reconciler.harness import KEY, STARTING, ReconcilerHarness
 
 
@@ -37,7 +36,7 @@ async def test_own_writes_do_not_bring_the_pool_back(harness: ReconcilerHarness)
 
 async def test_first_status_has_the_endpoints_that_are_there(harness: ReconcilerHarness) -> None:
     """The first status has the endpoints: the response to creating the Service is used before its watch event."""
-    harness.cache.put_slice(None, Slice(KEY[0], "s1", KEY[1], "IPv4", (Endpoint("10.0.0.1", 50051),)))
+    harness.cache.put_slice(None, parsed_slice("10.0.0.1", namespace=KEY[0]))
     await harness.reconciler.reconcile(KEY)
     assert harness.addresses == ["10.0.0.1"]
 

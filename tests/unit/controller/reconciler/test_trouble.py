@@ -7,7 +7,6 @@ from typing import Never
 import pytest
 
 from backendpool.api.constants import KIND
-from backendpool.api.endpoints import Endpoint
 from backendpool.api.pool import parse_pool
 from backendpool.controller import child_applier, reconciler
 from backendpool.errors import Forbidden, Unreachable
@@ -48,7 +47,7 @@ async def test_outage_writes_nothing_false(harness: ReconcilerHarness) -> None:
     """During an outage of the API server the reconcile fails and the status is not changed."""
     await harness.reconcile()
     before = harness.status
-    harness.slices(Endpoint("10.0.0.1", 50051))
+    harness.put_slice("10.0.0.1")
     harness.api.refusals["status", KIND] = Unreachable("connection refused")
     with pytest.raises(Unreachable):
         await harness.reconcile()
@@ -128,7 +127,7 @@ def break_planning(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
 async def test_bug_is_told_in_the_pools_condition(harness: ReconcilerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unexpected error is raised for a retry and reported in the condition; endpoints are still published."""
     await harness.reconcile()
-    harness.slices(Endpoint("10.0.0.1", 50051))
+    harness.put_slice("10.0.0.1")
     break_planning(monkeypatch, OverflowError("1e1000000"))
     with pytest.raises(OverflowError):
         await harness.reconcile()
@@ -150,7 +149,7 @@ async def test_bug_that_concerns_endpoints_keeps_the_last_ones(
 ) -> None:
     """If an unexpected slice prevents computing the endpoints, the last ones are kept."""
     await harness.reconcile()
-    harness.slices(Endpoint("10.0.0.1", 50051))
+    harness.put_slice("10.0.0.1")
     await harness.reconcile()
 
     def union(*_: object) -> Never:

@@ -18,11 +18,10 @@ from greet.gateway import modes
 from greet.gateway.greeter import Greeter
 from greet.settings import GatewaySettings
 from tests.fakes.api_server import ApiServer
-from tests.fakes.objects import pool
+from tests.fakes.objects import endpoint_slice, pool
 from tests.fakes.until import until
 from tests.unit.greet.servers import REQUEST, greet_servers, pod_of
 from tests.unit.lookaside.peers import Client, started
-from tests.unit.lookaside.slices import endpoint_slice
 from tests.unit.lookaside.views import snapshot_cache
 from tests.unit.lookaside.xds.ads_server import AdsServer
 

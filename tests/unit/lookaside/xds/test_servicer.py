@@ -14,9 +14,9 @@ from backendpool.k8s.client import Api
 from backendpool.lookaside.xds.servicer import SERVICE
 from tests.fakes.api_server import ApiServer
 from tests.fakes.logs import logged
+from tests.fakes.objects import endpoint_slice
 from tests.fakes.until import until
 from tests.unit.lookaside.peers import started
-from tests.unit.lookaside.slices import endpoint_slice
 from tests.unit.lookaside.views import NAME, snapshot_cache
 from tests.unit.lookaside.xds.ads_clients import ENDPOINTS
 from tests.unit.lookaside.xds.ads_server import AdsServer
