@@ -15,7 +15,8 @@ from backendpool.errors import ApiError, Forbidden, Gone, NotFound, Unauthorized
 from backendpool.k8s.client import Api
 from backendpool.k8s.request import APPLY
 from backendpool.k8s.resources import CHILD_RESOURCES, ENDPOINT_SLICES, EVENTS, LEASES, POOLS, Resource
-from tests.fakes.fake_api import Document, FakeApi
+from tests.fakes.fake_api import FakeApi
+from tests.fakes.objects import Document
 
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace")
 """Never read, but kopf waits until it is discovered."""

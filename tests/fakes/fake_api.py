@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 from backendpool.api.constants import FIELD_MANAGER
 from backendpool.errors import ApiError, ClusterError, Conflict, NotFound
 from backendpool.k8s.resources import EVENTS, Resource
+from tests.fakes.objects import Document
 
 _CREATED = {"manager": FIELD_MANAGER, "operation": "Update", "fieldsV1": {}}
 _APPLIED = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {}}
 
-Document = dict[str, Any]
 Ref = tuple[str, str, str]
 """Kind, namespace and name."""
 

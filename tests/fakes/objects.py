@@ -105,8 +105,8 @@ def endpoint_slice(
     ``draining`` are the addresses of further, draining pods. ``ports`` replaces the list of the one ``port``. Without
     ``service_uid``, the slice has no owner, like one that was made by hand.
     """
-    metadata = _metadata("EndpointSlice", name, namespace, "", 41)
-    metadata["labels"] = {SERVICE_NAME_LABEL: service, POOL_LABEL: service, COMPONENT_LABEL: BACKENDS}
+    labels = {SERVICE_NAME_LABEL: service, POOL_LABEL: service, COMPONENT_LABEL: BACKENDS}
+    metadata = _metadata("EndpointSlice", name, namespace, labels=labels)
     if service_uid:
         owner = {"apiVersion": "v1", "kind": "Service", "name": service, "uid": service_uid, "controller": True}
         metadata["ownerReferences"] = [owner]
@@ -130,10 +130,91 @@ def parsed_slice(*endpoints: str | Document, **fields: Any) -> Slice:
     return parse_slice(endpoint_slice(*endpoints, **fields))
 
 
-def _metadata(kind: str, name: str, namespace: str, uid: str, resource_version: int) -> Document:
+def service(
+    name: str = "greetserver",
+    *,
+    namespace: str = "default",
+    uid: str = "",
+    resource_version: int = 41,
+    labels: Mapping[str, str] | None = None,
+    **spec: Any,
+) -> Document:
+    """A Service without an owner."""
+    metadata = _metadata("Service", name, namespace, uid, resource_version, labels)
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+
+def service_account(name: str = "greetserver-lookaside", *, namespace: str = "default") -> Document:
+    """A ServiceAccount without an owner."""
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata("ServiceAccount", name, namespace)}
+
+
+def deployment(
+    name: str = "greetserver-lookaside",
+    *,
+    namespace: str = "default",
+    generation: int = 3,
+    **status: Any,
+) -> Document:
+    """A Deployment of two replicas, without an owner."""
+    metadata = _metadata("Deployment", name, namespace)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {**metadata, "generation": generation},
+        "spec": {"replicas": 2},
+        "status": status,
+    }
+
+
+def pod(
+    name: str = "greetserver-lookaside-1",
+    *,
+    namespace: str = "default",
+    labels: Mapping[str, str] | None = None,
+    deleted: str = "",
+    state: Mapping[str, Any] | None = None,
+    last_state: Mapping[str, Any] | None = None,
+    **status: Any,
+) -> Document:
+    """A pod of a lookaside. Without ``state``, no kubelet has reported its container."""
+    metadata = _metadata("Pod", name, namespace, labels=labels)
+    if deleted:
+        metadata["deletionTimestamp"] = deleted
+    if state is not None:
+        container = {"name": "lookaside", "state": dict(state), "lastState": dict(last_state or {})}
+        status = {"containerStatuses": [container], **status}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status}
+
+
+def lease(
+    holder: str, *, renewed: datetime, duration: int = 15, name: str = "lease", namespace: str = "ops"
+) -> Document:
+    """A Lease; ``duration`` is in seconds."""
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": _metadata("Lease", name, namespace),
+        "spec": {
+            "holderIdentity": holder,
+            "leaseDurationSeconds": duration,
+            "renewTime": renewed.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        },
+    }
+
+
+def _metadata(
+    kind: str,
+    name: str,
+    namespace: str,
+    uid: str = "",
+    resource_version: int = 41,
+    labels: Mapping[str, str] | None = None,
+) -> Document:
     return {
         "namespace": namespace,
         "name": name,
         "uid": uid or f"uid-{kind}-{namespace}-{name}",
         "resourceVersion": str(resource_version),
+        "labels": dict(labels or {}),
     }

@@ -7,22 +7,21 @@ from typing import Any
 import pytest
 
 from backendpool.children.deployment_status import explain_unavailable, is_rolled_out
+from tests.fakes.objects import deployment, pod
 
 SAID = "2026-11-25 INFO starting\nbackendpool lookaside: invalid tls.crt and tls.key (x): expected a chain"
 
 
-def pod(name: str = "lookaside-1", *, state: Any = None, last: Any = None, **status: Any) -> dict[str, Any]:
-    container = {"name": "lookaside", "state": state or {}, "lastState": last or {}}
-    return {"metadata": {"name": name}, "status": {"containerStatuses": [container], **status}}
-
-
-ENDED = pod(state={"waiting": {"reason": "CrashLoopBackOff"}}, last={"terminated": {"exitCode": 2, "message": SAID}})
+ENDED = pod(
+    "lookaside-1",
+    state={"waiting": {"reason": "CrashLoopBackOff"}},
+    last_state={"terminated": {"exitCode": 2, "message": SAID}},
+)
 UNPULLED = pod("lookaside-2", state={"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling x"}})
 UNMADE = pod("lookaside-3", state={"waiting": {"reason": "ContainerCreating"}})
-UNSCHEDULED = {
-    "metadata": {"name": "lookaside-4"},
-    "status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}]},
-}
+UNSCHEDULED = pod(
+    "lookaside-4", conditions=[{"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}]
+)
 RUNNING = pod("lookaside-5", state={"running": {}})
 
 
@@ -64,7 +63,7 @@ def test_pods_that_are_refused_are_told_of() -> None:
 
 def test_pods_that_go_are_not_asked() -> None:
     """Terminating pods are ignored."""
-    going = {**ENDED, "metadata": {"name": "old", "deletionTimestamp": "2026-11-25T00:00:00Z"}}
+    going = {**ENDED, "metadata": pod("old", deleted="2026-11-25T00:00:00Z")["metadata"]}
     assert explain_unavailable({}, [going], "") == ""
 
 
@@ -72,10 +71,6 @@ def test_long_messages_are_cut() -> None:
     """Long messages are cut."""
     long = pod(state={"waiting": {"reason": "ErrImagePull", "message": "x" * 5000}})
     assert len(explain_unavailable({}, [long], "")) < 600
-
-
-def deployment(generation: int = 3, **status: Any) -> dict[str, Any]:
-    return {"metadata": {"generation": generation}, "spec": {"replicas": 2}, "status": status}
 
 
 def counts(replicas: int, updated: int, available: int, observed: int = 3) -> dict[str, Any]:

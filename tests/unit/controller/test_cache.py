@@ -14,7 +14,7 @@ from backendpool.api.pool import Pool, PoolKey
 from backendpool.children.manifest import KubernetesObject
 from backendpool.controller.cache import Cache
 from tests.fakes.clock import FakeClock
-from tests.fakes.objects import parsed_pool, parsed_slice
+from tests.fakes.objects import parsed_pool, parsed_slice, service
 
 KEY = ("default", "greetserver")
 OTHER = ("default", "other")
@@ -48,9 +48,8 @@ def pool_version(version: int, uid: str = "", **status: Any) -> Pool:
     return parsed_pool(resource_version=version, uid=uid, status=status)
 
 
-def service(version: int, uid: str = "service-1", label: str = KEY[1]) -> KubernetesObject:
-    meta = {"namespace": KEY[0], "name": KEY[1], "uid": uid, "resourceVersion": str(version)}
-    return {"kind": "Service", "metadata": {**meta, "labels": {POOL_LABEL: label}}}
+def service_version(version: int, uid: str = "", label: str = KEY[1]) -> KubernetesObject:
+    return service(resource_version=version, uid=uid, labels={POOL_LABEL: label})
 
 
 def held(cache: Cache, key: PoolKey = KEY) -> KubernetesObject | None:
@@ -142,21 +141,21 @@ def test_late_end_of_a_pool_spares_the_one_made_anew(watched: Watched) -> None:
 
 def test_child_is_kept_by_its_pool_and_told(watched: Watched) -> None:
     """Each change of a child reports the pool that its label names."""
-    watched.cache.put_child(None, service(1))
+    watched.cache.put_child(None, service_version(1))
     assert watched.changed() == {KEY}
-    watched.cache.put_child(service(1), service(2))
+    watched.cache.put_child(service_version(1), service_version(2))
     assert watched.changed() == {KEY}
-    assert held(watched.cache) == service(2)
-    watched.cache.put_child(service(2), None)
+    assert held(watched.cache) == service_version(2)
+    watched.cache.put_child(service_version(2), None)
     assert watched.changed() == {KEY}
     assert watched.shelves() == 0
 
 
 def test_relabelled_child_concerns_two_pools(watched: Watched) -> None:
     """A child whose pool label changes reports both pools."""
-    watched.cache.put_child(None, service(1))
+    watched.cache.put_child(None, service_version(1))
     watched.changed()
-    watched.cache.put_child(service(1), service(2, label=OTHER[1]))
+    watched.cache.put_child(service_version(1), service_version(2, label=OTHER[1]))
     assert watched.changed() == {KEY, OTHER}
     assert held(watched.cache) is None
     assert held(watched.cache, OTHER) is not None
@@ -164,36 +163,36 @@ def test_relabelled_child_concerns_two_pools(watched: Watched) -> None:
 
 def test_answer_makes_a_held_child_newer(watched: Watched) -> None:
     """The response to an apply is used before its watch event, and older events do not replace it."""
-    watched.cache.put_child(None, service(1))
-    watched.cache.note_child(service(3))
+    watched.cache.put_child(None, service_version(1))
+    watched.cache.note_child(service_version(3))
     watched.changed()
-    watched.cache.put_child(service(1), service(2))
-    assert held(watched.cache) == service(3)
+    watched.cache.put_child(service_version(1), service_version(2))
+    assert held(watched.cache) == service_version(3)
     assert watched.changed() == {KEY}
 
 
 def test_late_answer_does_not_hide_a_later_change(watched: Watched) -> None:
     """A response that is older than the watch is dropped, so that later drift is seen."""
-    watched.cache.put_child(None, service(3))
-    watched.cache.note_child(service(2))
-    assert held(watched.cache) == service(3)
+    watched.cache.put_child(None, service_version(3))
+    watched.cache.note_child(service_version(2))
+    assert held(watched.cache) == service_version(3)
 
 
 def test_answer_does_not_bring_a_child_back(watched: Watched) -> None:
     """A response that arrives after the child's deletion does not add it again."""
-    watched.cache.put_child(None, service(1))
-    watched.cache.put_child(service(1), None)
-    watched.cache.note_child(service(2))
+    watched.cache.put_child(None, service_version(1))
+    watched.cache.put_child(service_version(1), None)
+    watched.cache.note_child(service_version(2))
     assert held(watched.cache) is None
     assert watched.shelves() == 0
 
 
 def test_late_deletion_spares_the_child_made_anew(watched: Watched) -> None:
     """A deletion of an old child that is reported late does not remove a new one with the same name."""
-    watched.cache.put_child(None, service(1, uid="old"))
-    watched.cache.note_child(service(3, uid="new"))
-    watched.cache.put_child(service(1, uid="old"), None)
-    assert held(watched.cache) == service(3, uid="new")
+    watched.cache.put_child(None, service_version(1, uid="old"))
+    watched.cache.note_child(service_version(3, uid="new"))
+    watched.cache.put_child(service_version(1, uid="old"), None)
+    assert held(watched.cache) == service_version(3, uid="new")
 
 
 def test_slices_are_kept_by_their_service(watched: Watched) -> None:
@@ -249,5 +248,5 @@ def test_asking_for_what_is_unknown_keeps_nothing(watched: Watched) -> None:
     cache = watched.cache
     assert (cache.pool(KEY), cache.slices(KEY), dict(cache.children(KEY))) == (None, (), {})
     cache.put_slice(parsed_slice(), None)
-    cache.put_child(service(1), None)
+    cache.put_child(service_version(1), None)
     assert watched.shelves() == 0

@@ -21,7 +21,7 @@ from backendpool.errors import Forbidden, NotFound, TooManyRequests, Unreachable
 from backendpool.k8s.client import Api
 from tests.fakes.clock import FakeClock
 from tests.fakes.fake_api import FakeApi
-from tests.fakes.objects import parsed_pool, pool
+from tests.fakes.objects import deployment, parsed_pool, pool, service_account
 
 OTHER = ("default", "other")
 QUOTA = Forbidden(403, "Forbidden", "exceeded quota: pods")
@@ -212,8 +212,7 @@ async def test_nothing_is_made_for_a_pool_that_another_replaced() -> None:
 async def test_foreign_object_that_the_watch_does_not_show_ends_it() -> None:
     """If a child's name turns out to be taken by a foreign object, no further child is created and no pod starts."""
     harness = ApplierHarness()
-    account = {"kind": "ServiceAccount", "metadata": {"namespace": "default", "name": "greetserver-lookaside"}}
-    foreign = harness.api.put(account)
+    foreign = harness.api.put(service_account("greetserver-lookaside"))
     outcome = await harness.apply()
     assert "left alone: ServiceAccount greetserver-lookaside" in outcome.status.conflict
     assert outcome.requeue_after
@@ -361,7 +360,7 @@ async def test_pool_that_does_not_roll_out_holds_no_place(trouble: str) -> None:
     harness = ApplierHarness()
     harness.rollouts.admit(("default", "greetserver"))
     if trouble == "conflict":
-        harness.api.put({"kind": "Deployment", "metadata": {"namespace": "default", "name": "greetserver-lookaside"}})
+        harness.api.put(deployment("greetserver-lookaside"))
         await harness.apply()
     elif trouble == "bad spec":
         await harness.apply(harness.pool(policy="Newer"))

@@ -15,13 +15,13 @@ from backendpool.controller.metrics import OperatorMetrics
 from backendpool.errors import Conflict
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import Resource
-from tests.fakes.fake_api import Document, FakeApi
-from tests.fakes.objects import parsed_pool
+from tests.fakes.fake_api import FakeApi
+from tests.fakes.objects import Document, parsed_pool, service
 
 POOL = parsed_pool(lookaside={"replicas": 0})
 (CHILD,) = children(POOL, "unused")
 REF = ("Service", "default", "greetserver")
-FOREIGN: Document = {"kind": "Service", "metadata": {"namespace": "default", "name": "greetserver"}, "spec": {"a": "b"}}
+FOREIGN = service("greetserver", type="NodePort")
 
 
 class RacedApi(FakeApi):
@@ -110,7 +110,7 @@ async def test_object_that_takes_the_place_of_a_child_is_left_alone(api: RacedAp
     """A foreign object that replaces a child between read and apply is not changed."""
     await writer.put(POOL, CHILD, known=False)
     api.change(spec={})
-    foreign = {**FOREIGN, "metadata": {**FOREIGN["metadata"], "uid": "foreign"}}
+    foreign = service("greetserver", uid="foreign", type="NodePort")
     api.races = [lambda: api.replace_by(foreign)]
     standing, written = await writer.put(POOL, CHILD, known=True)
     assert (standing["metadata"]["uid"], written) == ("foreign", False)

@@ -10,17 +10,10 @@ from backendpool.controller.lookaside_diagnosis import LookasideDiagnosis
 from backendpool.errors import ApiError, Forbidden
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import PODS, Resource
-from tests.fakes.objects import parsed_pool
+from tests.fakes.objects import deployment, parsed_pool, pod
 
 POOL = parsed_pool(lookaside={"tls": {"secretName": "greet-tls"}})
-WAITING = {
-    "metadata": {"name": "greetserver-lookaside-1"},
-    "status": {"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]},
-}
-
-
-def deployment(**status: int) -> dict[str, Any]:
-    return {"spec": {"replicas": 2}, "status": status}
+WAITING = pod("greetserver-lookaside-1", state={"waiting": {"reason": "ContainerCreating"}})
 
 
 class FakePods:

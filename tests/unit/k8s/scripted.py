@@ -14,12 +14,11 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.fakes.objects import pool
+
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-POOL: dict[str, Any] = {
-    "metadata": {"namespace": "ns", "name": "greet", "uid": "u-1", "resourceVersion": "7"},
-    "status": {"ready": 3},
-}
+POOL = pool("greet", namespace="ns", resource_version=7, status={"ready": 3})
 
 
 @dataclass(frozen=True, slots=True)

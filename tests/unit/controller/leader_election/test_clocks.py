@@ -15,6 +15,7 @@ from backendpool.errors import LeadershipLost, NotLeading
 from backendpool.k8s.client import Api
 from backendpool.k8s.resources import Resource
 from tests.fakes.clock import HOUR, WallClock
+from tests.fakes.objects import lease
 from tests.unit.controller.leader_election.candidates import TIMING, candidate, following, within
 from tests.unit.controller.leader_election.lease_server import Clock, LeaseServer
 
@@ -40,14 +41,14 @@ async def test_paused_leader_leaves_its_successor_alone(server: LeaseServer) -> 
         await within(0.5, a)
         await within(2 * TIMING.lease_duration, b)
         clock.ahead = 10 * TIMING.lease_duration
-        lease = copy.deepcopy(server.lease)
+        before = copy.deepcopy(server.lease)
         server.requests = 0
         with pytest.raises(LeadershipLost):
             await asyncio.wait_for(a.renew_until_lost(), 1)
         await a.release()
         with pytest.raises(NotLeading):
             a.assert_leader()
-        assert (server.requests, server.lease) == (0, lease)
+        assert (server.requests, server.lease) == (0, before)
 
 
 async def test_time_that_the_machine_slept_counts(server: LeaseServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,9 +87,7 @@ async def test_wall_clock_that_is_set_changes_nothing(server: LeaseServer, wall_
 async def test_clock_of_the_holder_does_not_count(server: LeaseServer, ahead: float) -> None:
     """A renewal counts from when the candidate observed it, whatever timestamp the holder wrote."""
     theirs = datetime.now(UTC) + timedelta(seconds=ahead)
-    spec = {"holderIdentity": "b", "leaseDurationSeconds": 1, "renewTime": theirs.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
-    lease = {"metadata": {"namespace": "ops", "name": "lease"}, "spec": spec}
-    held = await server.create(cast("Resource", None), lease)
+    held = await server.create(cast("Resource", None), lease("b", renewed=theirs, duration=1))
     async with following([elector := LeaderElection(cast("Api", server), "ops", "lease", "a", TIMING)]):
         begun = asyncio.get_running_loop().time()
         winning = asyncio.create_task(elector.acquire())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from backendpool.api.constants import KIND
 from backendpool.api.pool import parse_pool
 from backendpool.children.lookaside import selector_labels
-from tests.fakes.objects import parsed_slice
+from tests.fakes.objects import parsed_slice, pod
 from tests.unit.controller.reconciler.harness import KEY, STARTING, ReconcilerHarness
 
 
@@ -46,9 +46,7 @@ async def test_what_ails_the_lookaside_reaches_the_status(harness: ReconcilerHar
     await harness.reconcile()
     waiting = {"reason": "ErrImagePull", "message": "no such image"}
     labels = selector_labels(parse_pool(harness.pool))
-    metadata = {"namespace": KEY[0], "name": "greetserver-lookaside-1", "labels": labels}
-    statuses = [{"name": "lookaside", "state": {"waiting": waiting}}]
-    harness.api.put({"kind": "Pod", "metadata": metadata, "status": {"containerStatuses": statuses}})
+    harness.api.put(pod("greetserver-lookaside-1", namespace=KEY[0], labels=labels, state={"waiting": waiting}))
     harness.seconds += STARTING
     assert await harness.reconcile() == 15.0
     condition = harness.condition("LookasideAvailable")

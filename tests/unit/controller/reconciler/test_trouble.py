@@ -10,13 +10,13 @@ from backendpool.api.constants import KIND
 from backendpool.api.pool import parse_pool
 from backendpool.controller import child_applier, reconciler
 from backendpool.errors import Forbidden, Unreachable
-from tests.fakes.objects import pool
+from tests.fakes.objects import pool, service
 from tests.unit.controller.reconciler.harness import KEY, STARTING, ReconcilerHarness
 
 
 async def test_foreign_service_is_left_alone(harness: ReconcilerHarness) -> None:
     """A foreign Service with the pool's name stalls the pool and is not changed."""
-    foreign = harness.api.put({"kind": "Service", "metadata": {"namespace": KEY[0], "name": KEY[1]}, "spec": {}})
+    foreign = harness.api.put(service(KEY[1], namespace=KEY[0]))
     again = await harness.reconcile()
     assert harness.condition("Stalled")["reason"] == "Conflict"
     assert "Service greetserver" in harness.condition("Stalled")["message"]
@@ -27,7 +27,7 @@ async def test_foreign_service_is_left_alone(harness: ReconcilerHarness) -> None
 
 async def test_conflict_ends_with_the_foreign_object(harness: ReconcilerHarness) -> None:
     """The pool becomes ready when the foreign Service is deleted."""
-    harness.api.put({"kind": "Service", "metadata": {"namespace": KEY[0], "name": KEY[1]}, "spec": {}})
+    harness.api.put(service(KEY[1], namespace=KEY[0]))
     await harness.reconcile()
     del harness.api.objects["Service", *KEY]
     assert await harness.reconcile() == STARTING
