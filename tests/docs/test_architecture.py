@@ -18,15 +18,14 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from kubernetes.aio.config import kube_config
 
-from backendpool.api.endpoints import Endpoint
 from backendpool.client import connect
 from tests.docs.markdown import ARCHITECTURE, section
 from tests.fakes.api_server import ApiServer
-from tests.fakes.objects import pool, reconciled_pool
+from tests.fakes.objects import endpoint, pool, reconciled_pool
 from tests.fakes.until import until
 from tests.unit.controller.operators import NAME, applied, listed, operated, put_slice
-from tests.unit.lookaside.views import NAME as XDS_NAME
-from tests.unit.lookaside.views import snapshot_cache
+from tests.unit.lookaside.snapshots import NAME as XDS_NAME
+from tests.unit.lookaside.snapshots import snapshot_cache
 from tests.unit.lookaside.xds.ads_clients import ENDPOINTS
 from tests.unit.lookaside.xds.ads_server import AdsServer
 
@@ -59,11 +58,11 @@ async def test_path_of_a_status_event(server: ApiServer, tmp_path: Path, monkeyp
     """The listed functions run in this order between a status event and a call on grpc.aio."""
     async with server.serving(tmp_path) as kubeconfig, backend() as port:
         monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
-        server.put(reconciled_pool([]))
+        server.put(reconciled_pool())
         async with connect(f"pool:///default/{NAME}") as channel:
             await until(lambda: channel.status().view is not None)
             with traced() as calls:
-                server.put(reconciled_pool([Endpoint("127.0.0.1", port)]))
+                server.put(reconciled_pool(endpoint("127.0.0.1", port=port)))
                 await until(lambda: channel.get_state() is grpc.ChannelConnectivity.READY)
                 with pytest.raises(grpc.aio.AioRpcError, match="UNIMPLEMENTED"):
                     await HealthStub(channel).Check(HealthCheckRequest(), timeout=30)

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from backendpool.api.endpoints import Endpoint
 from backendpool.api.spec import parse_spec
 from greet.settings import Mode
 from tests.docs.markdown import (
@@ -30,7 +29,7 @@ from tests.docs.markdown import (
     section,
     table,
 )
-from tests.fakes.objects import reconciled_pool
+from tests.fakes.objects import endpoint, reconciled_pool
 from tests.unit.greet.servers import greet_servers
 from tests.unit.k8s.scripted import ScriptedServer, page
 from tools.cluster.deploy import STAGES
@@ -129,7 +128,7 @@ async def test_python_example_runs(tmp_path: Path) -> None:
     program = WITHOUT_OTHER_EXTRAS + block(section(README, "Use it"), "python").replace("timeout=5", "timeout=100")
     server = ScriptedServer()
     async with greet_servers(*HOSTS) as port, server.serving():
-        server.script(page(reconciled_pool([Endpoint(host, port, pod_uid=host) for host in HOSTS]), version=41))
+        server.script(page(reconciled_pool(*(endpoint(host, port=port, pod_uid=host) for host in HOSTS)), version=41))
         env = {**os.environ, "KUBECONFIG": server.kubeconfig(tmp_path, {"token": "secret"})}
         running = await asyncio.create_subprocess_exec(
             sys.executable, "-c", program, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE

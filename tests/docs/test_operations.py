@@ -17,8 +17,6 @@ from prometheus_client import CollectorRegistry
 import backendpool.cli
 import greet.cli
 from backendpool.api.conditions import ConditionType, Reason
-from backendpool.api.endpoints import Endpoint, EndpointSet
-from backendpool.api.pool import PoolView
 from backendpool.api.spec import PoolSpec
 from backendpool.children.lookaside import pod_template
 from backendpool.client import PoolChannel
@@ -36,7 +34,7 @@ from backendpool.lookaside.settings import LookasideSettings
 from greet.gateway.metrics import GatewayMetrics
 from greet.settings import GatewaySettings, Mode, ServerSettings
 from tests.docs.markdown import OPERATIONS, REPOSITORY, section, table
-from tests.fakes.objects import parsed_pool
+from tests.fakes.objects import endpoint_set, parsed_pool, pool_view
 from tests.unit.k8s.scripted import ScriptedServer
 
 Families = dict[str, tuple[str, frozenset[str]]]
@@ -82,7 +80,7 @@ async def test_operators_metrics_are_documented(tmp_path: Path) -> None:
 def test_lookasides_metrics_are_documented() -> None:
     """The table lists exactly the metrics of a lookaside that has synced, with type and labels."""
     registry = CollectorRegistry()
-    view = SimpleNamespace(age=lambda: 1.0, endpoints=lambda: EndpointSet.of([Endpoint("127.0.0.1", 1)]))
+    view = SimpleNamespace(age=lambda: 1.0, endpoints=lambda: endpoint_set("127.0.0.1"))
     metrics = LookasideMetrics(registry, cast("EndpointInformer", view), {"ads": []})
     metrics.count_resolve(StatusCode.OK)
     metrics.count_ack("Cluster", nack=True)
@@ -98,7 +96,7 @@ async def test_gateways_metrics_are_documented() -> None:
     """The table lists exactly the metrics of the gateway, including those of the client library."""
     registry = CollectorRegistry()
     balancer = Balancer("default/greetserver")
-    balancer.update(PoolView(EndpointSet.of([Endpoint("192.0.2.1", 50051)])))
+    balancer.update(pool_view("192.0.2.1"))
     channel = PoolChannel(balancer)
     metrics = GatewayMetrics(registry)
     metrics.answered(200, 1)

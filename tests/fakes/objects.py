@@ -1,4 +1,4 @@
-"""Builders of Kubernetes objects, as the API server returns them.
+"""Builders of Kubernetes objects, as the API server returns them, and of the values that are parsed from them.
 
 Each argument has a default, so that a test names only the fields that it is about. Without ``uid``, an object gets one
 that is derived from its kind, namespace and name: a recreated object needs another.
@@ -21,8 +21,9 @@ from backendpool.api.constants import (
     SERVICE_NAME_LABEL,
 )
 from backendpool.api.endpoint_slices import Slice, parse_slice
-from backendpool.api.endpoints import Endpoint, EndpointSet
-from backendpool.api.pool import Pool, parse_pool
+from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.load_balancing import DEFAULT, LoadBalancing
+from backendpool.api.pool import Pool, PoolView, parse_pool
 from backendpool.api.status import build_status
 
 Document: TypeAlias = dict[str, Any]
@@ -68,11 +69,32 @@ def parsed_pool(name: str = "greetserver", **fields: Any) -> Pool:
     return parse_pool(pool(name, **fields))
 
 
-def reconciled_pool(endpoints: Iterable[Endpoint], name: str = "greetserver", **fields: Any) -> Document:
+def reconciled_pool(*endpoints: str | Endpoint, **fields: Any) -> Document:
     """A :func:`pool` with the status that the operator writes for these endpoints."""
-    obj = pool(name, **fields)
+    obj = pool(**fields)
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    return obj | {"status": build_status(parse_pool(obj), EndpointSet.of(endpoints), ChildrenStatus(applied=True), now)}
+    status = build_status(parse_pool(obj), endpoint_set(*endpoints), ChildrenStatus(applied=True), now)
+    return {**obj, "status": status}
+
+
+def endpoint(address: str = "10.0.0.1", *, port: int = 50051, **fields: Any) -> Endpoint:
+    """An endpoint without a pod, ready by default."""
+    return Endpoint(address, port, **fields)
+
+
+def endpoint_set(*endpoints: str | Endpoint, draining: Iterable[str] = ()) -> EndpointSet:
+    """A set of endpoints. An address stands for a ready endpoint; ``draining`` are the addresses of further ones."""
+    return EndpointSet.of(
+        [
+            *(endpoint(one) if isinstance(one, str) else one for one in endpoints),
+            *(endpoint(address, state=EndpointState.DRAINING) for address in draining),
+        ]
+    )
+
+
+def pool_view(*endpoints: str | Endpoint, draining: Iterable[str] = (), balancing: LoadBalancing = DEFAULT) -> PoolView:
+    """A pool as clients see it, with an :func:`endpoint_set`."""
+    return PoolView(endpoint_set(*endpoints, draining=draining), balancing)
 
 
 def slice_endpoint(

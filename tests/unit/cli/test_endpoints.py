@@ -21,7 +21,8 @@ from backendpool.client._status import BackendStatus, Status
 from backendpool.client._subchannel import Connection
 from backendpool.errors import SourceError
 from backendpool.testing import FakePool
-from tests.unit.client.pods import METHOD, dead_endpoint, pods, silent_endpoint, view
+from tests.fakes.objects import pool_view
+from tests.unit.client.pods import METHOD, dead_endpoint, pods, silent_endpoint
 from tests.unit.client.resolvers.lookasides import Replica, refuses, scripted, target, tells, whole
 from tools.certificates import Authority, write
 
@@ -88,7 +89,7 @@ def test_listing_shows_what_is_known() -> None:
 def test_empty_listing_has_its_head() -> None:
     """An empty pool prints the header."""
     head = "ADDRESS   POD   ZONE   STATE   CONNECTED   CALLS   EJECTED"
-    assert listing(status(view([]), age=0.0)) == f"{head}\n0 ready, 0 draining; RoundRobin; 0.0 s old"
+    assert listing(status(pool_view(), age=0.0)) == f"{head}\n0 ready, 0 draining; RoundRobin; 0.0 s old"
 
 
 def test_truncated_listing_says_so() -> None:
@@ -165,7 +166,7 @@ async def test_follow_shows_each_change_once() -> None:
 async def test_endpoints_of_a_lookaside_are_printed() -> None:
     """The endpoints of a lookaside are printed once."""
     async with pods("a") as (a,), dead_endpoint() as dead:
-        told = whole(view([a.endpoint, dead], Policy.LEAST_REQUEST))
+        told = whole(pool_view(a.endpoint, dead, balancing=LoadBalancing(Policy.LEAST_REQUEST)))
         async with scripted(tells(told)) as lookaside:
             code, out, err = await run(str(lookaside))
     assert (code, err) == (0, "")
@@ -183,11 +184,11 @@ async def test_endpoints_of_a_lookaside_are_printed() -> None:
 async def test_changes_are_printed_until_it_is_stopped() -> None:
     """--watch prints changes until a signal, and then exits with 0."""
     async with pods("a", "b") as (a, b), asyncio.timeout(20):
-        replica = Replica(view([a.endpoint]))
+        replica = Replica(pool_view(a.endpoint))
         process = await started(str(target(await replica.start())), "--watch")
         assert process.stdout is not None
         for pod in (a, b):
-            replica.publish(view([pod.endpoint]))
+            replica.publish(pool_view(pod.endpoint))
             while not (await process.stdout.readline()).startswith(pod.endpoint.target.encode()):
                 pass
         process.send_signal(signal.SIGINT)
@@ -222,7 +223,7 @@ async def test_lookaside_with_mutual_tls_is_asked(tmp_path: Path) -> None:
     ours = Authority.make(tmp_path / "ours")
     folder = tmp_path / "tls"
     write(folder, *ours.issue("client"), ours.certificate)
-    async with dead_endpoint() as dead, scripted(tells(whole(view([dead]))), tls=ours) as lookaside:
+    async with dead_endpoint() as dead, scripted(tells(whole(pool_view(dead))), tls=ours) as lookaside:
         at = str(replace(lookaside, host="localhost"))
         code, out, _ = await run(at, "--tls-folder", str(folder))
         assert code == 0

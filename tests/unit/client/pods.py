@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
@@ -12,13 +12,12 @@ from typing import Any, ClassVar, Self
 import grpc.aio
 from grpc import StatusCode
 
-from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
-from backendpool.api.load_balancing import EmptyPolicy, LoadBalancing, Policy
-from backendpool.api.pool import PoolView
+from backendpool.api.endpoints import Endpoint, EndpointState
 from backendpool.client._balancer import Balancer
 from backendpool.client._channel import PoolChannel
 from backendpool.client._options import Options
 from backendpool.client._subchannel import Connection, Subchannel
+from tests.fakes.objects import pool_view
 from tests.fakes.until import until
 
 LOOPBACK = "127.0.0.1"
@@ -88,17 +87,11 @@ async def balancing(*endpoints: Endpoint, grace: float = 5.0) -> AsyncIterator[B
     balancer = Balancer("ns/who", Options(drain_timeout=grace))
     try:
         if endpoints:
-            balancer.update(view(endpoints))
+            balancer.update(pool_view(*endpoints))
             await initialized(balancer)
         yield balancer
     finally:
         await balancer.aclose(0)
-
-
-def view(
-    endpoints: Iterable[Endpoint], policy: Policy = Policy.ROUND_ROBIN, empty: EmptyPolicy = EmptyPolicy.FAIL
-) -> PoolView:
-    return PoolView(EndpointSet.of(endpoints), LoadBalancing(policy, empty))
 
 
 async def initialized(balancer: Balancer) -> None:

@@ -11,12 +11,13 @@ import pytest
 from grpc.aio import AioRpcError
 
 from backendpool.api.endpoints import Endpoint, EndpointSet
-from backendpool.api.load_balancing import EmptyPolicy, Policy
+from backendpool.api.load_balancing import EmptyPolicy, LoadBalancing, Policy
 from backendpool.api.pool import PoolView
 from backendpool.client._balancer import Balancer
 from backendpool.client._subchannel import target_uri
 from backendpool.errors import NoBackendError
 from tests.fakes.logs import logged
+from tests.fakes.objects import pool_view
 from tests.unit.client.pods import (
     ask,
     balancing,
@@ -25,7 +26,6 @@ from tests.unit.client.pods import (
     initialized,
     pods,
     silent_endpoint,
-    view,
 )
 
 
@@ -61,7 +61,7 @@ async def test_change_keeps_the_connections_of_those_that_stay() -> None:
     async with pods("a", "b", "c") as (a, b, c), balancing(a.endpoint, b.endpoint) as balancer:
         await shares(balancer, 2)
         before = {backend.endpoint.identity: backend.channel for backend in balancer.subchannels}
-        balancer.update(view([a.endpoint, c.endpoint]))
+        balancer.update(pool_view(a.endpoint, c.endpoint))
         await until_shares(balancer, {"a", "c"})
         after = {backend.endpoint.identity: backend.channel for backend in balancer.subchannels}
         assert after[a.endpoint.identity] is before[a.endpoint.identity]
@@ -73,7 +73,7 @@ async def test_same_address_in_another_pod_is_another_backend() -> None:
     async with pods("a") as (a,), balancing(a.endpoint) as balancer:
         (before,) = balancer.subchannels
         a.name = "next"
-        balancer.update(view([a.endpoint]))
+        balancer.update(pool_view(a.endpoint))
         assert await call(balancer) == "next"
         (after,) = balancer.subchannels
         assert after is not before
@@ -82,9 +82,9 @@ async def test_same_address_in_another_pod_is_another_backend() -> None:
 async def test_new_backend_takes_calls_once_connected() -> None:
     """While a new backend connects, the others take all calls, and none fails."""
     async with pods("a", "b") as (a, b), balancing(a.endpoint) as balancer, silent_endpoint() as silent:
-        balancer.update(view([a.endpoint, silent]))
+        balancer.update(pool_view(a.endpoint, silent))
         assert await shares(balancer, 20) == {"a": 20}
-        balancer.update(view([a.endpoint, b.endpoint, silent]))
+        balancer.update(pool_view(a.endpoint, b.endpoint, silent))
         await until_shares(balancer, {"a", "b"})
 
 
@@ -94,7 +94,7 @@ async def test_calls_under_way_finish_on_a_backend_that_left() -> None:
         a.held = asyncio.Event()
         under_way = asyncio.create_task(call(balancer))
         await a.called.wait()
-        balancer.update(view([b.endpoint]))
+        balancer.update(pool_view(b.endpoint))
         assert await shares(balancer, 10) == {"b": 10}
         a.held.set()
         assert await under_way == "a"
@@ -106,7 +106,7 @@ async def test_calls_under_way_are_cut_after_the_grace() -> None:
         a.held = asyncio.Event()
         under_way = asyncio.create_task(call(balancer))
         await a.called.wait()
-        balancer.update(view([]))
+        balancer.update(pool_view())
         with pytest.raises(asyncio.CancelledError):
             await under_way
 
@@ -154,7 +154,7 @@ async def test_pick_waits_for_the_pool_to_be_known() -> None:
         early = asyncio.create_task(call(balancer))
         await asyncio.sleep(0.02)
         assert not early.done()
-        balancer.update(view([a.endpoint]))
+        balancer.update(pool_view(a.endpoint))
         assert await early == "a"
 
 
@@ -168,7 +168,7 @@ async def test_pick_waits_no_longer_than_its_deadline() -> None:
 async def test_pick_waits_for_a_connection_no_longer_than_its_deadline() -> None:
     """Waiting for a server that accepts connections and sends nothing ends at the deadline."""
     async with silent_endpoint() as silent, balancing() as balancer:
-        balancer.update(view([silent]))
+        balancer.update(pool_view(silent))
         with pytest.raises(NoBackendError, match=r"ns/who: still connecting to its backends after 0\.05 s"):
             await balancer.pick(0.05)
 
@@ -178,7 +178,7 @@ async def test_those_who_wait_learn_of_failure() -> None:
     async with dead_endpoint() as dead, balancing() as balancer:
         early = asyncio.create_task(balancer.pick(30))
         await asyncio.sleep(0)
-        balancer.update(view([dead]))
+        balancer.update(pool_view(dead))
         async with asyncio.timeout(5):
             with pytest.raises(NoBackendError, match="accepts a connection"):
                 await early
@@ -187,7 +187,7 @@ async def test_those_who_wait_learn_of_failure() -> None:
 async def test_empty_pool_fails_calls() -> None:
     """With emptyPolicy Fail, calls to an empty pool fail with a hint."""
     async with pods("a") as (a,), balancing(a.endpoint) as balancer:
-        balancer.update(view([]))
+        balancer.update(pool_view())
         with pytest.raises(NoBackendError, match="ns/who has no endpoint: see kubectl describe gbp who -n ns"):
             await balancer.pick(30)
 
@@ -203,15 +203,16 @@ async def test_missing_pool_fails_calls() -> None:
 @pytest.mark.parametrize("gone", [True, False])
 async def test_keep_last_keeps_the_last_endpoints(gone: bool) -> None:
     """With emptyPolicy KeepLast, calls continue to the last endpoints, even if the pool is deleted."""
+    keep_last = LoadBalancing(empty_policy=EmptyPolicy.KEEP_LAST)
     async with pods("a", "b") as (a, b), balancing() as balancer:
-        balancer.update(view([a.endpoint, b.endpoint], empty=EmptyPolicy.KEEP_LAST))
+        balancer.update(pool_view(a.endpoint, b.endpoint, balancing=keep_last))
         await initialized(balancer)
         before = balancer.subchannels
         for _ in range(2):
-            balancer.update(None if gone else view([], empty=EmptyPolicy.KEEP_LAST))
+            balancer.update(None if gone else pool_view(balancing=keep_last))
             assert await shares(balancer, 10) == {"a": 5, "b": 5}
             assert balancer.subchannels == before
-        balancer.update(view([b.endpoint], empty=EmptyPolicy.KEEP_LAST))
+        balancer.update(pool_view(b.endpoint, balancing=keep_last))
         assert await shares(balancer, 10) == {"b": 10}
 
 
@@ -221,7 +222,7 @@ async def test_draining_backend_gets_no_new_calls() -> None:
         a.held = asyncio.Event()
         under_way = [asyncio.create_task(call(balancer)) for _ in range(2)]
         await a.called.wait()
-        balancer.update(view([a.draining, b.endpoint]))
+        balancer.update(pool_view(a.draining, b.endpoint))
         assert await shares(balancer, 10) == {"b": 10}
         a.held.set()
         assert {await task for task in under_way} == {"a", "b"}
@@ -230,16 +231,16 @@ async def test_draining_backend_gets_no_new_calls() -> None:
 async def test_draining_backend_is_used_where_nothing_is_ready() -> None:
     """Draining backends are used if none is ready."""
     async with pods("a") as (a,), dead_endpoint() as dead, balancing(a.endpoint) as balancer:
-        balancer.update(view([a.draining]))
+        balancer.update(pool_view(a.draining))
         assert await call(balancer) == "a"
-        balancer.update(view([a.draining, dead]))
+        balancer.update(pool_view(a.draining, dead))
         assert await call(balancer) == "a"
 
 
 async def test_ready_backend_is_waited_for_rather_than_draining_ones_used() -> None:
     """A ready backend that is connecting is preferred to draining ones."""
     async with pods("a", "b") as (a, b), balancing(a.endpoint) as balancer:
-        balancer.update(view([a.draining, b.endpoint]))
+        balancer.update(pool_view(a.draining, b.endpoint))
         assert await shares(balancer, 5) == {"b": 5}
 
 
@@ -247,7 +248,7 @@ async def test_random_policy_is_followed() -> None:
     """A change of policy applies to existing connections."""
     async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
         before = balancer.subchannels
-        balancer.update(view([a.endpoint, b.endpoint], Policy.RANDOM))
+        balancer.update(pool_view(a.endpoint, b.endpoint, balancing=LoadBalancing(Policy.RANDOM)))
         answers = [await call(balancer) for _ in range(100)]
         assert balancer.subchannels == before
         assert set(answers) == {"a", "b"}
@@ -259,7 +260,7 @@ async def test_avoided_backend_is_not_picked_again() -> None:
     async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
         first = await balancer.pick(1)
         assert {await ask(await balancer.pick(1, avoid=[first])) for _ in range(5)} == {"a", "b"} - {await ask(first)}
-        balancer.update(view([first.endpoint]))
+        balancer.update(pool_view(first.endpoint))
         assert await balancer.pick(1, avoid=[first]) is first
 
 
@@ -282,12 +283,12 @@ async def test_silent_backend_is_picked_again_when_its_new_connection_is_up() ->
 async def test_settled_once_every_backend_was_tried() -> None:
     """The balancer is initialized once every backend was tried, and stays so."""
     async with pods("a") as (a,), silent_endpoint() as silent, balancing() as balancer:
-        balancer.update(view([a.endpoint, silent]))
+        balancer.update(pool_view(a.endpoint, silent))
         assert await call(balancer) == "a"
         assert not balancer.initialized
-        balancer.update(view([a.endpoint]))
+        balancer.update(pool_view(a.endpoint))
         assert balancer.initialized
-        balancer.update(view([a.endpoint, silent]))
+        balancer.update(pool_view(a.endpoint, silent))
         assert balancer.initialized
 
 
@@ -303,8 +304,8 @@ async def test_changes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Backends that are added, connected, draining and removed are logged, with the pod as a field."""
     caplog.set_level(logging.DEBUG, "backendpool.client")
     async with pods("a") as (a,), balancing(a.endpoint) as balancer:
-        balancer.update(view([a.draining]))
-        balancer.update(view([]))
+        balancer.update(pool_view(a.draining))
+        balancer.update(pool_view())
     told = [record for record in caplog.records if getattr(record, "pod", None) == "a"]
     fields = f"pool=ns/who backend={a.endpoint.target} pod=a state"
     assert [record.getMessage() for record in told] == [

@@ -14,6 +14,7 @@ from backendpool.client._channel import PoolChannel
 from backendpool.client._outcome import now
 from greet.greet_pb2 import Greeting, GreetingRequest, GreetingResponse
 from greet.greet_pb2_grpc import GreetServiceServicer, GreetServiceStub, add_GreetServiceServicer_to_server
+from tests.fakes.objects import pool_view
 from tests.unit.client.pods import (
     METHOD,
     FailingPod,
@@ -22,7 +23,6 @@ from tests.unit.client.pods import (
     pods,
     running,
     unary,
-    view,
 )
 
 
@@ -37,7 +37,7 @@ async def test_backend_that_leaves_gets_no_call() -> None:
     """After a change of the pool, only the remaining backends get calls."""
     async with pods("a", "b") as (a, b), balancing(a.endpoint, b.endpoint) as balancer:
         call = unary(PoolChannel(balancer))
-        balancer.update(view([b.endpoint]))
+        balancer.update(pool_view(b.endpoint))
         assert Counter([await call(b"") for _ in range(10)]) == {b"b": 10}
 
 
@@ -47,7 +47,7 @@ async def test_callables_of_backends_that_left_are_let_go() -> None:
         call = unary(PoolChannel(balancer))
         for number in range(40):
             a.name = str(number)
-            balancer.update(view([a.endpoint]))
+            balancer.update(pool_view(a.endpoint))
             assert await call(b"", timeout=5) == a.name.encode()
         assert len(call._method._multicallables) < 25
 
@@ -87,7 +87,7 @@ async def test_interceptors_run_for_calls(failing: FailingPod) -> None:
 async def test_nobody_to_call() -> None:
     """Without a backend, calls of every form fail with the reason."""
     async with balancing() as balancer:
-        balancer.update(view([]))
+        balancer.update(pool_view())
         channel: Any = PoolChannel(balancer)
         call = channel.unary_unary(METHOD)(b"")
         with pytest.raises(AioRpcError) as raised:
@@ -120,18 +120,18 @@ async def test_waits_while_the_pool_is_unknown() -> None:
         assert raised.value.code() is StatusCode.DEADLINE_EXCEEDED
         assert "without a list of its endpoints" in (raised.value.details() or "")
         waiting = asyncio.ensure_future(call(b"", timeout=10))
-        balancer.update(view([a.endpoint]))
+        balancer.update(pool_view(a.endpoint))
         assert await waiting == b"a"
 
 
 async def test_wait_for_ready_waits_for_the_first_endpoint() -> None:
     """A call with wait_for_ready waits while the pool is empty."""
     async with pods("a") as (a,), balancing() as balancer:
-        balancer.update(view([]))
+        balancer.update(pool_view())
         waiting = asyncio.ensure_future(unary(PoolChannel(balancer))(b"", wait_for_ready=True, timeout=10))
         await asyncio.sleep(0.01)
         assert not waiting.done()
-        balancer.update(view([a.endpoint]))
+        balancer.update(pool_view(a.endpoint))
         assert await waiting == b"a"
 
 

@@ -19,7 +19,8 @@ from backendpool.client import EndpointSet, PoolChannel, PoolView, SlowStart, co
 from backendpool.client._subchannel import Connection
 from backendpool.errors import NoBackendError, SettingsError, TargetError
 from backendpool.testing import FakePool
-from tests.unit.client.pods import LOOPBACK, METHOD, Pod, pods, view
+from tests.fakes.objects import pool_view
+from tests.unit.client.pods import LOOPBACK, METHOD, Pod, pods
 from tests.unit.client.resolvers.lookasides import Replica, target
 from tools.certificates import Authority
 
@@ -39,12 +40,12 @@ async def connected(channel: PoolChannel, count: int) -> None:
 async def test_lookaside_is_followed() -> None:
     """Calls follow the pool's lookaside as it changes."""
     async with pods("a", "b") as (a, b):
-        replica = Replica(view([a.endpoint]))
+        replica = Replica(pool_view(a.endpoint))
         try:
             async with connect(str(target(await replica.start()))) as channel:
                 assert channel.status().pool == "ns/who"
                 assert await shares(channel, 4) == {"a": 4}
-                replica.publish(view([a.endpoint, b.endpoint]))
+                replica.publish(pool_view(a.endpoint, b.endpoint))
                 await connected(channel, 2)
                 assert await shares(channel, 4) == {"a": 2, "b": 2}
         finally:
@@ -161,7 +162,7 @@ async def test_closed_channel_takes_no_calls_and_ends_its_source() -> None:
 
     async def told() -> AsyncIterator[PoolView]:
         try:
-            yield view([a.endpoint])
+            yield pool_view(a.endpoint)
             await asyncio.Event().wait()
         finally:
             ended.set()

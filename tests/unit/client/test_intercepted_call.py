@@ -16,6 +16,7 @@ from backendpool.client import connect
 from backendpool.client._balancer import Balancer
 from backendpool.client._channel import PoolChannel
 from backendpool.testing import FakePool
+from tests.fakes.objects import pool_view
 from tests.fakes.until import until
 from tests.unit.client.instrumentation import add_interceptors, of_each_form, passed
 from tests.unit.client.pods import (
@@ -28,7 +29,6 @@ from tests.unit.client.pods import (
     pods,
     silent_endpoint,
     unary,
-    view,
 )
 
 
@@ -322,7 +322,7 @@ async def test_write_to_a_call_that_fails(monkeypatch: pytest.MonkeyPatch, ended
     add_interceptors(monkeypatch, of_each_form(passed))
     async with silent_endpoint() as silent:
         balancer = Balancer("ns/who")
-        balancer.update(view([silent]))
+        balancer.update(pool_view(silent))
         connected(balancer, silent.port)
         call: Any = PoolChannel(balancer).stream_unary(METHOD)(timeout=0.2)
         with pytest.raises(AioRpcError) as raised:

@@ -36,7 +36,7 @@ HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 def published(hosts: Iterable[str], port: int, version: int = 41, **spec: Any) -> dict[str, Any]:
     """The pool greetserver in the API server, with the status that the operator writes."""
     endpoints = [Endpoint(host, port, pod_uid=f"uid-{host}", pod_name=host) for host in hosts]
-    return reconciled_pool(endpoints, resource_version=version, **spec)
+    return reconciled_pool(*endpoints, resource_version=version, **spec)
 
 
 @pytest.fixture(params=[Instrumentation.NONE, Instrumentation.OPENTELEMETRY, Instrumentation.SENTRY])

@@ -5,40 +5,33 @@ from collections import Counter
 import pytest
 from grpc import StatusCode
 
-from backendpool.api.endpoints import Endpoint, EndpointSet, EndpointState
+from backendpool.api.endpoints import EndpointSet
 from backendpool.lookaside.resolver import RejectedRequest, Resolver
 from backendpool.proto.lookaside.lookaside_pb2 import Request
+from tests.fakes.objects import endpoint, endpoint_set
 
 ROUND_ROBIN = Request(router=Request.ROUNDROBIN, service="greetserver", namespace="default")
 RANDOM = Request(router=Request.RANDOM, service="greetserver", namespace="default")
 
 
-def ready(*addresses: str, port: int = 50051) -> list[Endpoint]:
-    return [Endpoint(address, port) for address in addresses]
-
-
-def draining(*addresses: str) -> list[Endpoint]:
-    return [Endpoint(address, 50051, state=EndpointState.DRAINING) for address in addresses]
-
-
 class Source:
     """Endpoints that a test can replace."""
 
-    def __init__(self, endpoints: list[Endpoint] | None) -> None:
-        self.current = None if endpoints is None else EndpointSet.of(endpoints)
+    def __init__(self, endpoints: EndpointSet | None) -> None:
+        self.current = endpoints
 
     def __call__(self) -> EndpointSet | None:
         return self.current
 
 
-def resolver(endpoints: list[Endpoint] | None) -> Resolver:
+def resolver(endpoints: EndpointSet | None) -> Resolver:
     return Resolver("default", "greetserver", Source(endpoints))
 
 
 def test_round_robin_is_exact() -> None:
     """Each round returns every address once, in the same order."""
     addresses = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
-    subject = resolver(ready(*addresses))
+    subject = resolver(endpoint_set(*addresses))
     picks = [subject.resolve(ROUND_ROBIN) for _ in range(9)]
     assert sorted(map(str, picks[:3])) == addresses
     assert picks == picks[:3] * 3
@@ -46,14 +39,14 @@ def test_round_robin_is_exact() -> None:
 
 def test_round_robin_begins_anywhere() -> None:
     """Servers that start together begin with different addresses."""
-    endpoints = ready("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    endpoints = endpoint_set("10.0.0.1", "10.0.0.2", "10.0.0.3")
     firsts = {resolver(endpoints).resolve(ROUND_ROBIN) for _ in range(100)}
     assert firsts == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
 
 
 def test_random_calls_take_no_turn() -> None:
     """RANDOM requests do not advance the round robin of other clients."""
-    subject = resolver(ready("10.0.0.1", "10.0.0.2"))
+    subject = resolver(endpoint_set("10.0.0.1", "10.0.0.2"))
     picks = []
     for _ in range(20):
         picks.append(subject.resolve(ROUND_ROBIN))
@@ -63,7 +56,7 @@ def test_random_calls_take_no_turn() -> None:
 
 def test_random_gives_each_address_its_share() -> None:
     """RANDOM returns all addresses equally often."""
-    subject = resolver(ready("10.0.0.1", "10.0.0.2", "10.0.0.3"))
+    subject = resolver(endpoint_set("10.0.0.1", "10.0.0.2", "10.0.0.3"))
     picks = Counter(subject.resolve(RANDOM) for _ in range(3000))
     assert picks.keys() == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
     assert min(picks.values()) > 800  # six standard deviations below the mean
@@ -71,46 +64,46 @@ def test_random_gives_each_address_its_share() -> None:
 
 def test_changed_set_is_used_by_the_next_call() -> None:
     """After a change, removed addresses are no longer returned and new ones are."""
-    source = Source(ready("10.0.0.1", "10.0.0.2"))
+    source = Source(endpoint_set("10.0.0.1", "10.0.0.2"))
     subject = Resolver("default", "greetserver", source)
     subject.resolve(ROUND_ROBIN)
-    source.current = EndpointSet.of(ready("10.0.0.2", "10.0.0.3"))
+    source.current = endpoint_set("10.0.0.2", "10.0.0.3")
     assert {subject.resolve(ROUND_ROBIN) for _ in range(2)} == {"10.0.0.2", "10.0.0.3"}
 
 
 def test_draining_is_passed_over_while_one_is_ready() -> None:
     """A draining pod gets no new calls while another pod is ready."""
-    subject = resolver(ready("10.0.0.1") + draining("10.0.0.2"))
+    subject = resolver(endpoint_set("10.0.0.1", draining=["10.0.0.2"]))
     assert {subject.resolve(ROUND_ROBIN) for _ in range(4)} == {"10.0.0.1"}
 
 
 def test_draining_is_given_where_none_is_ready() -> None:
     """If no pod is ready, draining pods get the calls."""
-    subject = resolver(draining("10.0.0.1", "10.0.0.2"))
+    subject = resolver(endpoint_set(draining=["10.0.0.1", "10.0.0.2"]))
     assert {subject.resolve(ROUND_ROBIN) for _ in range(2)} == {"10.0.0.1", "10.0.0.2"}
 
 
 def test_address_with_two_ports_has_one_share() -> None:
     """The response has no port, so an address with two ports counts once."""
-    subject = resolver(ready("10.0.0.1") + ready("10.0.0.1", port=50052) + ready("10.0.0.2"))
+    subject = resolver(endpoint_set("10.0.0.1", endpoint("10.0.0.1", port=50052), "10.0.0.2"))
     assert Counter(subject.resolve(ROUND_ROBIN) for _ in range(10)) == {"10.0.0.1": 5, "10.0.0.2": 5}
 
 
 def test_ipv6_host_has_no_brackets() -> None:
     """An IPv6 host is returned without brackets, which belong to host:port."""
-    assert resolver(ready("fd00::1")).resolve(ROUND_ROBIN) == "fd00::1"
+    assert resolver(endpoint_set("fd00::1")).resolve(ROUND_ROBIN) == "fd00::1"
 
 
 @pytest.mark.parametrize(
     ("endpoints", "change", "rejected"),
     [
         (
-            ready("10.0.0.1"),
+            endpoint_set("10.0.0.1"),
             {"router": 7},
             RejectedRequest(StatusCode.INVALID_ARGUMENT, "invalid router 7: expected RANDOM (0) or ROUNDROBIN (1)"),
         ),
         (
-            ready("10.0.0.1"),
+            endpoint_set("10.0.0.1"),
             {"service": ""},
             RejectedRequest(
                 StatusCode.INVALID_ARGUMENT,
@@ -118,7 +111,7 @@ def test_ipv6_host_has_no_brackets() -> None:
             ),
         ),
         (
-            ready("10.0.0.1"),
+            endpoint_set("10.0.0.1"),
             {"namespace": ""},
             RejectedRequest(
                 StatusCode.INVALID_ARGUMENT,
@@ -126,7 +119,7 @@ def test_ipv6_host_has_no_brackets() -> None:
             ),
         ),
         (
-            ready("10.0.0.1"),
+            endpoint_set("10.0.0.1"),
             {"service": "other"},
             RejectedRequest(
                 StatusCode.NOT_FOUND,
@@ -134,7 +127,7 @@ def test_ipv6_host_has_no_brackets() -> None:
             ),
         ),
         (
-            ready("10.0.0.1"),
+            endpoint_set("10.0.0.1"),
             {"namespace": "other"},
             RejectedRequest(
                 StatusCode.NOT_FOUND,
@@ -142,7 +135,7 @@ def test_ipv6_host_has_no_brackets() -> None:
             ),
         ),
         (
-            [],
+            endpoint_set(),
             {},
             RejectedRequest(
                 StatusCode.UNAVAILABLE,
@@ -161,7 +154,7 @@ def test_ipv6_host_has_no_brackets() -> None:
     ],
 )
 def test_rejection_says_what_to_do(
-    endpoints: list[Endpoint] | None, change: dict[str, int | str], rejected: RejectedRequest
+    endpoints: EndpointSet | None, change: dict[str, int | str], rejected: RejectedRequest
 ) -> None:
     """Each rejected request gets its status, and details that say what to do."""
     request = Request()

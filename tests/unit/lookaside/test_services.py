@@ -6,7 +6,8 @@ from backendpool.api.endpoints import EndpointSet
 from backendpool.api.load_balancing import DEFAULT, EmptyPolicy, LoadBalancing, Policy
 from backendpool.api.pool import PoolView
 from backendpool.lookaside.services import SnapshotPublisher
-from tests.unit.lookaside.views import POOL, view
+from tests.fakes.objects import endpoint_set, pool_view
+from tests.unit.lookaside.snapshots import POOL
 
 KEEP = LoadBalancing(empty_policy=EmptyPolicy.KEEP_LAST)
 
@@ -21,7 +22,7 @@ class Published:
         self._seen: tuple[object, object] = (None, None)
 
     def now(self, *addresses: str, balancing: LoadBalancing = DEFAULT) -> None:
-        self.publisher.publish(view(*addresses).endpoints, balancing)
+        self.publisher.publish(endpoint_set(*addresses), balancing)
         watch, ads = self.publisher.watch.latest, self.publisher.ads.latest
         if watch and watch is not self._seen[0]:
             self.watch.append(watch.view)
@@ -33,7 +34,7 @@ class Published:
 def test_nothing_is_published_before_both_halves_are_known() -> None:
     """Nothing is published before both endpoints and load balancing are known."""
     publisher = SnapshotPublisher(POOL)
-    publisher.publish(view("10.0.0.1").endpoints, None)
+    publisher.publish(endpoint_set("10.0.0.1"), None)
     publisher.publish(None, LoadBalancing())
     assert (publisher.watch.latest, publisher.ads.latest, publisher.endpoints()) == (None, None, None)
 
@@ -43,7 +44,7 @@ def test_equal_view_is_published_once() -> None:
     published = Published()
     published.now("10.0.0.1")
     published.now("10.0.0.1")
-    assert published.watch == published.ads == [view("10.0.0.1")]
+    assert published.watch == published.ads == [pool_view("10.0.0.1")]
     published.now("10.0.0.1", balancing=LoadBalancing(Policy.RANDOM))
     published.now("10.0.0.2", balancing=LoadBalancing(Policy.RANDOM))
     assert len(published.watch) == len(published.ads) == 3
@@ -55,10 +56,10 @@ def test_keep_last_is_applied_for_xds_and_resolve() -> None:
     published.now("10.0.0.1", balancing=KEEP)
     published.now(balancing=KEEP)
     assert [len(one.endpoints.endpoints) for one in published.watch] == [1, 0]
-    assert published.ads == [view("10.0.0.1", balancing=KEEP)]
-    assert published.publisher.endpoints() == view("10.0.0.1").endpoints
+    assert published.ads == [pool_view("10.0.0.1", balancing=KEEP)]
+    assert published.publisher.endpoints() == endpoint_set("10.0.0.1")
     published.now("10.0.0.2", balancing=KEEP)
-    assert published.publisher.endpoints() == view("10.0.0.2").endpoints
+    assert published.publisher.endpoints() == endpoint_set("10.0.0.2")
 
 
 def test_fail_is_empty_for_all() -> None:

@@ -20,10 +20,9 @@ from backendpool.lookaside.watch_service import EncodedSnapshot, WatchServicer
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet, WatchRequest
 from backendpool.proto.v1.endpoints_pb2_grpc import EndpointsStub
 from tests.fakes.api_server import ApiServer
-from tests.fakes.objects import endpoint_slice, pool
+from tests.fakes.objects import endpoint_slice, pool, pool_view
 from tests.fakes.until import until
 from tests.unit.lookaside.peers import SETTINGS, Client, client, started
-from tests.unit.lookaside.views import view
 
 OURS = WatchRequest(namespace="default", service="greetserver")
 
@@ -89,7 +88,7 @@ async def test_changed_policy_is_sent(cluster: ApiServer, api: Api) -> None:
 async def test_heartbeats_have_revision_and_age() -> None:
     """Heartbeats carry revision and age, without endpoints."""
     topic: Topic[EncodedSnapshot] = Topic()
-    topic.publish(EncodedSnapshot(view("10.0.0.1")))
+    topic.publish(EncodedSnapshot(pool_view("10.0.0.1")))
     async with serving(topic, heartbeat=0.02) as address, grpc.aio.insecure_channel(address) as channel:
         stream = Watcher(channel)
         whole, beat = await stream.next(), await stream.next()
@@ -106,7 +105,7 @@ async def test_nothing_is_sent_before_the_first_snapshot() -> None:
         reading = asyncio.create_task(stream.addresses())
         await asyncio.sleep(0.1)
         assert not reading.done()
-        topic.publish(EncodedSnapshot(view("10.0.0.1")))
+        topic.publish(EncodedSnapshot(pool_view("10.0.0.1")))
         assert await reading == ["10.0.0.1"]
 
 

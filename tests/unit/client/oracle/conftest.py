@@ -13,9 +13,10 @@ from grpc.aio import ClientInterceptor
 from backendpool.api.endpoints import Endpoint
 from backendpool.client._balancer import Balancer
 from backendpool.client._channel import PoolChannel
+from tests.fakes.objects import pool_view
 from tests.unit.client.instrumentation import Instrumentation, instrumented
 from tests.unit.client.oracle.service import LOOPBACK, Service, Stub
-from tests.unit.client.pods import initialized, view
+from tests.unit.client.pods import initialized
 
 Connect = Callable[..., Awaitable[grpc.aio.Channel]]
 
@@ -102,7 +103,7 @@ async def connect(kind: Kind) -> AsyncIterator[Connect]:
                 channel = grpc.aio.insecure_channel(f"ipv4:{LOOPBACK}:{port}", interceptors=interceptors)
             else:
                 balancer = Balancer("ns/oracle")
-                balancer.update(view([Endpoint(LOOPBACK, port)]))
+                balancer.update(pool_view(Endpoint(LOOPBACK, port)))
                 if kind is Kind.POOL:
                     await initialized(balancer)
                 channel = PoolChannel(balancer, interceptors=interceptors)

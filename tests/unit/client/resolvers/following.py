@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from backendpool.api.endpoints import Endpoint, EndpointSet
 from backendpool.api.pool import PoolView
 from backendpool.client._resolvers.resolver import OnView, Resolver
 from tests.fakes.until import until
@@ -41,8 +40,3 @@ async def following(make: Callable[[OnView], Resolver]) -> AsyncIterator[Told]:
     finally:
         task.cancel()
         await asyncio.wait([task])
-
-
-def pool_at(*addresses: str) -> PoolView:
-    """Ready backends there, at port 50051."""
-    return PoolView(EndpointSet.of(Endpoint(address, 50051) for address in addresses))

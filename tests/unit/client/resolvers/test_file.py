@@ -16,9 +16,10 @@ import pytest
 from backendpool.client._resolvers.file import FileResolver
 from backendpool.client._resolvers.resolver import OnView
 from tests.fakes.logs import logged
-from tests.unit.client.resolvers.following import Told, following, pool_at
+from tests.fakes.objects import pool_view
+from tests.unit.client.resolvers.following import Told, following
 
-ONE, TWO = pool_at("192.0.2.1"), pool_at("192.0.2.1", "192.0.2.2")
+ONE, TWO = pool_view("192.0.2.1"), pool_view("192.0.2.1", "192.0.2.2")
 
 
 def text_of(*addresses: str, **others: Any) -> str:

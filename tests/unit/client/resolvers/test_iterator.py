@@ -12,10 +12,11 @@ from backendpool.api.endpoints import EndpointSet
 from backendpool.api.load_balancing import LoadBalancing, Policy
 from backendpool.api.pool import PoolView
 from backendpool.client._resolvers.iterator import IteratorResolver
+from tests.fakes.objects import pool_view
 from tests.fakes.until import until
-from tests.unit.client.resolvers.following import following, pool_at
+from tests.unit.client.resolvers.following import following
 
-ONE, TWO = pool_at("192.0.2.1"), pool_at("192.0.2.1", "192.0.2.2")
+ONE, TWO = pool_view("192.0.2.1"), pool_view("192.0.2.1", "192.0.2.2")
 
 
 class Discovery:

@@ -23,10 +23,10 @@ from backendpool.lookaside.server import serving
 from backendpool.proto.v1.endpoints_pb2 import EndpointSet
 from tests.fakes.api_server import ApiServer
 from tests.fakes.logs import logged
-from tests.fakes.objects import endpoint_slice, pool
+from tests.fakes.objects import endpoint_slice, pool, pool_view
 from tests.fakes.until import until
 from tests.unit.client.instrumentation import Instrumentation
-from tests.unit.client.resolvers.following import following, pool_at
+from tests.unit.client.resolvers.following import following
 from tests.unit.client.resolvers.lookasides import (
     HEARTBEAT,
     LOOPBACK,
@@ -43,7 +43,7 @@ from tests.unit.client.resolvers.lookasides import (
 from tests.unit.lookaside.peers import SETTINGS
 from tools.certificates import Authority, write
 
-ONE, TWO = pool_at("192.0.2.1"), pool_at("192.0.2.1", "192.0.2.2")
+ONE, TWO = pool_view("192.0.2.1"), pool_view("192.0.2.1", "192.0.2.2")
 QUICK = LookasideTiming(backoff=0.01, longest_backoff=0.01)
 
 pytestmark = pytest.mark.parametrize(

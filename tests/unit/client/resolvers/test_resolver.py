@@ -7,9 +7,9 @@ import math
 from backendpool.api.pool import PoolView
 from backendpool.client._resolvers.resolver import FreshnessTracker
 from tests.fakes.clock import HOUR, WallClock
-from tests.unit.client.resolvers.following import pool_at
+from tests.fakes.objects import pool_view
 
-ONE, TWO = pool_at("192.0.2.1"), pool_at("192.0.2.2")
+ONE, TWO = pool_view("192.0.2.1"), pool_view("192.0.2.2")
 
 
 def test_only_what_differs_is_told() -> None:

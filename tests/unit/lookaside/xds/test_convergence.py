@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from backendpool.api.load_balancing import LoadBalancing, Policy
 from backendpool.lookaside.xds.names import TYPES
 from backendpool.lookaside.xds.snapshot import SnapshotCache
-from tests.unit.lookaside.views import snapshot_cache
+from tests.unit.lookaside.snapshots import snapshot_cache
 from tests.unit.lookaside.xds.ads_clients import DeltaClient, Response, SotwClient
 
 NAMES = st.frozensets(st.sampled_from(["greetserver", "greetserver.default", "greetserver:80", "nobody"]), min_size=1)

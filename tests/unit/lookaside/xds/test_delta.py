@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backendpool.api.load_balancing import LoadBalancing, Policy
 from backendpool.lookaside.xds.stream_state import Ack
-from tests.unit.lookaside.views import NAME, snapshot_cache
+from tests.unit.lookaside.snapshots import NAME, snapshot_cache
 from tests.unit.lookaside.xds.ads_clients import CLUSTER, ENDPOINTS, LISTENER, DeltaClient, Response
 
 ONE = snapshot_cache("10.0.0.1")

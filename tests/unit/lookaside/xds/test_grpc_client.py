@@ -22,7 +22,7 @@ from tests.fakes.objects import endpoint_slice, pool
 from tests.fakes.until import until
 from tests.unit.greet.servers import REQUEST, greet_servers, pod_of
 from tests.unit.lookaside.peers import Client, started
-from tests.unit.lookaside.views import snapshot_cache
+from tests.unit.lookaside.snapshots import snapshot_cache
 from tests.unit.lookaside.xds.ads_server import AdsServer
 
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")

@@ -3,7 +3,7 @@
 import pytest
 
 from backendpool.lookaside.xds.names import CLUSTER, short_type
-from tests.unit.lookaside.views import POOL
+from tests.unit.lookaside.snapshots import POOL
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from envoy.extensions.load_balancing_policies.wrr_locality.v3.wrr_locality_pb2 import WrrLocality
 
+from backendpool.api.endpoints import EndpointState
 from backendpool.api.load_balancing import (
     FailurePercentage,
     LoadBalancing,
@@ -23,7 +24,8 @@ from backendpool.api.load_balancing import (
 )
 from backendpool.api.pool import PoolView
 from backendpool.lookaside.xds.resources import cluster, listener, load_assignment, route_configuration
-from tests.unit.lookaside.views import NAME, draining, endpoint, view, zoned
+from tests.fakes.objects import endpoint, pool_view
+from tests.unit.lookaside.snapshots import NAME, zoned
 
 HEALTHY, DRAINING = HealthStatus.HEALTHY, HealthStatus.DRAINING
 
@@ -133,27 +135,29 @@ def test_what_the_author_does_not_ask_for_ejects_nobody() -> None:
 
 def test_endpoints_are_one_locality() -> None:
     """Without a zone preference, all zones form one locality, since clients choose between localities at random."""
-    of = view(endpoint("10.0.0.1", "a"), endpoint("10.0.0.2", "b"), endpoint("fd00::1", "b"))
+    of = pool_view(endpoint("10.0.0.1", zone="a"), endpoint("10.0.0.2", zone="b"), endpoint("fd00::1", zone="b"))
     assert tiers(of) == [(0, "", 3, {"10.0.0.1": HEALTHY, "10.0.0.2": HEALTHY, "fd00::1": HEALTHY})]
     assert assignment(of).endpoints[0].HasField("locality")
 
 
 def test_draining_endpoint_gets_no_new_calls() -> None:
     """A draining endpoint is sent as DRAINING and adds no weight."""
-    assert tiers(view("10.0.0.1", draining("10.0.0.2"))) == [(0, "", 1, {"10.0.0.1": HEALTHY, "10.0.0.2": DRAINING})]
+    assert tiers(pool_view("10.0.0.1", draining=["10.0.0.2"])) == [
+        (0, "", 1, {"10.0.0.1": HEALTHY, "10.0.0.2": DRAINING})
+    ]
 
 
 def test_only_draining_endpoints_take_calls() -> None:
     """If all endpoints are draining, they are sent as HEALTHY."""
-    assert tiers(view(draining("10.0.0.1"), draining("10.0.0.2"))) == [
+    assert tiers(pool_view(draining=["10.0.0.1", "10.0.0.2"])) == [
         (0, "", 2, {"10.0.0.1": HEALTHY, "10.0.0.2": HEALTHY})
     ]
 
 
 def test_no_endpoint_is_no_locality() -> None:
     """An empty pool is sent as an assignment without localities."""
-    assert assignment(view()).cluster_name == NAME
-    assert tiers(view()) == []
+    assert assignment(pool_view()).cluster_name == NAME
+    assert tiers(pool_view()) == []
 
 
 ZONES = {"10.0.0.1": "a", "10.0.0.2": "b", "10.0.0.3": "b", "10.0.0.4": "c"}
@@ -176,5 +180,9 @@ def test_client_of_no_zone_of_the_pool_has_all_alike(zone: str) -> None:
 
 def test_zone_of_draining_endpoints_is_none_to_prefer() -> None:
     """A zone whose endpoints are all draining gets no priority, so priorities have no gap."""
-    of = view(draining("10.0.0.1", "a"), endpoint("10.0.0.2", "b"), balancing=LoadBalancing(prefer=Preference.ZONE))
+    of = pool_view(
+        endpoint("10.0.0.1", zone="a", state=EndpointState.DRAINING),
+        endpoint("10.0.0.2", zone="b"),
+        balancing=LoadBalancing(prefer=Preference.ZONE),
+    )
     assert tiers(of, "a") == [(0, "a", 0, {"10.0.0.1": DRAINING}), (0, "b", 1, {"10.0.0.2": HEALTHY})]

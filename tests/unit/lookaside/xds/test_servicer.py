@@ -17,7 +17,7 @@ from tests.fakes.logs import logged
 from tests.fakes.objects import endpoint_slice
 from tests.fakes.until import until
 from tests.unit.lookaside.peers import started
-from tests.unit.lookaside.views import NAME, snapshot_cache
+from tests.unit.lookaside.snapshots import NAME, snapshot_cache
 from tests.unit.lookaside.xds.ads_clients import ENDPOINTS
 from tests.unit.lookaside.xds.ads_server import AdsServer
 

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 from backendpool.api.load_balancing import LoadBalancing, Policy, Preference
 from backendpool.lookaside.xds.snapshot import SnapshotCache
 from backendpool.lookaside.xds.stream_state import Ack, SotwStream
-from tests.unit.lookaside.views import NAME, POOL, snapshot_cache, zoned
+from tests.unit.lookaside.snapshots import NAME, POOL, snapshot_cache, zoned
 from tests.unit.lookaside.xds.ads_clients import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Response, SotwClient
 
 ONE = snapshot_cache("10.0.0.1")
