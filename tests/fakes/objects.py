@@ -1,7 +1,7 @@
 """Builders of Kubernetes objects, as the API server returns them, and of the values that are parsed from them.
 
-Each argument has a default, so that a test names only the fields that it is about. Without ``uid``, an object gets one
-that is derived from its kind, namespace and name: a recreated object needs another.
+A test names only the fields that it is about; the others have defaults. The default ``uid`` is derived from kind,
+namespace and name, so pass another one for a recreated object.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def pool(
 
 
 def parsed_pool(name: str = "greetserver", **fields: Any) -> Pool:
-    """The parsed :func:`pool`."""
+    """A :func:`pool`, parsed."""
     return parse_pool(pool(name, **fields))
 
 
@@ -77,26 +77,6 @@ def reconciled_pool(*endpoints: str | Endpoint, **fields: Any) -> Document:
     return {**obj, "status": status}
 
 
-def endpoint(address: str = "10.0.0.1", *, port: int = 50051, **fields: Any) -> Endpoint:
-    """An endpoint without a pod, ready by default."""
-    return Endpoint(address, port, **fields)
-
-
-def endpoint_set(*endpoints: str | Endpoint, draining: Iterable[str] = ()) -> EndpointSet:
-    """A set of endpoints. An address stands for a ready endpoint; ``draining`` are the addresses of further ones."""
-    return EndpointSet.of(
-        [
-            *(endpoint(one) if isinstance(one, str) else one for one in endpoints),
-            *(endpoint(address, state=EndpointState.DRAINING) for address in draining),
-        ]
-    )
-
-
-def pool_view(*endpoints: str | Endpoint, draining: Iterable[str] = (), balancing: LoadBalancing = DEFAULT) -> PoolView:
-    """A pool as clients see it, with an :func:`endpoint_set`."""
-    return PoolView(endpoint_set(*endpoints, draining=draining), balancing)
-
-
 def slice_endpoint(
     address: str = "10.0.0.1",
     *,
@@ -105,7 +85,7 @@ def slice_endpoint(
     conditions: Mapping[str, bool | None] = CONDITIONS["ready"],
     **fields: Any,
 ) -> Document:
-    """An endpoint of an EndpointSlice, for a pod whose name and uid are by default derived from the address."""
+    """An endpoint of an EndpointSlice. The default name and uid of its pod are derived from the address."""
     target = {"kind": "Pod", "name": pod_name or f"pod-{address}", "uid": pod_uid or f"uid-{address}"}
     return {"addresses": [address], "conditions": dict(conditions), "targetRef": target, **fields}
 
@@ -122,10 +102,9 @@ def endpoint_slice(
     port: int = 50051,
     ports: list[Document] | None = None,
 ) -> Document:
-    """An EndpointSlice of a pool's Service. An address stands for the endpoint of a ready pod.
+    """An EndpointSlice of a pool's Service. An address means a ready pod, in ``draining`` a draining one.
 
-    ``draining`` are the addresses of further, draining pods. ``ports`` replaces the list of the one ``port``. Without
-    ``service_uid``, the slice has no owner, like one that was made by hand.
+    ``ports`` replaces the single ``port``. Without ``service_uid`` the slice has no owner, as if created manually.
     """
     labels = {SERVICE_NAME_LABEL: service, POOL_LABEL: service, COMPONENT_LABEL: BACKENDS}
     metadata = _metadata("EndpointSlice", name, namespace, labels=labels)
@@ -148,7 +127,7 @@ def endpoint_slice(
 
 
 def parsed_slice(*endpoints: str | Document, **fields: Any) -> Slice:
-    """The parsed :func:`endpoint_slice`."""
+    """An :func:`endpoint_slice`, parsed."""
     return parse_slice(endpoint_slice(*endpoints, **fields))
 
 
@@ -199,7 +178,7 @@ def pod(
     last_state: Mapping[str, Any] | None = None,
     **status: Any,
 ) -> Document:
-    """A pod of a lookaside. Without ``state``, no kubelet has reported its container."""
+    """A pod of a lookaside. Without ``state``, its status has no container, as before a kubelet reports one."""
     metadata = _metadata("Pod", name, namespace, labels=labels)
     if deleted:
         metadata["deletionTimestamp"] = deleted
@@ -225,6 +204,26 @@ def lease(
     }
 
 
+def endpoint(address: str = "10.0.0.1", *, port: int = 50051, **fields: Any) -> Endpoint:
+    """An endpoint without a pod, ready by default."""
+    return Endpoint(address, port, **fields)
+
+
+def endpoint_set(*endpoints: str | Endpoint, draining: Iterable[str] = ()) -> EndpointSet:
+    """A set of endpoints. An address means a ready one, in ``draining`` a draining one."""
+    return EndpointSet.of(
+        [
+            *(endpoint(one) if isinstance(one, str) else one for one in endpoints),
+            *(endpoint(address, state=EndpointState.DRAINING) for address in draining),
+        ]
+    )
+
+
+def pool_view(*endpoints: str | Endpoint, draining: Iterable[str] = (), balancing: LoadBalancing = DEFAULT) -> PoolView:
+    """A PoolView with an :func:`endpoint_set`."""
+    return PoolView(endpoint_set(*endpoints, draining=draining), balancing)
+
+
 def _metadata(
     kind: str,
     name: str,
@@ -238,5 +237,5 @@ def _metadata(
         "name": name,
         "uid": uid or f"uid-{kind}-{namespace}-{name}",
         "resourceVersion": str(resource_version),
-        "labels": dict(labels or {}),
+        **({} if labels is None else {"labels": dict(labels)}),
     }

@@ -36,8 +36,8 @@ def test_equal_documents_are_equal_pools() -> None:
 
 def test_bad_spec_does_not_fail_the_pool() -> None:
     """A pool with an invalid spec is parsed, so its status can be written."""
-    parsed = parse_pool(pool(policy="Newer"))
-    assert parsed.name == "greetserver"
+    parsed = parse_pool(pool(uid="u1", policy="Newer"))
+    assert parsed.uid == "u1"
     with pytest.raises(SpecError, match=r"spec\.policy: this version knows RoundRobin, Random"):
         parsed.valid_spec()
 

@@ -109,7 +109,7 @@ def view_age(registry: CollectorRegistry) -> float:
 
 
 async def test_age_of_the_view_is_shown(server: ScriptedServer) -> None:
-    """The metric of the view's age is infinite until the pool has been read, then the time since the last update."""
+    """The endpoints' age is infinite until the pool has been read, then the time since the last update."""
     registry, settings = CollectorRegistry(), GatewaySettings(service="greetserver", namespace="default")
     server.script(hold := Watch(b" "))
     async with modes.pool(settings, GatewayMetrics(registry)):

@@ -16,7 +16,7 @@ NAME = "greetserver.default"
 
 
 def zoned(zones: Mapping[str, str], **balancing: object) -> PoolView:
-    """Return a view with a ready endpoint for each address, in its zone."""
+    """Return a PoolView with a ready endpoint for each address, in its zone."""
     found = [endpoint(address, zone=zone) for address, zone in zones.items()]
     return pool_view(*found, balancing=LoadBalancing(**balancing))  # type: ignore[arg-type]
 

@@ -13,7 +13,7 @@ KEEP = LoadBalancing(empty_policy=EmptyPolicy.KEEP_LAST)
 
 
 class Published:
-    """A publisher and the views that it published."""
+    """A publisher and the pool views that it published."""
 
     def __init__(self) -> None:
         self.publisher = SnapshotPublisher(POOL)

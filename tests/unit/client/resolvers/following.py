@@ -1,4 +1,4 @@
-"""A source at work, and what it told."""
+"""A running resolver and the views that it reports."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from tests.fakes.until import until
 
 
 class Told:
-    """What ``source`` told, in order."""
+    """The pool views that a resolver reports, in order."""
 
     def __init__(self, make: Callable[[OnView], Resolver]) -> None:
         self.views: list[PoolView | None] = []
         self.source = make(self.views.append)
 
     async def count(self, count: int) -> list[PoolView | None]:
-        """All of it, once it is so much."""
+        """Wait for ``count`` views and return all."""
         await until(lambda: len(self.views) >= count)
         return self.views
 
     async def problem(self) -> str:
-        """What is wrong, once something is."""
+        """Wait for a problem and return it."""
         await until(lambda: self.source.problem is not None)
         return str(self.source.problem)
 
 
 @asynccontextmanager
 async def following(make: Callable[[OnView], Resolver]) -> AsyncIterator[Told]:
-    """A source runs while the context lasts, and must not end before."""
+    """Run a resolver while the context lasts; it must not return earlier."""
     told = Told(make)
     task = asyncio.create_task(told.source.run())
     try:

@@ -136,7 +136,7 @@ async def test_broken_file_at_the_start_tells_nothing(tmp_path: Path, looks: Loo
 
 
 async def _aged(told: Told, looks: Looks) -> bool:
-    """Return whether another read leaves the age of the view growing."""
+    """Return whether another read leaves the age of the endpoints growing."""
     before = told.source.age()
     waited = 0.2
     await asyncio.sleep(waited)

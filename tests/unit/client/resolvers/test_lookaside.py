@@ -103,7 +103,7 @@ async def test_tells_each_change_once() -> None:
 
 
 async def test_is_as_old_as_the_lookaside_says() -> None:
-    """The age of the view includes the lookaside's own age."""
+    """The age of the endpoints includes the lookaside's own age."""
     replica = Replica(ONE, heartbeat=0.01)
     replica.age = 1000.0
     lookaside = target(await replica.start())
@@ -122,7 +122,7 @@ async def test_is_as_old_as_the_lookaside_says() -> None:
 
 
 async def test_keeps_what_was_told_while_the_lookaside_is_away() -> None:
-    """The last view is kept while the lookaside is down, and changes are reported afterwards."""
+    """The last endpoints are kept while the lookaside is down, and changes are reported afterwards."""
     replica = Replica(ONE)
     port = await replica.start()
     async with following(source(target(port))) as told:

@@ -41,7 +41,7 @@ RANDOM_KEPT = LoadBalancing(Policy.RANDOM, EmptyPolicy.KEEP_LAST)
 
 
 class Told:
-    """What the source told, in order."""
+    """The pool views that a resolver reports, in order."""
 
     def __init__(self, source: PoolResolver) -> None:
         self.source = source
@@ -158,7 +158,7 @@ async def test_refusal_at_the_start_means_no_pool(server: ScriptedServer, tmp_pa
 
 
 async def test_refusal_later_changes_nothing(server: ScriptedServer, tmp_path: Path) -> None:
-    """A client that loses its permission keeps its last view."""
+    """A client that loses its permission keeps its last endpoints."""
     server.script(page(pool_with(READY), version=1), Watch().end(), *[refuse(403, "Forbidden")] * 1000)
     async with following(server, tmp_path) as told:
         await until(lambda: isinstance(told.source.problem, Forbidden))
@@ -174,7 +174,7 @@ async def test_nothing_is_told_of_an_api_server_that_is_away(server: ScriptedSer
 
 
 async def test_outage_changes_nothing(server: ScriptedServer, tmp_path: Path) -> None:
-    """During an outage the last view is kept, and a relist without changes reports nothing."""
+    """During an outage the last endpoints are kept, and a relist without changes reports nothing."""
     server.script(
         page(pool_with(READY), version=1),
         Watch().cut(),

@@ -13,7 +13,7 @@ ONE, TWO = pool_view("192.0.2.1"), pool_view("192.0.2.2")
 
 
 def test_only_what_differs_is_told() -> None:
-    """A view is reported if it differs from the last one, even if an earlier one was equal."""
+    """A pool is reported if it differs from the last one, even if an earlier one was equal."""
     told: list[PoolView | None] = []
     known = FreshnessTracker(told.append)
     for view in (ONE, ONE, TWO, TWO, ONE):
@@ -22,7 +22,7 @@ def test_only_what_differs_is_told() -> None:
 
 
 def test_absence_is_told_once_and_only_at_the_start() -> None:
-    """A missing pool is reported only at the start; later, the last view is kept."""
+    """A missing pool is reported only at the start; later, the last endpoints are kept."""
     told: list[PoolView | None] = []
     known = FreshnessTracker(told.append)
     known.not_found()
