@@ -14,7 +14,9 @@ _FEW = 3
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What to measure with: numbers of backends, rounds, calls and requests in each, changes of the largest set."""
+    """Sizes of a run: numbers of backends, rounds, calls and requests per round, and updates of the largest set of
+    backends.
+    """
 
     backends: tuple[int, ...] = (1, 3, 100, 1000)
     rounds: int = 100

@@ -83,7 +83,9 @@ class Bench:
         return StreamsResult(server.name, size, latencies, cpu / len(latencies), 1e6 * memory / size, again, cpu_again)
 
     async def _change(self, streams: Streams) -> float:
-        """Seconds from the answer to the write of a slice until the last stream has received it."""
+        """Return the seconds from the API server's response to a slice update until the last stream has received the
+        update.
+        """
         await asyncio.sleep(_REST)
         self._changes += 1
         slice_ = self.fleet.slice(self._pool, change=self._changes)

@@ -21,10 +21,10 @@ from bench.operator.status_watcher import StatusWatcher
 
 @dataclass(frozen=True, slots=True)
 class LargePool:
-    """Status fields and size, and what the lookaside serves.
+    """Results of a large pool: fields and size of its status, and what the lookaside serves.
 
-    ``resolved`` counts the distinct addresses among as many Resolve answers as there are endpoints. ``memory`` is the
-    lookaside's peak in MB.
+    ``resolved`` is the number of distinct addresses returned when Resolve is called once per endpoint. ``memory`` is
+    the lookaside's peak in MB.
     """
 
     listed: int

@@ -174,7 +174,7 @@ class BalancedGreeter:
 
 
 class _Hedge:
-    """The second call for a stalled one. ``again`` makes it, with a timeout in seconds."""
+    """A second call, started when the first one stalls. ``again(timeout)`` starts it; the timeout is in seconds."""
 
     __slots__ = ("_again", "task")
 

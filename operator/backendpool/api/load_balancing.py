@@ -48,7 +48,7 @@ class Preference(StrEnum):
 
 
 def _number(name: str, default: int, low: int, high: int) -> Any:
-    """Return a field for the integer ``name`` of the spec, from ``low`` to ``high``."""
+    """Return a dataclass field for the spec's integer field ``name``, which must be between ``low`` and ``high``."""
     return field(default=default, metadata={"name": name, "range": (low, high)})
 
 

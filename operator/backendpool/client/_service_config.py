@@ -74,7 +74,11 @@ def _policy(fields: Mapping[str, Any]) -> RetryPolicy:
         codes=frozenset(_CODES[code] for code in fields["retryableStatusCodes"]),
     )
     if attempts < 2 or not policy.codes or min(policy.initial_backoff, policy.max_backoff, policy.multiplier) <= 0:
-        raise ValueError("retryPolicy needs at least two attempts, at least one code, and backoffs above 0")
+        raise ValueError(
+            (
+                "retryPolicy: maxAttempts must be at least 2, retryableStatusCodes not empty, and the backoff values above 0"
+            )
+        )
     return policy
 
 
@@ -88,5 +92,5 @@ def _seconds(duration: str) -> float:
 def _throttle(fields: Mapping[str, Any]) -> RetryThrottle:
     maximum, ratio = float(fields["maxTokens"]), float(fields["tokenRatio"])
     if not 0 < maximum <= 1000 or ratio <= 0:
-        raise ValueError("retryThrottling needs maxTokens from 1 to 1000 and a tokenRatio above 0")
+        raise ValueError("retryThrottling: maxTokens must be from 1 to 1000, and tokenRatio above 0")
     return RetryThrottle(maximum, ratio)

@@ -90,11 +90,11 @@ class Subchannel:
     The first attempt to connect is made after ``delay`` seconds.
 
     ``in_flight`` counts calls only while there is an ``observer``, since watching a call costs as much as a pick.
-    ``calls_started``, ``calls_failed``, ``connections`` and ``ejections`` are always counted. ``last_response_at`` (the
-    last answer, or the connect) and ``connected_at`` are moments of :func:`time.monotonic`. ``removed`` is True once
-    the subchannel is being closed.
+    ``calls_started``, ``calls_failed``, ``connections`` and ``ejections`` are always counted. ``connected_at`` is the
+    time of the last connect, and ``last_response_at`` that of the last response or, before the first one, of the
+    connect; both are timestamps of :func:`time.monotonic`. ``removed`` is True once the subchannel is being closed.
 
-    Create it in a running event loop, and end it by :meth:`close`.
+    Create it in a running event loop, and call :meth:`close` when done.
     """
 
     __slots__ = (

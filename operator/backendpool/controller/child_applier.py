@@ -320,7 +320,7 @@ def _in_conflict(pool: Pool, live: Mapping[ChildRef, KubernetesObject], conflict
 
 
 def _events(pool: Pool, done: _Progress, before: Mapping[ChildRef, KubernetesObject]) -> Iterator[PoolEvent]:
-    """At most one event each for all children that were applied, repaired and removed."""
+    """Yield at most three events: one for all applied children, one for all repaired ones, one for all removed ones."""
     was_applied = _was_applied(pool)
     repaired = [ref_of(child) for child in done.applied if _has_drifted(child, before.get(ref_of(child)), was_applied)]
     made = [ref for ref in map(ref_of, done.applied) if ref not in repaired]

@@ -143,7 +143,7 @@ class Reflector(Generic[T]):
                 await self._pause(failure)
 
     async def _list_and_watch(self) -> ClusterError | None:
-        """List if necessary, then watch until the watch ends; returns the error if that was a failure."""
+        """List if necessary, then watch until the watch ends. Return the error if either failed, else None."""
         listed = self._must_list or self._empty_watches >= _MAX_EMPTY_WATCHES
         self._watch_began_at = math.inf
         try:

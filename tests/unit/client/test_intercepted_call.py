@@ -291,7 +291,7 @@ def _handlers(answer: Any) -> Any:
 
 
 async def test_written_requests_are_retried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A written request and the end of requests are retried with a call that was not sent."""
+    """If a call was never sent, its retry repeats the written requests and done_writing."""
 
     async def wait(continuation: Any, details: ClientCallDetails, request: Any) -> Any:
         call = await continuation(details, request)

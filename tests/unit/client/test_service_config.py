@@ -63,7 +63,10 @@ def test_throttling() -> None:
         (config({"name": [{}], "retryPolicy": {**RETRY, "maxAttempts": 1}}), "two attempts"),
         (config({"name": [{}], "retryPolicy": {**RETRY, "maxBackoff": "1"}}), "invalid duration"),
         (config({"name": [{}], "retryPolicy": {**RETRY, "retryableStatusCodes": ["LATE"]}}), "LATE"),
-        (config({"name": [{}], "retryPolicy": {**RETRY, "retryableStatusCodes": []}}), "at least one code"),
+        (
+            config({"name": [{}], "retryPolicy": {**RETRY, "retryableStatusCodes": []}}),
+            "retryableStatusCodes not empty",
+        ),
         (config({"name": [{}], "retryPolicy": {"maxAttempts": 2}}), "initialBackoff"),
         (config(retryThrottling={"maxTokens": 0, "tokenRatio": 1}), "maxTokens"),
     ],

@@ -139,7 +139,7 @@ async def test_crd_may_come_late(server: ApiServer, tmp_path: Path) -> None:
 
 
 async def test_only_the_namespaces_asked_for_are_read(server: ApiServer, tmp_path: Path) -> None:
-    """With listed namespaces, permissions in these are sufficient."""
+    """An operator with listed namespaces needs permissions only in these namespaces."""
     settings = OperatorSettings("backendpool/operator:test", namespaces=("default", "shop"), instance="operator-0")
     async with server.connected(tmp_path) as api, operated(api, settings):
         await until(lambda: applied(server))

@@ -100,12 +100,12 @@ class Watch:
             self._commands.put_nowait(event)
 
     def end(self) -> Watch:
-        """End like the server at its time limit."""
+        """End the watch normally, as the API server does at the time limit."""
         self._commands.put_nowait(None)
         return self
 
     def cut(self) -> Watch:
-        """End like a broken network: in the middle, by a reset."""
+        """Reset the connection in the middle of the watch, like a broken network."""
         self._commands.put_nowait(_abort)
         return self
 

@@ -93,7 +93,7 @@ def _address(path: str, fields: Mapping[str, Any]) -> str:
 def _text(path: str, fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name, "")
     if not isinstance(value, str):
-        raise SpecError(f"{path}.{name}", f"give a text, not {value!r}")
+        raise SpecError(f"{path}.{name}", f"give a string, not {value!r}")
     return value
 
 

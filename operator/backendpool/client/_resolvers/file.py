@@ -76,7 +76,7 @@ class FileResolver:
             self._failed(str(error))
             return
         if self.problem:
-            self._log.info("Reading the pool's file recovered")
+            self._log.info("The pool's file can be read again")
         self.problem = None
         self._freshness.update(view)
 

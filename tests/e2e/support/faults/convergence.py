@@ -85,9 +85,9 @@ class MonitoredPool:
             self._answered_all_the_time(pod, mark.time)
 
     def lookasides_answered(self, mark: Mark, lost: str = "", after: float = 0.0) -> None:
-        """Check that each lookaside has answered all Resolves since the mark, and now returns exactly the ready pods.
+        """Check that each lookaside has answered every Resolve since the mark and returns exactly the ready pods.
 
-        From ``after`` seconds after the mark, no Resolve may have failed at the gateway either.
+        Also check that the gateway saw no failed Resolve later than ``after`` seconds past the mark.
         """
         failed = sum(interval.errors.total() for interval in self.asking.intervals(mark.time))
         print(f"{failed} calls in lookaside mode failed within {time.time() - mark.time:.0f} s")

@@ -186,7 +186,7 @@ async def test_last_good_list_is_kept(
         ("pool.json", '{"endpoints": [{"address": "::1"}]}', "endpoints[0].port: give the port"),
         ("pool.json", '{"endpoints": [{"address": "::1", "port": 0}]}', "endpoints[0].port: give a whole number"),
         ("pool.json", '{"endpoints": [{"adress": "::1"}]}', "endpoints[0].adress: this version knows address, port"),
-        ("pool.json", '{"endpoints": [{"address": "::1", "port": 1, "zone": 1}]}', "endpoints[0].zone: give a text"),
+        ("pool.json", '{"endpoints": [{"address": "::1", "port": 1, "zone": 1}]}', "endpoints[0].zone: give a string"),
         ("pool.json", text_of(policy="Fastest"), "policy: this version knows RoundRobin"),
         ("pool.json", text_of(polcy="Random"), "polcy: this version knows endpoints, policy"),
     ],
