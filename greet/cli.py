@@ -79,7 +79,7 @@ def _load_flags(parser: argparse.ArgumentParser) -> None:
 
 def _common(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--drain", "DRAIN_SECONDS", "seconds to keep serving after SIGTERM (default: 5)")
-    add_flag(parser, "--grace", "GRACE_SECONDS", "seconds that calls in flight have to finish after that (default: 20)")
+    add_flag(parser, "--grace", "GRACE_SECONDS", "seconds that calls in flight get after the drain (default: 20)")
     add_log_flags(parser)
 
 

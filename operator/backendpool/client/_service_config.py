@@ -74,11 +74,7 @@ def _policy(fields: Mapping[str, Any]) -> RetryPolicy:
         codes=frozenset(_CODES[code] for code in fields["retryableStatusCodes"]),
     )
     if attempts < 2 or not policy.codes or min(policy.initial_backoff, policy.max_backoff, policy.multiplier) <= 0:
-        raise ValueError(
-            (
-                "retryPolicy: maxAttempts must be at least 2, retryableStatusCodes not empty, and the backoff values above 0"
-            )
-        )
+        raise ValueError("retryPolicy: maxAttempts must be 2 or more, retryableStatusCodes not empty, backoffs above 0")
     return policy
 
 

@@ -60,7 +60,7 @@ def test_throttling() -> None:
         ("[]", "service config"),
         (config({"retryPolicy": RETRY}), "name"),
         (config({"name": [{"method": "C"}]}), "has no service"),
-        (config({"name": [{}], "retryPolicy": {**RETRY, "maxAttempts": 1}}), "two attempts"),
+        (config({"name": [{}], "retryPolicy": {**RETRY, "maxAttempts": 1}}), "maxAttempts must be 2 or more"),
         (config({"name": [{}], "retryPolicy": {**RETRY, "maxBackoff": "1"}}), "invalid duration"),
         (config({"name": [{}], "retryPolicy": {**RETRY, "retryableStatusCodes": ["LATE"]}}), "LATE"),
         (
