@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -16,7 +17,9 @@ from backendpool.client._policies.slow_start import SlowStart
 from backendpool.client._resolvers import Views, resolver_for
 from backendpool.client._resolvers.resolver import ResolverTask
 from backendpool.client._subchannel import dialer
-from backendpool.client._target import parse_target
+from backendpool.client._target import LookasideTarget, parse_target
+from backendpool.client._validation import check_options
+from backendpool.errors import SettingsError
 
 
 def connect(
@@ -54,17 +57,40 @@ def connect(
     :class:`~backendpool.errors.SettingsError` for invalid arguments. If the pool turns out later to be unreachable for
     good, calls fail with ``UNAVAILABLE`` and say why.
     """
+    _require_running_loop()
+    where = parse_target(target) if isinstance(target, str) else None
+    chosen_policy, chosen_preference = chosen("policy", Policy, policy), chosen("prefer", Preference, prefer)
+    check_options(
+        {
+            "policy": chosen_policy,
+            "hash_key": hash_key,
+            "outlier_detection": outlier_detection,
+            "zone": zone,
+            "prefer": chosen_preference,
+            "subset": subset,
+            "slow_start": slow_start,
+            "drain_timeout": drain_timeout,
+            "idempotent": idempotent,
+            "service_config": service_config,
+            "interceptors": interceptors,
+            "credentials": credentials,
+            "options": options,
+            "compression": compression,
+            "lookaside_credentials": lookaside_credentials,
+        },
+        lookaside=isinstance(where, LookasideTarget),
+    )
     choices = Options(
-        policy=chosen("policy", Policy, policy),
+        policy=chosen_policy,
         outliers=outlier_detection,
-        prefer=chosen("prefer", Preference, prefer),
+        prefer=chosen_preference,
         hash_key=hash_key,
         zone=zone,
         subset=subset,
         slow_start=slow_start if isinstance(slow_start, SlowStart) else SlowStart(slow_start),
         drain_timeout=drain_timeout,
     )
-    pool = parse_target(target).pool if isinstance(target, str) else type(target).__name__
+    pool = where.pool if where else type(target).__name__
     balancer = Balancer(pool, choices, dialer(credentials, options, compression))
     resolver = resolver_for(target, balancer.update, credentials=lookaside_credentials)
     return PoolChannel(
@@ -74,3 +100,10 @@ def connect(
         idempotent=idempotent,
         service_config=service_config,
     )
+
+
+def _require_running_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise SettingsError("connect needs a running event loop: call it in a coroutine") from None

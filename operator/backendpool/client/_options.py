@@ -42,17 +42,6 @@ class Options:
     slow_start: SlowStart = NO_SLOW_START
     drain_timeout: float = DRAIN_SECONDS
 
-    def __post_init__(self) -> None:
-        """Raises :class:`~backendpool.errors.SettingsError` for a number outside of its range."""
-        numbers = {"subset": self.subset, "slow_start": self.slow_start.window, "drain_timeout": self.drain_timeout}
-        for name, number in numbers.items():
-            if number < 0:
-                raise SettingsError(f"invalid {name} {number}: expected 0 or more")
-        if self.slow_start.aggression <= 0:
-            raise SettingsError(f"invalid aggression {self.slow_start.aggression} of slow_start: expected above 0")
-        if not 0 < self.slow_start.least <= 1:
-            raise SettingsError(f"invalid least {self.slow_start.least} of slow_start: expected above 0 and up to 1")
-
     def over(self, balancing: LoadBalancing) -> LoadBalancing:
         """Return the load balancing in effect: the pool's ``balancing``, overridden by these options."""
         return replace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -184,7 +185,7 @@ async def test_span_of_each_form(everywhere: Tracing, form: str) -> None:
             assert await _answer(method(request, timeout=5), form) == b"x"
             with pytest.raises(AioRpcError, match="not so"):
                 await _answer(method(request, timeout=5, metadata=(("fail", "yes"),)), form)
-    assert everywhere.codes() == [OK, StatusCode.INTERNAL]
+    assert Counter(everywhere.codes()) == Counter([OK, StatusCode.INTERNAL]), "in any order: a span may end late"
 
 
 async def _answer(call: Any, form: str) -> bytes:

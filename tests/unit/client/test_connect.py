@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
+import math
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
 from grpc import StatusCode
 from grpc.aio import AioRpcError
 
-from backendpool.api.load_balancing import LoadBalancing, Policy, Preference
+from backendpool.api.load_balancing import (
+    FailurePercentage,
+    LoadBalancing,
+    OutlierDetection,
+    Policy,
+    Preference,
+    SuccessRate,
+)
 from backendpool.client import EndpointSet, PoolChannel, PoolView, SlowStart, connect
 from backendpool.client._subchannel import Connection
+from backendpool.client._validation import _RULES
 from backendpool.errors import NoBackendError, SettingsError, TargetError
 from backendpool.testing import FakePool
 from tests.fakes.objects import pool_view
@@ -94,13 +104,61 @@ async def test_target_that_names_nothing_is_refused_at_once(nothing: str) -> Non
     [
         ({"policy": "Fastest"}, "invalid policy 'Fastest': expected RoundRobin, "),
         ({"prefer": "Planet"}, "invalid prefer 'Planet': expected Zone"),
+        ({"hash_key": "user"}, "invalid hash_key 'user': expected a function"),
+        ({"outlier_detection": {"interval": 1}}, "invalid outlier_detection .*: expected an OutlierDetection"),
+        (
+            {"outlier_detection": OutlierDetection(interval=0, success_rate=SuccessRate())},
+            "invalid interval 0 of outlier_detection: expected a whole number from 1 to ",
+        ),
+        (
+            {"outlier_detection": OutlierDetection(interval=cast("Any", 1.5), success_rate=SuccessRate())},
+            r"invalid interval 1\.5 of outlier_detection",
+        ),
+        (
+            {"outlier_detection": OutlierDetection(failure_percentage=FailurePercentage(threshold=101))},
+            "invalid threshold 101 of outlier_detection: expected a whole number from 1 to 100",
+        ),
+        (
+            {"outlier_detection": OutlierDetection(success_rate=cast("Any", True))},
+            "invalid success_rate True of outlier_detection",
+        ),
+        ({"zone": None}, "invalid zone None: expected a name"),
+        ({"prefer": "Zone"}, "prefer has no effect without zone"),
         ({"subset": -1}, "invalid subset -1: expected 0 or more"),
+        ({"subset": 2.0}, r"invalid subset 2\.0: expected 0 or more"),
+        ({"subset": True}, "invalid subset True: expected 0 or more"),
         ({"slow_start": -1.0}, r"invalid slow_start -1\.0: expected"),
+        ({"slow_start": "5s"}, "invalid slow_start '5s': expected"),
+        ({"slow_start": math.nan}, "invalid slow_start nan: expected"),
+        ({"slow_start": SlowStart(-5.0)}, r"invalid window -5\.0 of slow_start: expected 0 or more"),
+        ({"slow_start": 5.0, "policy": "Random"}, "slow_start has no effect with policy Random"),
         ({"slow_start": SlowStart(5.0, aggression=0.0)}, r"invalid aggression 0\.0 of slow_start: expected above 0"),
         ({"slow_start": SlowStart(5.0, least=0.0)}, r"invalid least 0\.0 of slow_start: expected above 0"),
         ({"slow_start": SlowStart(5.0, least=1.5)}, r"invalid least 1\.5 of slow_start"),
         ({"drain_timeout": -1.0}, r"invalid drain_timeout -1\.0: expected"),
+        ({"drain_timeout": math.inf}, "invalid drain_timeout inf: expected"),
+        ({"drain_timeout": None}, "invalid drain_timeout None: expected"),
+        ({"policy": "ConsistentHash"}, "policy ConsistentHash needs hash_key"),
+        ({"policy": "Random", "hash_key": str}, "hash_key has no effect with policy Random"),
+        ({"idempotent": "/pkg.Svc/M"}, "invalid idempotent '/pkg.Svc/M': expected True, False, or a collection"),
+        ({"idempotent": {"pkg.Svc/M"}}, "invalid idempotent .*: expected .* such as /package.Service/Method"),
+        ({"idempotent": ["/pkg.Svc/"]}, "invalid idempotent"),
+        ({"idempotent": [b"/pkg.Svc/M"]}, "invalid idempotent"),
+        ({"idempotent": None}, "invalid idempotent None"),
         ({"service_config": "{"}, "service config: "),
+        ({"service_config": {"methodConfig": []}}, "invalid service_config .*: expected a JSON string"),
+        ({"interceptors": [object()]}, "invalid interceptors .*: expected a sequence of client interceptors"),
+        ({"interceptors": None}, "invalid interceptors None"),
+        (
+            {"credentials": grpc.access_token_call_credentials("t")},
+            "invalid credentials .*: expected channel",
+        ),
+        ({"options": {"grpc.keepalive_time_ms": 1}}, "invalid options .*: expected a sequence of pairs"),
+        ({"options": ["grpc.keepalive_time_ms"]}, "invalid options"),
+        ({"options": [(b"grpc.keepalive_time_ms", 1)]}, "invalid options"),
+        ({"compression": "gzip"}, "invalid compression 'gzip': expected a grpc.Compression"),
+        ({"lookaside_credentials": "ca.crt"}, "invalid lookaside_credentials 'ca.crt'"),
+        ({"lookaside_credentials": grpc.ssl_channel_credentials()}, "lookaside_credentials has no effect"),
     ],
 )
 async def test_option_that_there_is_not_is_refused_at_once(wrong: dict[str, Any], why: str) -> None:
@@ -109,6 +167,18 @@ async def test_option_that_there_is_not_is_refused_at_once(wrong: dict[str, Any]
     with pytest.raises(SettingsError, match=why):
         connect(FakePool(), **wrong)
     assert asyncio.all_tasks() == before
+
+
+def test_connect_without_a_running_loop() -> None:
+    """Outside of a coroutine, the error says where to call connect."""
+    with pytest.raises(SettingsError, match="connect needs a running event loop: call it in a coroutine"):
+        connect(FakePool())
+
+
+async def test_every_option_is_checked() -> None:
+    """Each option of connect has a rule, so a new one cannot be left out."""
+    options = {one.name for one in inspect.signature(connect).parameters.values() if one.kind is one.KEYWORD_ONLY}
+    assert set(_RULES) == options - {"policy", "prefer"}
 
 
 async def test_no_cluster_fails_calls_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +288,7 @@ async def test_options_go_before_what_the_pool_asks_for() -> None:
     async with pods("a", "b") as (a, b):
         pool = FakePool(balancing=LoadBalancing(Policy.CONSISTENT_HASH, hash_header="user"))
         pool.set([a.endpoint, b.endpoint])
-        async with connect(pool, policy="RoundRobin", prefer=Preference.ZONE) as channel:
+        async with connect(pool, policy="RoundRobin", prefer=Preference.ZONE, zone="a") as channel:
             await pool.wait_until_connected(channel)
             who: Any = channel.unary_unary(METHOD)
             answers = [await who(b"", metadata=(("user", "ada"),), timeout=5) for _ in range(4)]
