@@ -26,7 +26,7 @@ from greet.settings import ServerSettings
 
 
 async def serve(count: int) -> None:
-    """Print the port and serve until standard input ends, which it also does when the parent was killed."""
+    """Print the port, and serve until standard input ends. Standard input also ends when the parent is killed."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     port = server.add_insecure_port("0.0.0.0:0")
     _echo(server)

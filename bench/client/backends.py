@@ -1,6 +1,7 @@
 """Backends for the client's benchmark: one server process that listens on every loopback address.
 
-To a client each address is another backend with its own connection, like a pod. The server's CPU is not the client's.
+To a client, each address is a separate backend with its own connection, like a pod. The server's CPU time is not
+counted.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _PER_NETWORK = 250
 
 
 def endpoints(count: int, port: int) -> list[Endpoint]:
-    """``count`` backends of the server that listens on ``port``."""
+    """Return ``count`` endpoints of the server that listens on ``port``."""
     return [Endpoint(_address(number), port, f"uid-{number}", f"pod-{number}") for number in range(count)]
 
 

@@ -26,7 +26,7 @@ class Sizes:
 
 
 async def measure(sizes: Sizes) -> Results:
-    """Run the benchmark."""
+    """Run the benchmark and return its results."""
     most = sizes.backends[-1]
     found = {}
     async with backends.serving(_FEW) as port:

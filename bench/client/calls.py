@@ -33,7 +33,7 @@ _TIMEOUT = 60.0
 async def by_size(port: int, backends: int, call: Call, rounds: int, calls: int) -> Mapping[str, Cost]:
     """Compare a call over a pool of ``backends``, over one channel, and over one channel per backend, round robin.
 
-    The last is the cost of that many connections alone.
+    The third variant shows the cost of the connections alone.
     """
     async with AsyncExitStack() as stack:
         bare = [await stack.enter_async_context(_bare(endpoint)) for endpoint in endpoints(backends, port)]
@@ -59,19 +59,19 @@ async def by_options(port: int, backends: int, rounds: int, calls: int) -> Mappi
 
 
 def unary(channel: grpc.aio.Channel) -> Callable[[], Any]:
-    """One request, one response."""
+    """Send one request and await one response."""
     method: Any = channel.unary_unary(UNARY)
     return lambda: method(_REQUEST)
 
 
 def with_timeout(channel: grpc.aio.Channel) -> Callable[[], Any]:
-    """As :func:`unary`, with a deadline."""
+    """Like :func:`unary`, with a deadline."""
     method: Any = channel.unary_unary(UNARY)
     return lambda: method(_REQUEST, timeout=_TIMEOUT)
 
 
 def stream(channel: grpc.aio.Channel) -> Callable[[], Any]:
-    """One request, :data:`~bench.client.backends.MESSAGES` responses."""
+    """Send one request and read :data:`~bench.client.backends.MESSAGES` responses."""
     method: Any = channel.unary_stream(STREAM)
 
     async def read() -> None:
@@ -85,7 +85,7 @@ FORMS: Final[Mapping[str, Call]] = {"unary": unary, "unary with a timeout": with
 
 
 def _calling(channels: Sequence[grpc.aio.Channel], call: Call) -> Work:
-    """Calls on ``channels``, round robin, a few concurrently."""
+    """Return work that calls ``channels`` round robin, with a few concurrent calls."""
     callers = cycle([call(channel) for channel in channels])
 
     async def one_after_another(times: int) -> None:
@@ -112,7 +112,7 @@ async def _bare(endpoint: Endpoint) -> AsyncIterator[grpc.aio.Channel]:
 
 @asynccontextmanager
 async def _pooled(port: int, backends: int, **options: Any) -> AsyncIterator[PoolChannel]:
-    """A channel over a pool, with each backend connected."""
+    """Yield a channel over a pool that is connected to every backend."""
 
     async def told() -> AsyncIterator[EndpointSet]:
         yield EndpointSet.of(endpoints(backends, port))

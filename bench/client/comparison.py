@@ -1,4 +1,4 @@
-"""Comparison of CPU costs in short alternating rounds, so that other load on the machine affects all alike."""
+"""Comparison of CPU times in short alternating rounds, so that other load on the machine affects all variants alike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """CPU seconds per repetition, by round."""
+    """CPU seconds per repetition, one value per round."""
 
     rounds: Sequence[float]
 
@@ -24,14 +24,14 @@ class Cost:
         return statistics.median(self.rounds)
 
     def over(self, base: Cost) -> Ratio:
-        """Ratio to ``base``, measured in the same rounds."""
+        """Return the ratio to ``base``, which was measured in the same rounds."""
         pairs = [mine / least for mine, least in zip(self.rounds, base.rounds, strict=True)]
         return Ratio(*(statistics.quantiles(pairs, method="inclusive") if len(pairs) > 1 else pairs * 3))
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Ratio of two costs, computed per round, so that a change of the machine's speed cancels out.
+    """The ratio of two costs, computed per round so that changes of the machine's speed cancel out.
 
     ``low`` and ``high`` are the quartiles.
     """
@@ -43,14 +43,16 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """``work`` to measure, and the CPU clock of the process that does it."""
+    """A variant: ``work`` to measure, and the CPU clock of the process that does it."""
 
     work: Work
     clock: Clock
 
 
 async def compare(candidates: Mapping[str, Candidate], rounds: int, times: int) -> dict[str, Cost]:
-    """Measure each candidate ``times`` times a round, in alternating order, since one may leave work to the next."""
+    """Measure each candidate ``times`` times per round. The order alternates, since one candidate may leave work to the
+    next.
+    """
     found: dict[str, list[float]] = {name: [] for name in candidates}
     names = list(candidates)
     for number in range(-1, rounds):

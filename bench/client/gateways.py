@@ -36,9 +36,10 @@ class Gateway:
 
 
 async def by_mode(port: int, rounds: int, requests: int) -> Mapping[str, Cost]:
-    """Compare ``POST /greet`` to a gateway in each of the :data:`MODES`, and a request that calls no backend.
+    """Compare ``POST /greet`` in each of the :data:`MODES`, and a request that calls no backend.
 
-    Sticky mode has one backend; the others use those of the lookaside on ``port``, by Watch or by Resolve.
+    Mode sticky has one backend. The other modes use the backends that the lookaside on ``port`` returns by Watch or
+    Resolve.
     """
     async with AsyncExitStack() as stack:
         connector = aiohttp.TCPConnector(limit=0)
@@ -71,7 +72,7 @@ def _asking(session: aiohttp.ClientSession, method: str, url: str) -> Work:
 
 @asynccontextmanager
 async def _running(mode: Mode, port: int, session: aiohttp.ClientSession) -> AsyncIterator[Gateway]:
-    """Run a gateway process; yields when it is ready."""
+    """Run a gateway process; yield when it is ready."""
     where = {
         "GATEWAY_PORT": str(free_port()),
         "GRPC_SERVER_HOST": _LOOPBACK,

@@ -12,7 +12,7 @@ from greet.settings import Mode
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """One run: calls by form and number of backends, unary calls by options, updates of a number of backends.
+    """The results of a run: calls by form and number of backends, unary calls by options, updates of a set of backends.
 
     ``requests`` are requests to gateways by mode.
     """
@@ -24,7 +24,7 @@ class Results:
 
 
 def tables(results: Results) -> str:
-    """The whole report, in Markdown that reads well on a terminal too."""
+    """Return the whole report, in Markdown that is readable on a terminal too."""
     backends, changes = results.changes
     return "\n\n".join(
         (
@@ -69,5 +69,5 @@ def _micro(cost: Cost) -> str:
 
 
 def _ratio(ratio: Ratio) -> str:
-    """Median and quartiles."""
+    """Format the median and the quartiles."""
     return f"{ratio.median:.3f} ({ratio.low:.2f} to {ratio.high:.2f})"

@@ -19,7 +19,7 @@ Change = Callable[[list[Endpoint], int], Endpoint]
 
 
 async def by_change(port: int, backends: int, times: int) -> Mapping[str, Cost]:
-    """CPU seconds of :meth:`Balancer.update` when one of ``backends`` changed; all of them are connected."""
+    """Return the CPU seconds of :meth:`Balancer.update` after a change of one of the connected ``backends``."""
     changes: Mapping[str, Change] = {"nothing": _same, "the state of one": _state, "one for another": _another}
     found: dict[str, list[float]] = {name: [] for name in changes}
     async with aclosing(Balancer("ns/bench")) as balancer:

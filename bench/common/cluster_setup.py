@@ -1,4 +1,4 @@
-"""Setup and teardown of the cluster for a benchmark: CRD, namespaces, the deployed operator scaled to zero."""
+"""Prepares the cluster for a benchmark: CRD, namespaces, and the deployed operator scaled to zero."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def prepared(cluster: Cluster, namespaces: Collection[str]) -> AsyncIterat
 
 
 async def _to_the_end(step: Callable[[], None]) -> None:
-    """Run ``step`` to its end even if interrupted, so that the next run finds nothing left behind."""
+    """Run ``step`` to its end even if interrupted, so that nothing is left behind for the next run."""
     under_way = asyncio.ensure_future(asyncio.to_thread(step))
     try:
         await asyncio.shield(under_way)
@@ -38,7 +38,7 @@ async def _to_the_end(step: Callable[[], None]) -> None:
 
 
 def _deployed(kubectl: Kubectl) -> int:
-    """Replicas of the deployed operator, 0 if there is none."""
+    """Return the replicas of the deployed operator, 0 if there is none."""
     jsonpath = "--output=jsonpath={.spec.replicas}"
     found = kubectl("get", _OPERATOR, f"--namespace={OPERATOR_NAMESPACE}", "--ignore-not-found", jsonpath)
     return int(found.stdout or 0)

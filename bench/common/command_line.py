@@ -11,7 +11,7 @@ from tools.cluster import ClusterError
 
 
 def finished(measured: Callable[[], str]) -> int:
-    """Print the report; the exit code is 1 if there is no cluster, and 130 after an interrupt."""
+    """Print the report and return the exit code: 1 without a cluster, 130 after an interrupt."""
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     try:
         print(measured())
@@ -25,7 +25,7 @@ def finished(measured: Callable[[], str]) -> int:
 
 
 def counts(text: str) -> tuple[int, ...]:
-    """Parse comma-separated numbers; the result is ascending."""
+    """Parse comma-separated numbers and sort them."""
     return tuple(sorted(int(part) for part in text.split(",")))
 
 

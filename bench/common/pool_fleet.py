@@ -1,6 +1,6 @@
-"""Synthetic pools: EndpointSlices without pods, in place of a cluster full of workloads.
+"""Synthetic pools: EndpointSlices without pods.
 
-The slices have the labels and sizes that the EndpointSlice controller gives them. No kubelet takes part, so that only
+The slices have the labels and sizes that the EndpointSlice controller would give them. No kubelet is involved, so only
 the operator and the API server are measured.
 """
 
@@ -36,10 +36,9 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class PoolFleet:
-    """``pools`` pools in one namespace, each of ``endpoints`` endpoints in ``slices`` EndpointSlices.
+    """A number of ``pools`` in one namespace, each with ``endpoints`` endpoints in ``slices`` EndpointSlices.
 
-    With ``lookaside``, each pool also has a lookaside and a reader, instead of its Service alone; the namespace's quota
-    prevents pods.
+    With ``lookaside``, each pool also has a lookaside and a reader. The quota of the namespace prevents pods.
     """
 
     namespace: str
@@ -49,11 +48,11 @@ class PoolFleet:
     lookaside: bool = False
 
     def names(self) -> list[str]:
-        """The pools' names."""
+        """The names of the pools."""
         return [f"pool-{number:04d}" for number in range(self.pools)]
 
     def slice(self, pool: str, number: int = 0, *, change: int = 0) -> Document:
-        """An EndpointSlice of ``pool`` after ``change`` changes, each of which replaced its first pod."""
+        """Return an EndpointSlice of ``pool`` after ``change`` changes, each of which replaced its first pod."""
         first, past = (self.endpoints * n // self.slices for n in (number, number + 1))
         return {
             "apiVersion": ENDPOINT_SLICES.api_version,
@@ -65,7 +64,7 @@ class PoolFleet:
         }
 
     def revision(self, pool: str, *, change: int = 0) -> str:
-        """The expected status revision of ``pool`` after ``change`` changes to its first slice."""
+        """Return the expected status revision of ``pool`` after ``change`` changes of its first slice."""
         changed = self.slice(pool, change=change)
         return union(map(parse_slice, [changed, *(self.slice(pool, n) for n in range(1, self.slices))])).revision
 
@@ -102,7 +101,7 @@ async def create_pools(api: Api, fleet: PoolFleet) -> None:
 
 
 async def at_once(work: Iterable[Awaitable[object]], workers: int = _AT_ONCE) -> None:
-    """Await all of ``work`` with bounded concurrency, and iterate it lazily."""
+    """Await all of ``work`` with limited concurrency; ``work`` is iterated lazily."""
     waiting = iter(work)
 
     async def worker() -> None:

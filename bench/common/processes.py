@@ -23,7 +23,7 @@ _LOG_LINES = 20
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Usage of a program since its start: CPU seconds, API requests by verb, status writes."""
+    """What a program has used since its start: CPU seconds, API requests by verb, status writes."""
 
     cpu: float
     requests: Counter[str]
@@ -42,19 +42,19 @@ class Program:
     begun: float
 
     def cpu(self) -> float:
-        """CPU seconds since its start."""
+        """Return the CPU seconds since the start."""
         return cpu_of(self.process.pid)
 
     def peak_memory(self) -> float:
-        """Peak resident memory in MB."""
+        """Return the peak resident memory in MB."""
         return memory_of(self.process.pid, "VmHWM")
 
     async def figure(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples that have ``labels``; 0 where there are none."""
+        """Return the sum of the samples of a metric that have ``labels``; 0 if there are none."""
         return sum(value for have, value in await self._samples(name) if labels.items() <= have.items())
 
     async def usage(self) -> Usage:
-        """Usage since its start."""
+        """Return the usage since the start."""
         requests: Counter[str] = Counter()
         for labels, value in await self._samples("backendpool_api_requests_total"):
             requests[labels["verb"]] += int(value)
@@ -92,20 +92,20 @@ async def running(command: str, env: Mapping[str, str], folder: Path, profile: P
 
 
 def cpu_of(pid: int) -> float:
-    """CPU seconds of a process since its start."""
+    """Return the CPU seconds of a process since its start."""
     # As clock_getcpuclockid(3) makes them: to the nanosecond, where /proc has ticks of 10 ms.
     return time.clock_gettime(~pid << 3 | 2)
 
 
 def memory_of(pid: int, figure: str = "VmRSS") -> float:
-    """Resident memory of a process in MB, or another field of /proc/PID/status."""
+    """Return the resident memory of a process in MB, or another field of /proc/PID/status."""
     status = Path(f"/proc/{pid}/status").read_text()
     found = next(line for line in status.splitlines() if line.startswith(f"{figure}:"))
     return int(found.split()[1]) * 1024 / 1e6
 
 
 def free_port() -> int:
-    """A port that is free at this moment."""
+    """Return a port that is currently free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

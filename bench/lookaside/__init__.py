@@ -1,6 +1,6 @@
-"""Benchmark of the lookaside's streams and answers: ``python -m bench.lookaside``, or ``make bench-lookaside``.
+"""Benchmark of the lookaside: ``python -m bench.lookaside``, or ``make bench-lookaside``.
 
-The benchmark writes the EndpointSlices of one pool to the test cluster's API server. In the same run, and on the same
-changes, the lookaside is compared with a minimal control plane: go-control-plane's server, fed by client-go
-(go/baseline). The clients are in Go as well (go/streams), each with its own connection.
+The benchmark writes the EndpointSlices of one pool to the API server of the test cluster. The baseline is a minimal
+control plane, go-control-plane fed by client-go (go/baseline), with the same changes in the same run. The clients are
+Go programs too (go/streams), each with its own connection.
 """

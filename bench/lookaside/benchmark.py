@@ -1,4 +1,4 @@
-"""The streams and answers of the lookaside, beside those of the baseline."""
+"""Measures streams and Resolve calls of the lookaside, and of the baseline."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOOKASIDE, _BASELINE = "lookaside", "go-control-plane"
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Parameters of a run: numbers of streams, endpoints of the pool, changes, seconds of Resolve load."""
+    """Sizes of a run: numbers of streams, endpoints of the pool, changes, seconds of Resolve load."""
 
     streams: tuple[int, ...] = (1, 100, 1000)
     endpoints: int = 1000

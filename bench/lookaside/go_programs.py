@@ -52,11 +52,11 @@ class Streams:
         await self._ask(f"expect {address}")
 
     async def told(self) -> float:
-        """Unix time at which the last stream received the expected update."""
+        """Return the unix time at which the last stream received the expected update."""
         return float((await self._answer())["last"])
 
     async def reconnect(self) -> float:
-        """Close and reopen all connections; returns the seconds until each stream has received a response."""
+        """Close and reopen all connections; return the seconds until each stream has a response."""
         return float((await self._ask("reconnect"))["connected"])
 
     async def _ask(self, command: str) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Streams:
 
 
 async def resolving(port: int, namespace: str, pool: str, seconds: float) -> int:
-    """Call Resolve as fast as possible for ``seconds``; returns the number of answers."""
+    """Call Resolve as fast as possible for ``seconds``; return the number of responses."""
     flags = [f"-target=127.0.0.1:{port}", f"-namespace={namespace}", f"-pool={pool}", f"-seconds={seconds}"]
     async with _running("resolve", *flags) as process:
         printed, _ = await process.communicate()
@@ -87,7 +87,7 @@ async def resolving(port: int, namespace: str, pool: str, seconds: float) -> int
 async def serving_baseline(
     kubeconfig: str, context: str, namespace: str, service: str, port: int
 ) -> AsyncIterator[int]:
-    """Run the baseline within the context; yields its process id."""
+    """Run the baseline; yield its process id."""
     where = [f"-kubeconfig={kubeconfig}", f"-context={context}", f"-namespace={namespace}", f"-service={service}"]
     async with _running("baseline", *where, f"-port={port}") as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Table of the lookaside benchmark's results beside the baseline's."""
+"""The table of the results, with those of the baseline."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StreamsResult:
-    """Costs of a number of streams of one server.
+    """The costs of a number of streams of one server.
 
-    ``latencies`` are seconds from the write of a slice until the last stream has received it. ``cpu`` is seconds per
-    change, ``memory`` bytes per stream. ``again`` is the seconds until all streams, closed at once, are back in sync,
-    and ``cpu_again`` the CPU seconds of that.
+    ``latencies`` are the seconds from the response to a slice update until the last stream has received it. ``cpu`` is
+    in seconds per change, ``memory`` in bytes per stream. ``again`` is the seconds until all streams are in sync after
+    a simultaneous reconnect, and ``cpu_again`` the CPU seconds of that.
     """
 
     server: str
@@ -26,13 +26,13 @@ class StreamsResult:
 
     @property
     def p99(self) -> float:
-        """Nearest rank: the maximum of fewer than a hundred changes."""
+        """Return the nearest rank, which is the maximum for fewer than a hundred changes."""
         return sorted(self.latencies)[-(len(self.latencies) // 100) - 1]
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """One run; ``streams`` alternate between the lookaside and the baseline."""
+    """The results of a run; the measurements of lookaside and baseline alternate."""
 
     endpoints: int
     streams: Sequence[StreamsResult]

@@ -1,6 +1,6 @@
-"""Benchmark of the operator at scale: ``python -m bench.operator``, or ``make bench``.
+"""Benchmark of the operator with many pools: ``python -m bench.operator``, or ``make bench``.
 
-It runs against the test cluster's API server with EndpointSlices that the benchmark writes itself, so that no pod runs.
-The operator and the lookaside are processes of this machine; the deployed operator is scaled to zero meanwhile. Numbers
-of pools are compared within one run, since absolute times depend on the machine.
+It uses the API server of the test cluster and writes the EndpointSlices itself, so that no pod runs. Operator and
+lookaside run as processes on this machine; a deployed operator is scaled to zero meanwhile. Numbers of pools are
+compared within one run, because absolute times depend on the machine.
 """

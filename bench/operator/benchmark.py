@@ -1,4 +1,4 @@
-"""The operator at scale."""
+"""Runs the measurements of the operator."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PER_SLICE = 100
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Parameters of a run. ``profile`` is a folder for the operator's cProfile files."""
+    """Sizes of a run. ``profile`` is a folder for cProfile files of the operator."""
 
     pools: tuple[int, ...] = (10, 100, 1000)
     endpoints: int = 100

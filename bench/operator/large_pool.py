@@ -38,7 +38,7 @@ class LargePool:
 
 
 async def measure(api: Api, view: StatusWatcher, fleet: PoolFleet, env: Mapping[str, str], folder: Path) -> LargePool:
-    """Measure the only pool of ``fleet``, whose status must be written; ``env`` points to the cluster."""
+    """Measure the only pool of ``fleet``, whose status must exist; ``env`` selects the cluster."""
     (pool,) = fleet.names()
     document = await api.get(POOLS, fleet.namespace, pool)
     size = len(json.dumps(document["status"], separators=(",", ":")))
@@ -51,7 +51,7 @@ async def measure(api: Api, view: StatusWatcher, fleet: PoolFleet, env: Mapping[
 
 
 async def _ready(lookaside: Program, wanted: int, seconds: float = 60.0) -> int:
-    """The lookaside's number of ready endpoints: ``wanted``, or what it has after ``seconds``."""
+    """Return the lookaside's number of ready endpoints: ``wanted``, or the number after ``seconds``."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while (ready := int(await lookaside.figure("backendpool_endpoints", state="Ready"))) != wanted:
@@ -62,7 +62,7 @@ async def _ready(lookaside: Program, wanted: int, seconds: float = 60.0) -> int:
 
 
 async def _resolve_all(port: int, namespace: str, pool: str, count: int) -> tuple[int, float]:
-    """Distinct addresses in ``count`` answers, and answers per second."""
+    """Return the number of distinct addresses in ``count`` responses, and the responses per second."""
     loop = asyncio.get_running_loop()
     addresses: set[str] = set()
     request = Request(router=Request.ROUNDROBIN, service=pool, namespace=namespace)

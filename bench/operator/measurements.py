@@ -1,4 +1,4 @@
-"""The measurements, each of one operator and one fleet of pools. They assert nothing."""
+"""The measurements of one operator with one fleet of pools."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _IN_BURST, _IN_FLAPPING = 1_000_000, 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """From process start until every pool is synced: seconds, CPU seconds, peak MB, requests."""
+    """A start, from the process start until every pool is synced: seconds, CPU seconds, peak MB, requests."""
 
     seconds: float
     cpu: float
@@ -35,7 +35,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Single changes: seconds from the slice write's answer to the status seen; CPU seconds and writes for each."""
+    """Single changes: seconds from a slice update to the status that has it; CPU seconds and writes per change."""
 
     latencies: Sequence[float]
     cpu_each: float
@@ -47,7 +47,7 @@ class Changes:
 
     @property
     def p99(self) -> float:
-        """Nearest rank: the maximum of fewer than a hundred changes."""
+        """Return the nearest rank, which is the maximum for fewer than a hundred changes."""
         return sorted(self.latencies)[-(len(self.latencies) // 100) - 1]
 
 
@@ -63,7 +63,9 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class Flap:
-    """A pod that keeps being replaced: changes made in how long, writes, seconds from the last to its status."""
+    """A pod that is replaced again and again: number and duration of the changes, writes, and seconds until the last
+    status.
+    """
 
     changes: int
     seconds: float
@@ -73,13 +75,13 @@ class Flap:
 
 
 async def first_start(operator: Program, view: StatusWatcher, fleet: PoolFleet) -> Start:
-    """Start the operator on pools that have neither a Service nor a status yet."""
+    """Start the operator with pools that have neither a Service nor a status."""
     synced = await all_of(view.expect(pool, fleet.revision(pool)) for pool in fleet.names())
     return await _started(operator, synced - operator.begun)
 
 
 async def restart(operator: Program, fleet: PoolFleet) -> Start:
-    """Start the operator on pools that are up to date: it reconciles each once and writes nothing."""
+    """Start the operator with pools that are up to date: it reconciles each once and writes nothing."""
     while await operator.figure("backendpool_reconcile_seconds_count", outcome="done") < fleet.pools:
         await asyncio.sleep(0.1)
     return await _started(operator, asyncio.get_running_loop().time() - operator.begun)
@@ -91,7 +93,7 @@ async def _started(operator: Program, seconds: float) -> Start:
 
 
 async def quiet(operator: Program, seconds: float = 1.0) -> None:
-    """Wait until the operator is idle, so that the end of a start is not charged to the next measurement."""
+    """Wait until the operator is idle, so that the end of a start does not count for the next measurement."""
     while True:
         before = operator.cpu()
         await asyncio.sleep(seconds)
@@ -102,7 +104,7 @@ async def quiet(operator: Program, seconds: float = 1.0) -> None:
 async def changes(
     api: Api, operator: Program, view: StatusWatcher, fleet: PoolFleet, count: int, rest: float = _REST
 ) -> Changes:
-    """Replace a pod in one pool after the other, each ``rest`` seconds after the change before was seen."""
+    """Replace a pod in one pool after another, each ``rest`` seconds after the previous change is in the status."""
     pools = fleet.names()
     latencies: list[float] = []
     before = await operator.usage()

@@ -1,4 +1,4 @@
-"""Tables of the operator benchmark's results: a column per number of pools, and ratios to the smallest."""
+"""The tables of the results: a column per number of pools, and ratios to the smallest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.operator.measurements import Burst, Changes, Flap, Start
 
 @dataclass(frozen=True, slots=True)
 class SizeResult:
-    """Results for one number of pools; ``floor`` is from :mod:`bench.operator.write_floor`."""
+    """The results for one number of pools; ``floor`` is from :mod:`bench.operator.write_floor`."""
 
     pools: int
     first_start: Start
@@ -24,7 +24,7 @@ class SizeResult:
 
 @dataclass(frozen=True, slots=True)
 class LargePoolResult:
-    """The one pool of many endpoints."""
+    """The result for the pool with many endpoints."""
 
     endpoints: int
     slices: int
@@ -34,7 +34,7 @@ class LargePoolResult:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """One run of the benchmark. ``flap`` is measured with the largest number of pools."""
+    """The results of a run. ``flap`` is measured with the largest number of pools."""
 
     endpoints: int
     sizes: Sequence[SizeResult]
@@ -42,7 +42,7 @@ class Results:
     large_pool: LargePoolResult
 
     def ratio(self, figure: Callable[[SizeResult], float]) -> float:
-        """Ratio of a figure with the most pools to that with the fewest."""
+        """Return the ratio of a value with the most pools to that with the fewest."""
         return _ratio(figure(self.sizes[-1]), figure(self.sizes[0]))
 
 
@@ -72,7 +72,7 @@ _ROWS: tuple[_Row, ...] = (
 
 
 def table(results: Results) -> str:
-    """The whole report, in Markdown that reads well on a terminal too."""
+    """Return the whole report, in Markdown that is readable on a terminal too."""
     return "\n".join(
         (*_sizes(results), "", *_requests(results), "", *_flap(results.flap), "", *_large_pool(results.large_pool))
     )

@@ -1,4 +1,4 @@
-"""Watch of the pools' statuses, as a client of the pools sees them."""
+"""Watches the statuses of pools, as their clients would."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _AT_REST = {("EndpointsAvailable", "True"), ("Reconciling", "False"), ("Stalled"
 
 @dataclass(frozen=True, slots=True)
 class PoolStatus:
-    """Fields of a pool's status; ``ready`` if it is reconciled and has a ready endpoint."""
+    """Fields of a status; ``ready`` means reconciled with a ready endpoint."""
 
     pool: str
     revision: str
@@ -29,7 +29,7 @@ class PoolStatus:
 
 
 class StatusWatcher:
-    """The pools' statuses in one namespace; created by :func:`watching`."""
+    """The statuses of all pools in a namespace; created by :func:`watching`."""
 
     def __init__(self, api: Api, namespace: str) -> None:
         self._waiting: dict[tuple[str, str], asyncio.Future[float]] = {}
@@ -37,11 +37,11 @@ class StatusWatcher:
         self._namespace = namespace
 
     def of(self, pool: str) -> PoolStatus:
-        """The latest status of ``pool``."""
+        """Return the latest status of ``pool``."""
         return self.reflector.items[self._namespace, pool]
 
     def expect(self, pool: str, revision: str) -> asyncio.Future[float]:
-        """Resolves when ``pool`` is ready with ``revision``, to that time on the event loop's clock."""
+        """Return a future for the time, on the clock of the event loop, when ``pool`` is ready with ``revision``."""
         loop = asyncio.get_running_loop()
         future = self._waiting.setdefault((pool, revision), loop.create_future())
         seen = self.reflector.items.get((self._namespace, pool))
@@ -72,7 +72,7 @@ async def watching(api: Api, namespace: str) -> AsyncIterator[StatusWatcher]:
 
 
 async def all_of(expected: Iterable[asyncio.Future[float]]) -> float:
-    """The time of the last; raises TimeoutError after five minutes."""
+    """Return the latest of the times; raises TimeoutError after five minutes."""
     async with asyncio.timeout(_LONGEST_WAIT):
         return max(await asyncio.gather(*expected))
 

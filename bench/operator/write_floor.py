@@ -1,6 +1,6 @@
-"""Lower bound of a first start: the time of the writes that any operator has to make.
+"""The baseline of a first start: the time of the writes that any operator has to send.
 
-A loop without any logic sends prepared bodies, with as many concurrent requests as the operator, while nothing watches.
+A plain loop sends prepared bodies with the concurrency of the operator, while nothing watches.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _AT_ONCE = 8
 
 
 async def seconds(api: Api, fleet: PoolFleet) -> float:
-    """Seconds to write the children and the status of every pool.
+    """Return the seconds to write the children and the status of every pool.
 
     The pools of ``fleet`` must exist, without children.
     """

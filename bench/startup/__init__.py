@@ -1,5 +1,5 @@
-"""Benchmark of starting a lookaside and a client: ``python -m bench.startup``, or ``make bench-start``.
+"""Benchmark of starts of lookaside and client: ``python -m bench.startup``, or ``make bench-start``.
 
-It needs no cluster: `api_server` stands in for one. Each program runs in its own process (`programs`), in alternating
-rounds with one that only imports the libraries they are built on.
+It needs no cluster: `api_server` replaces it. Each program runs in its own process (`programs`), in alternating rounds
+with a program that only imports the same libraries.
 """

@@ -1,4 +1,4 @@
-"""The environment of a pod on this machine: a service account, and a minimal API server with one pool."""
+"""A pod's environment on this machine: a service account, and a minimal API server with one pool."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _POOL: Final[Document] = {
 
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[Mapping[str, str]]:
-    """Serve on the loopback within the context; yields the environment variables of a pod's container."""
+    """Serve on loopback; yield the environment variables of a pod's container."""
     authority = Authority.make(folder / "authority")
     account = folder / "serviceaccount"
     account.mkdir()
@@ -65,7 +65,7 @@ def _tls(folder: Path, authority: Authority) -> ssl.SSLContext:
 
 
 def _collection(obj: Document) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """A handler for lists and watches of ``obj``, which never changes."""
+    """Return a handler for lists and watches of ``obj``, which never changes."""
 
     listed = {"metadata": {"resourceVersion": "1"}, "items": [obj | {"metadata": {**obj["metadata"], **_META}}]}
 

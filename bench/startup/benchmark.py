@@ -1,4 +1,4 @@
-"""The cost of starting each program."""
+"""Measures the start of each program."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ CLIENTS: Final = ("channel", "client")
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """CPU seconds until ready, resident MB when idle, the longest stall of a client's event loop in seconds."""
+    """The cost of a start: CPU seconds until ready, resident MB when idle, longest blocking of a client's event loop in
+    seconds.
+    """
 
     cpu: float
     memory: float
@@ -37,7 +39,7 @@ Results = Mapping[str, Sequence[Start]]
 
 
 async def measure(rounds: int, idle: float = 1.0) -> Results:
-    """Start each program once a round; memory is read after ``idle`` seconds."""
+    """Start each program once per round; memory is read after ``idle`` seconds."""
     found: dict[str, list[Start]] = {name: [] for name in (*SERVERS, *CLIENTS)}
     with tempfile.TemporaryDirectory(prefix="backendpool-bench-") as folder:
         async with api_server.serving(Path(folder)) as pod:
@@ -97,7 +99,9 @@ async def _process(name: str, pod: Mapping[str, str], **env: str) -> AsyncIterat
 
 
 def table(results: Results) -> str:
-    """The report in Markdown. CPU and stalls are the minimum of all rounds, since other processes only add to them."""
+    """Return the report in Markdown. CPU and blocking are the minimum of all rounds, since other processes only add to
+    them.
+    """
     lines = [
         "| start | CPU, s | resident, MB | event loop blocked, ms |",
         "|---|---:|---:|---:|",

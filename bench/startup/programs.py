@@ -1,7 +1,7 @@
 """The measured programs, each in its own process: ``python -m bench.startup.programs NAME``.
 
-A server answers /readyz on METRICS_PORT. A client prints the longest stall of its event loop while it connected, and
-stays connected until its standard input ends. Each imports only what it needs, since imports dominate the cost.
+A server serves /readyz on METRICS_PORT. A client prints the longest blocking of its event loop while it connects, and
+stays connected until its standard input ends. Each program imports only what it needs, since imports dominate the cost.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _lookaside() -> None:
 
 
 def _server() -> None:
-    """The lookaside's libraries alone: grpc.aio with health and reflection, aiohttp, prometheus_client."""
+    """Run the lookaside's libraries alone: grpc.aio with health and reflection, aiohttp, prometheus_client."""
     import aiohttp
     import grpc.aio
     from aiohttp import web
@@ -74,7 +74,7 @@ def _client() -> None:
 
 
 def _channel() -> None:
-    """A plain grpc.aio channel."""
+    """Connect a plain grpc.aio channel."""
     import grpc.aio
 
     async def hold() -> None:
@@ -100,7 +100,7 @@ PROGRAMS: Final[Mapping[str, Callable[[], None]]] = {
 
 @asynccontextmanager
 async def _stalls() -> AsyncIterator[Callable[[], float]]:
-    """Measure event loop stalls; yields a function that returns the longest one so far in seconds."""
+    """Measure the blocking of the event loop; yield a function that returns the longest one so far in seconds."""
     longest = 0.0
 
     async def watch() -> None:
@@ -119,7 +119,7 @@ async def _stalls() -> AsyncIterator[Callable[[], float]]:
 
 
 async def _held(stall: float) -> None:
-    """Print the stall and wait until standard input ends."""
+    """Print the blocking and wait until standard input ends."""
     print(stall, flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
