@@ -91,7 +91,7 @@ async def _running(mode: Mode, port: int, session: aiohttp.ClientSession) -> Asy
     try:
         while not await _is_ready(session, gateway):
             if process.returncode is not None:
-                raise RuntimeError(f"the gateway ended with {process.returncode}")
+                raise RuntimeError(f"the gateway exited with status {process.returncode}")
             await asyncio.sleep(0.05)
         yield gateway
     finally:

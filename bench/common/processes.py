@@ -54,7 +54,7 @@ class Program:
         return sum(value for have, value in await self._samples(name) if labels.items() <= have.items())
 
     async def usage(self) -> Usage:
-        """Return the usage since the start."""
+        """Return the CPU time, API requests and status writes since the process started."""
         requests: Counter[str] = Counter()
         for labels, value in await self._samples("backendpool_api_requests_total"):
             requests[labels["verb"]] += int(value)
@@ -117,7 +117,9 @@ async def _answers(program: Program, log: Path) -> None:
             await program.figure("up")
         except aiohttp.ClientConnectionError:
             if program.process.returncode is not None:
-                raise RuntimeError(f"backendpool ended with {program.process.returncode}:\n{_end_of(log)}") from None
+                raise RuntimeError(
+                    f"backendpool exited with status {program.process.returncode}:\n{_end_of(log)}"
+                ) from None
             await asyncio.sleep(0.05)
         else:
             return

@@ -70,7 +70,7 @@ class Streams:
         async with asyncio.timeout(_LONGEST_WAIT):
             line = await self._process.stdout.readline()
         if not line:
-            raise RuntimeError("the clients ended: see above")
+            raise RuntimeError("the clients exited unexpectedly: their output is above")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

@@ -41,7 +41,7 @@ class StatusWatcher:
         return self.reflector.items[self._namespace, pool]
 
     def expect(self, pool: str, revision: str) -> asyncio.Future[float]:
-        """Return a future for the time, on the clock of the event loop, when ``pool`` is ready with ``revision``."""
+        """Return a future that completes when ``pool`` is ready with ``revision``, with the event loop's time."""
         loop = asyncio.get_running_loop()
         future = self._waiting.setdefault((pool, revision), loop.create_future())
         seen = self.reflector.items.get((self._namespace, pool))

@@ -57,7 +57,7 @@ async def _server(name: str, pod: Mapping[str, str], idle: float) -> Start:
     async with _process(name, pod, METRICS_PORT=str(port), LOOKASIDE_PORT=str(free_port())) as process:
         while not await _ready(port):
             if process.returncode is not None:
-                raise RuntimeError(f"{name} ended with {process.returncode}")
+                raise RuntimeError(f"{name} exited with status {process.returncode}")
             await asyncio.sleep(0.02)
         cpu = cpu_of(process.pid)
         await asyncio.sleep(idle)

@@ -51,7 +51,9 @@ class Kubectl:
             process_group=0,
         )
         if check and done.returncode:
-            raise KubectlError(f"kubectl {' '.join(args)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+            raise KubectlError(
+                f"kubectl {' '.join(args)} exited with status {done.returncode}:\n{done.stdout}{done.stderr}"
+            )
         return done
 
     def json(self, *args: str) -> Any:

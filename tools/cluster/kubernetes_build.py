@@ -1,7 +1,7 @@
-"""Kubernetes from source: node-image/ is one Go program with nearly all components, built by the host's Go toolchain.
+"""Builds Kubernetes from source with the host's Go toolchain.
 
-The compiler caches finished packages, so an interrupted build resumes. Its progress is the number of all packages minus
-those still to build.
+node-image/ holds the source of one Go program that contains nearly all components. The compiler caches finished
+packages, so an interrupted build resumes. The progress is the number of packages built so far.
 """
 
 import json

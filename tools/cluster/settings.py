@@ -45,7 +45,7 @@ class Settings:
         return self._of_cluster("lock")
 
     def image(self, target: str) -> str:
-        """Return the name of the project's image of this Dockerfile target."""
+        """Return the name of the image that the Dockerfile target builds."""
         return f"{self.images}/{target}:dev"
 
     def _of_cluster(self, name: str) -> Path:

@@ -61,7 +61,7 @@ class NoBackend(AioRpcError, NoBackendError):
 
 
 class FinishedCall:
-    """A call without a response that has ended with ``code``. It behaves as grpc.aio's calls of all four forms do."""
+    """A call that has ended with ``code`` and no response, with the methods of all four call classes of grpc.aio."""
 
     __slots__ = ("_code", "_details")
 

@@ -106,7 +106,9 @@ def never_sent(failure: Failure, target: str) -> bool:
 
 
 def backoff(policy: RetryPolicy, throttle: RetryThrottle, failure: Failure, attempts: int) -> float | None:
-    """Seconds until the call is retried after ``attempts`` that may have been sent; None if it is not.
+    """Return the seconds to wait before the next attempt; None if the call is not to be retried.
+
+    ``attempts`` counts the attempts so far that a server may have seen.
 
     A server may ask for its own pause, or for no retry (gRFC A6, pushback).
     """

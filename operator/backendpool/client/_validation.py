@@ -50,9 +50,9 @@ def _ranges(options: Mapping[str, Any]) -> Iterator[str]:
         if not _is_amount(slow_start.window):
             yield f"invalid window {slow_start.window!r} of slow_start: expected 0 or more seconds"
         if not (_is_number(slow_start.aggression) and slow_start.aggression > 0):
-            yield f"invalid aggression {slow_start.aggression!r} of slow_start: expected above 0"
+            yield f"invalid aggression {slow_start.aggression!r} of slow_start: expected a number above 0"
         if not (_is_number(slow_start.least) and 0 < slow_start.least <= 1):
-            yield f"invalid least {slow_start.least!r} of slow_start: expected above 0 and up to 1"
+            yield f"invalid least {slow_start.least!r} of slow_start: expected a number above 0, at most 1"
 
 
 def _out_of_range(group: Any) -> Iterator[str]:

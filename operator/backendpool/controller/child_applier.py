@@ -209,7 +209,7 @@ class ChildWriter:
                 known = True
                 if not left:
                     raise
-        raise AssertionError("the last attempt returns or raises")
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def delete(self, pool: Pool, ref: ChildRef, uid: str) -> bool:
         """Return whether the object was deleted: not if it was gone already, or replaced by another one."""

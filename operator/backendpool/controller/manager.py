@@ -156,7 +156,8 @@ class Manager:
     async def run(self) -> None:
         """Run until cancelled; raises ``LeadershipLost`` if another process leads.
 
-        Nothing is written for a pool before all informers of its namespace are synced. A bug in one task ends all.
+        Nothing is written for a pool before all informers of its namespace are synced. An unexpected
+        exception in one task cancels the others and is raised.
         """
         try:
             async with asyncio.TaskGroup() as group:

@@ -182,8 +182,8 @@ class Api:
     ) -> AsyncGenerator[Document, None]:
         """Yield the events after ``resource_version`` until the server ends the watch after some minutes.
 
-        The first event is synthetic: a bookmark at ``resource_version`` when the watch was accepted, which may have
-        been by something between us and the API server, so that it proves nothing. Raises
+        The first event is synthetic: a bookmark at ``resource_version``, yielded as soon as the request is accepted.
+        A proxy may have accepted it, so this event does not prove that the API server answers. Raises
         :class:`~backendpool.errors.Gone` if the version is too old, and :class:`~backendpool.errors.Stalled` if nothing
         arrives for ``idle_timeout`` seconds, not even a bookmark (the server sends one a minute, KEP-956): the
         connection may be dead. Close the generator (:func:`contextlib.aclosing`) to end the request.

@@ -209,7 +209,7 @@ class Reflector(Generic[T]):
             self._mark_healthy()
 
     def _watch_was_healthy(self) -> bool:
-        """Whether the watch lasted long enough to have ended by its time limit."""
+        """Whether the watch lasted so long that its time limit probably ended it, not a fault."""
         return self._clock() - self._watch_began_at >= self._timing.healthy_after
 
     def _mark_current(self, at: float) -> None:

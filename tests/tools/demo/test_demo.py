@@ -44,7 +44,7 @@ def restored_signal() -> Iterator[None]:
     ("error", "code", "text"),
     [
         (ClusterError("no engine", hint="install one"), 1, "install one"),
-        (KubectlError("kubectl apply ended with 1:\n[forbidden]"), 1, "[forbidden]"),
+        (KubectlError("kubectl apply exited with status 1:\n[forbidden]"), 1, "[forbidden]"),
         (subprocess.TimeoutExpired(["kubectl"], 120), 1, "120 seconds"),
         (OSError("No space left on device"), 1, "No space left on device"),
         (KeyboardInterrupt(), 130, "interrupted"),

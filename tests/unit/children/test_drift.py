@@ -195,7 +195,7 @@ def test_quantities_are_only_where_resources_are() -> None:
     ],
 )
 def test_live_objects_of_another_shape_do_not_cover(live: dict[str, Any], desired: dict[str, Any]) -> None:
-    """A live object of another shape differs and raises no error."""
+    """A live object whose structure differs from the desired one does not cover it, and no error is raised."""
     assert not covers(live, desired)
 
 

@@ -317,7 +317,7 @@ async def test_changes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_endpoints_beyond_the_list_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    """A warning is logged when the pool begins to have more endpoints than its status lists."""
+    """One warning is logged each time the pool outgrows the list of endpoints in its status."""
     async with pods("a", "b") as (a, b), balancing() as balancer:
         for cut, times in (([a], 1), ([a, b], 1), ([], 1), ([b], 2)):
             listed = EndpointSet.of(pod.endpoint for pod in cut or [a, b])

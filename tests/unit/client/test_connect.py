@@ -94,7 +94,7 @@ async def test_iterator_is_followed() -> None:
 
 @pytest.mark.parametrize("nothing", ["greetserver", "pool://default/greetserver", "http://greetserver:50051", ""])
 async def test_target_that_names_nothing_is_refused_at_once(nothing: str) -> None:
-    """An invalid target raises at once, with what to write."""
+    """An invalid target raises at once, and the message says what a valid one looks like."""
     with pytest.raises(TargetError, match="expected pool:///"):
         connect(nothing)
 
@@ -132,8 +132,11 @@ async def test_target_that_names_nothing_is_refused_at_once(nothing: str) -> Non
         ({"slow_start": math.nan}, "invalid slow_start nan: expected"),
         ({"slow_start": SlowStart(-5.0)}, r"invalid window -5\.0 of slow_start: expected 0 or more"),
         ({"slow_start": 5.0, "policy": "Random"}, "slow_start has no effect with policy Random"),
-        ({"slow_start": SlowStart(5.0, aggression=0.0)}, r"invalid aggression 0\.0 of slow_start: expected above 0"),
-        ({"slow_start": SlowStart(5.0, least=0.0)}, r"invalid least 0\.0 of slow_start: expected above 0"),
+        (
+            {"slow_start": SlowStart(5.0, aggression=0.0)},
+            r"invalid aggression 0\.0 of slow_start: expected a number above 0",
+        ),
+        ({"slow_start": SlowStart(5.0, least=0.0)}, r"invalid least 0\.0 of slow_start: expected a number above 0"),
         ({"slow_start": SlowStart(5.0, least=1.5)}, r"invalid least 1\.5 of slow_start"),
         ({"drain_timeout": -1.0}, r"invalid drain_timeout -1\.0: expected"),
         ({"drain_timeout": math.inf}, "invalid drain_timeout inf: expected"),

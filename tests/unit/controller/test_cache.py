@@ -21,7 +21,7 @@ OTHER = ("default", "other")
 
 
 class Watched:
-    """A cache, and the pools that it reported as changed since the last call."""
+    """A cache that records which pools it has reported as changed since the last call of ``changed``."""
 
     def __init__(self) -> None:
         self._changed: list[PoolKey] = []

@@ -153,9 +153,10 @@ def _locality(zone: str, endpoints: list[Endpoint], eligible: EndpointState, pri
 
 @lru_cache(maxsize=20_000)
 def _endpoint(address: str, port: int, eligible: bool) -> bytes:
-    """Encode a locality with only this endpoint. Concatenated, these are a locality with all of them.
+    """Encode a locality that contains only this endpoint.
 
-    Cached, because changes usually concern one endpoint, and encoding all of a large pool dominated their cost.
+    Concatenated encodings decode to one locality with all their endpoints, because protobuf merges repeated fields. The
+    result is cached: a change usually affects one endpoint, and encoding the whole pool was most of the cost.
     """
     where = Address(socket_address=SocketAddress(address=address, port_value=port))
     health = HealthStatus.HEALTHY if eligible else HealthStatus.DRAINING

@@ -16,7 +16,7 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class Service:
-    """Records its requests; calls that hold do so until ``released``."""
+    """Records the metadata of calls. Its ``hold`` methods do not respond until ``released`` is set."""
 
     def __init__(self) -> None:
         self.entered = asyncio.Event()

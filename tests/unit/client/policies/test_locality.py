@@ -66,7 +66,7 @@ ZONES = st.dictionaries(st.sampled_from("abcd"), st.integers(1, 10), min_size=1)
 
 @given(ZONES, st.data())
 def test_shares_are_monotone_and_nobody_is_lost(sizes: dict[str, int], data: st.DataObject) -> None:
-    """More usable local backends never keep fewer calls, and every usable backend is in exactly one part."""
+    """One more usable local backend never lowers the zone's share, and each backend is either local or remote."""
     sizes = {"a": 1} | sizes
     others = {zone: data.draw(st.integers(0, size)) for zone, size in sizes.items() if zone != "a"}
     found = [split_of({"a": usable} | others, sizes) for usable in range(sizes["a"] + 1)]
