@@ -1,9 +1,9 @@
 """Attempts on a backend whose channel has interceptors, as tracing agents add to every channel of a process.
 
 The interceptors run once per attempt; those that are passed to ``connect`` run once per call (:mod:`interceptors`).
-This module runs them instead of grpc.aio, whose intercepted calls lack what a pool needs. While an interceptor waits
-for the end of such a call, cancelling it does not reach the server, and cancelling a task that waits for its code
-cancels the call. ``done()`` and ``cancelled()`` do not show the cancellation, and ``time_remaining()`` is not
+This module runs them instead of grpc.aio, whose intercepted calls lack what a pool needs. If such a call is cancelled
+while an interceptor waits for its end, the server does not learn of it. If a task that awaits ``call.code()`` is
+cancelled, the call is cancelled too. ``done()`` and ``cancelled()`` do not show the cancellation, and ``time_remaining()`` is not
 implemented. Here grpc.aio makes a plain call, which can be cancelled and counted whatever the interceptors do.
 """
 

@@ -176,7 +176,7 @@ class LeaderElection:
         return True
 
     async def _refresh(self) -> None:
-        """Read the Lease, which differs from what the watch has reported, and may never report."""
+        """Read the Lease: it differs from what the watch has reported, and the watch may never report the change."""
         try:
             self._record = self._parse(await self._lease.read())
         except NotFound:

@@ -24,7 +24,7 @@ def stage(cluster: Cluster, kubectl_with_operator: Kubectl) -> Iterator[str]:
 
 
 def test_no_call_fails_while_pods_come_and_go(kubectl_with_operator: Kubectl, stage: str) -> None:
-    """Scaling (3-6-3) and a rolling restart at 50 calls/s fail no call, and all nine pods get calls."""
+    """Scaling from 3 to 6 to 3 pods and a restart fail no call. The 6 pods and the 3 new ones all get calls."""
     with traffic.load(kubectl_with_operator, stage, rate=50) as load:
         pools.scale_and_restart(kubectl_with_operator, stage)
         summary = load.stop()

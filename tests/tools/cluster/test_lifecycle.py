@@ -109,7 +109,7 @@ def killed_while_it_makes_one(host: Host) -> None:
 
 
 def test_a_killed_run_is_gone_on_with(fake_host: Host) -> None:
-    """What a killed run left is replaced, and its network is still removed with the cluster."""
+    """A run replaces what a killed run left behind. The killed run's network is removed with the cluster."""
     killed_while_it_makes_one(fake_host)
     fake_host.change(nodes={NODES[0]: "running"})
     up(fake_host)

@@ -95,7 +95,7 @@ def test_what_the_demo_installed_is_removed(cluster: Cluster, tmp_path: Path) ->
 
 
 def test_an_operator_that_still_has_pools_stays(cluster: Cluster, tmp_path: Path) -> None:
-    """With other pools, operator and CRD stay, and the pools are named."""
+    """If other pools exist, the operator and the CRD stay, and the output names those pools."""
     (tmp_path / "left").write_text("shop   cart   True\n")
     assert "cart" in deploy.remove(cluster)
     assert "--filename=-" not in (tmp_path / "calls").read_text()

@@ -24,7 +24,7 @@ B = TypeVar("B", bound=Identified)
 
 
 def subset(items: Iterable[B], size: int, salt: bytes) -> tuple[B, ...]:
-    """Return ``size`` of ``items`` in their order, or all of them if there are no more.
+    """Choose ``size`` of the ``items`` and keep their order. Return all items if there are at most ``size``.
 
     ``salt`` is the client's: random, up to 64 bytes (A68 has 32), and constant for its lifetime. When a backend is
     added or removed, at most one other backend of the subset changes.

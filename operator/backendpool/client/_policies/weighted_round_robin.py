@@ -30,8 +30,8 @@ class WeightedRoundRobin(Generic[C]):
     """Picks items in turn; those that weigh less than the heaviest skip turns.
 
     An item with stride ``s`` takes its turn in ``s`` of :data:`MAX_STRIDE` rounds, evenly spread. With equal weights it
-    is a plain round robin. As that one, it starts at a random item, and continues where it was when the set or a weight
-    changes.
+    is a plain round robin. Like :class:`RoundRobin`, it starts at a random item and keeps its position when the set or
+    a weight changes.
     """
 
     __slots__ = ("_items", "_next", "_random", "_round", "_strides")

@@ -95,7 +95,7 @@ def wait_healthy(cluster: Cluster, kubectl: Kubectl) -> None:
 
 
 def _idle(kubectl: Kubectl) -> list[str]:
-    """Return the controllers that do not run: their leader renews its Lease every two seconds."""
+    """Return a line for each controller whose Lease is stale. A leader that runs renews its Lease every two seconds."""
     leases = kubectl.json("get", "leases", "--namespace=kube-system")["items"]
     renewed = {lease["metadata"]["name"]: datetime.fromisoformat(lease["spec"]["renewTime"]) for lease in leases}
     oldest = datetime.now(UTC) - timedelta(seconds=5)

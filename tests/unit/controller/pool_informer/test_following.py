@@ -112,7 +112,7 @@ async def test_crd_that_comes_later_is_found(harness: InformerHarness, caplog: p
 
 
 async def test_token_that_rotates_is_followed(harness: InformerHarness) -> None:
-    """kopf sends the token that is in the file now, not the one at its start."""
+    """kopf sends the token that the file contains now, not the one that it contained when kopf started."""
     harness.token_file.write_text("second")
     harness.server.token = "second"
     await harness.cut()
