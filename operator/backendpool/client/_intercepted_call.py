@@ -3,8 +3,9 @@
 The interceptors run once per attempt; those that are passed to ``connect`` run once per call (:mod:`interceptors`).
 This module runs them instead of grpc.aio, whose intercepted calls lack what a pool needs. If such a call is cancelled
 while an interceptor waits for its end, the server does not learn of it. If a task that awaits ``call.code()`` is
-cancelled, the call is cancelled too. ``done()`` and ``cancelled()`` do not show the cancellation, and ``time_remaining()`` is not
-implemented. Here grpc.aio makes a plain call, which can be cancelled and counted whatever the interceptors do.
+cancelled, the call is cancelled too. ``done()`` and ``cancelled()`` do not show the cancellation, and
+``time_remaining()`` is not implemented. Here grpc.aio makes a plain call, which can be cancelled and counted whatever
+the interceptors do.
 """
 
 from __future__ import annotations

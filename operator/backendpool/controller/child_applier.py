@@ -47,7 +47,7 @@ cause."""
 class Applied:
     """The outcome of an apply.
 
-    ``live`` are the children, including those that no watch has reported yet. ``error`` is the reason to retry the apply.
+    ``live`` holds the children, also those that no watch has reported yet. ``error`` is the reason to retry.
     """
 
     live: Mapping[ChildRef, KubernetesObject]
@@ -296,7 +296,7 @@ def _union(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _bound_to(live: KubernetesObject, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the uid and version of ``live`` to ``metadata``: the API server rejects the write if the object has others."""
+    """Add the uid and version of ``live`` to ``metadata``: the API server rejects the write if they differ."""
     identity = {key: live["metadata"][key] for key in ("namespace", "name", "uid", "resourceVersion")}
     return {"metadata": {**metadata, **identity}}
 
